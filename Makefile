@@ -1,0 +1,47 @@
+# Every target sets up what it needs; a second run does no set-up work again.
+#   make chat    ask questions of Python's own language reference at http://127.0.0.1:7860
+#   make test    run the tests
+#   make chat CORPUS=path/to/corpus.txt    the same over your own corpus
+
+RAG_HOME ?= $(HOME)/.cache/rag
+CORPUS   ?= embedded
+INDEX    ?= $(RAG_HOME)/indexes/$(if $(filter embedded,$(CORPUS)),embedded,$(notdir $(patsubst %/,%,$(CORPUS))))
+PORT     ?= 7860
+RUNS     ?= $(wildcard runs/*)
+BIN      := .venv/bin
+export RAG_HOME
+
+.PHONY: setup chat test lint format bench report clean
+.DEFAULT_GOAL := setup
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt scripts/setup.py
+	python3 scripts/setup.py
+	touch $@
+
+chat: setup
+	$(BIN)/rag models --fetch >/dev/null
+	$(BIN)/rag index $(CORPUS) -o $(INDEX)
+	$(BIN)/rag chat -i $(INDEX) --port $(PORT)
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+report: setup
+	@test -n "$(RUNS)" || { echo "no runs yet: make one with rag batch QUERIES -i INDEX -o runs/NAME"; exit 1; }
+	$(BIN)/rag report $(RUNS) -o report.html
+
+clean:
+	rm -rf .venv .tools

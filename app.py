@@ -1,0 +1,190 @@
+"""The Gradio chat: a page around `rag.chat.Conversation`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from rag import build
+from rag.chat import Conversation, Options, Turn, escape, message_html, sources_html
+from rag.config import Settings, load_settings
+from rag.errors import RagError
+from rag.pipeline import Depths
+
+EMBEDDED_EXAMPLES = (
+    "What does the nonlocal statement do?",
+    "When is the else clause of a for loop executed?",
+    "What is an orphan in a bonsai garden?",
+)
+
+CSS = """
+.searched, .status, footer, .score { color: var(--body-text-color-subdued); font-size: .85em; }
+.problem { border-left: 3px solid #d97706; padding-left: .6em; }
+.refusal { border-left: 3px solid #64748b; padding-left: .6em; }
+a.cite { text-decoration: none; font-weight: 600; }
+.card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .6em .8em; margin: .5em 0; }
+.card.cited { border-left: 4px solid var(--color-accent); }
+.card:target, .card.flash { outline: 2px solid var(--color-accent); }
+.card pre { white-space: pre-wrap; font: inherit; font-size: .9em; max-height: 16em; overflow: auto; margin: .4em 0; }
+.card .badge { background: var(--color-accent); color: white; border-radius: 6px; padding: 0 .4em; font-size: .75em; }
+.card .score { float: right; }
+.turn > summary { cursor: pointer; font-weight: 600; margin: .4em 0; }
+"""
+
+# A citation scrolls to its card instead of opening a page.
+HEAD = """<script>
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href*="#source-"]');
+  if (!link) return;
+  const card = document.getElementById(link.getAttribute("href").split("#")[1]);
+  event.preventDefault();
+  event.stopPropagation();
+  if (!card) return;
+  card.closest("details").open = true;
+  document.querySelectorAll(".card.flash").forEach((other) => other.classList.remove("flash"));
+  card.classList.add("flash");
+  card.scrollIntoView({ behavior: "smooth", block: "center" });
+  card.focus({ preventScroll: true });
+}, true);
+</script>"""
+
+
+def make_app(conversation: Conversation, settings: Settings, *, title: str, examples: Sequence[str] = ()) -> gr.Blocks:
+    """The chat page over a conversation; every visitor has turns of their own."""
+
+    def show(turns: Sequence[Turn]) -> list[dict]:
+        messages = []
+        for number, turn in enumerate(turns, 1):
+            messages.append({"role": "user", "content": escape(turn.question)})
+            if content := message_html(turn, number):
+                messages.append({"role": "assistant", "content": content})
+        return messages
+
+    def ask(question, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness):
+        options = Options(
+            retriever,
+            Depths(int(depth), min(int(rerank_depth), int(depth)), int(contexts)),
+            None if use_calibrated else strictness,
+        )
+        for turn in conversation.ask(question or "", turns, options):
+            now = [*turns, turn]
+            yield now, show(now), sources_html(now)
+
+    def retry(turns, *options):
+        if not turns:
+            yield turns, show(turns), sources_html(turns)
+            return
+        yield from ask(turns[-1].question, turns[:-1], *options)
+
+    with gr.Blocks(title=title, fill_height=True) as page:
+        turns = gr.State([])
+        pending = gr.State("")
+        gr.Markdown(f"# {escape(title)}")
+        status = gr.HTML(_status_html(conversation), elem_id="status")
+        with gr.Row():
+            with gr.Column(scale=3):
+                chatbot = gr.Chatbot(elem_id="chat", show_label=False, height=480, feedback_options=None)
+                question = gr.Textbox(
+                    placeholder="Ask a question about these documents",
+                    show_label=False,
+                    elem_id="question",
+                    max_lines=4,
+                )
+                with gr.Row():
+                    send = gr.Button("Ask", variant="primary", elem_id="ask")
+                    stop = gr.Button("Stop", elem_id="stop")
+                    again = gr.Button("Retry", elem_id="retry")
+                    clear = gr.Button("New conversation", elem_id="clear")
+                if examples:
+                    gr.Examples([[example] for example in examples], inputs=[question], label="Try one")
+            with gr.Column(scale=2):
+                sources = gr.HTML(sources_html(()), elem_id="sources")
+                with gr.Accordion("Settings", open=False):
+                    retriever = gr.Radio(
+                        list(conversation.retrievers), value=settings.retriever.kind, label="Retriever"
+                    )
+                    depth = gr.Slider(3, 200, settings.retriever.depth, step=1, label="Passages retrieved")
+                    rerank_depth = gr.Slider(3, 200, settings.reranker.depth, step=1, label="Passages reranked")
+                    contexts = gr.Slider(1, 10, settings.prompt.contexts, step=1, label="Passages shown to the model")
+                    calibrated = gr.Checkbox(True, label="Refuse as calibrated")
+                    strictness = gr.Slider(
+                        0, 1, 0, step=0.05, label="Strictness (0 never refuses by score; needs a calibration)"
+                    )
+        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness]
+        outputs = [turns, chatbot, sources]
+
+        def take(text):
+            return "", text
+
+        running = []
+        for trigger in (question.submit, send.click):
+            taken = trigger(take, [question], [question, pending], queue=False, api_visibility="private")
+            running.append(taken.then(ask, [pending, turns, *options], outputs, api_visibility="private"))
+        for trigger in (again.click, chatbot.retry):
+            running.append(trigger(retry, [turns, *options], outputs, api_visibility="private"))
+        stop.click(None, cancels=running, queue=False)
+        clear.click(
+            lambda: ([], [], sources_html(())), None, outputs, cancels=running, queue=False, api_visibility="private"
+        )
+        timer = gr.Timer(1.0)
+        timer.tick(
+            lambda: (_status_html(conversation), gr.Timer(active=not conversation.ready)),
+            None,
+            [status, timer],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    page.queue(default_concurrency_limit=8)
+    return page
+
+
+def _status_html(conversation: Conversation) -> str:
+    return f'<div class="status" role="status">{escape(conversation.status)}</div>'
+
+
+def serve(
+    settings: Settings, index: str | Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True
+) -> gr.Blocks:
+    """Open the chat over an index and print its address; with `block` it stays until interrupted."""
+    conversation, manifest = build.make_conversation(settings, index)
+    embedded = manifest.corpus_path == "embedded"
+    page = make_app(
+        conversation,
+        settings,
+        title="Ask the Python language reference" if embedded else "Ask your documents",
+        examples=EMBEDDED_EXAMPLES if embedded else (),
+    )
+    conversation.preload(settings.retriever.kind)
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            quiet=True,
+            prevent_thread_lock=True,
+            css=CSS,
+            head=HEAD,
+            footer_links=[],
+            ssr_mode=False,
+        )
+    except OSError as error:
+        raise RagError(f"port {port} on {host} cannot be used ({error}); choose another: --port 7861") from error
+    print(f"The chat is at {address} (Ctrl+C ends it)", flush=True)
+    if block:
+        page.block_thread()
+    return page
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="The chat over an index")
+    parser.add_argument("-i", "--index", required=True)
+    parser.add_argument("--port", type=int, default=7860)
+    arguments = parser.parse_args()
+    build.quiet_libraries()
+    try:
+        serve(load_settings(), arguments.index, port=arguments.port)
+    except RagError as error:
+        sys.exit(f"rag: {error}")

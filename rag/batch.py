@@ -1,0 +1,318 @@
+"""Prediction over many questions that survives being killed.
+
+Stages run over the whole batch one after another, so that each model is loaded once and freed before the next needs
+the memory. Every stage appends JSON lines to its own file in the run folder:
+
+    RUN/run.json           settings, models, index and questions that made it; another set is refused
+    RUN/retrieved.jsonl    qid, [[passage id, score], …]
+    RUN/reranked.jsonl     qid, [[passage id, score], …]
+    RUN/generated.jsonl    qid, the contexts in the prompt, the raw answer
+    RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag.data import Corpus, Question
+from rag.errors import RunMismatchError
+from rag.pipeline import Pipeline
+from rag.progress import progress
+from rag.types import CANNOTANSWER, Answer, Hit, Response
+
+RUN_FILE = "run.json"
+RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
+PREDICTIONS = "predictions.jsonl"
+STAGE_CHUNK = 256
+RERANK_CHUNK = 32
+ANSWER_CHUNK = 256
+# What shapes each stage's file, besides the stages before it: keys of run.json.
+STAGE_KEYS = {
+    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index"),
+    RERANKED: ("reranker", "settings.reranker"),
+    GENERATED: ("generator", "prompt_sha256", "rerank_threshold", "settings.generator", "settings.prompt.contexts"),
+}
+
+
+def run_batch(
+    pipeline: Pipeline,
+    questions: Sequence[Question],
+    corpus: Corpus,
+    folder: str | Path,
+    identity: dict,
+    *,
+    generate: bool = True,
+    reuse: str | Path | None = None,
+) -> Path:
+    """Predict every question into `folder`; returns the predictions file.
+
+    Started again after a kill it finishes the rest, no line twice, none lost. `identity` is what made the run: with
+    other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names a run whose
+    retrieval and reranking are taken over as far as they were made in the same way.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
+        _check_identity(folder, identity)
+        if reuse is not None:
+            _take_over(folder, Path(reuse), identity)
+        _run_stage(
+            "Retrieving",
+            folder / RETRIEVED,
+            questions,
+            lambda chunk: pipeline.retrieve([question.query for question in chunk]),
+            lambda question, r: {"retrieved": _pairs(r.retrieved), "seconds": r.timings["retrieve"]},
+            STAGE_CHUNK,
+        )
+        pipeline.retriever.release()
+        stored = _Stored(folder, corpus)
+        _run_stage(
+            "Reranking",
+            folder / RERANKED,
+            questions,
+            lambda chunk: pipeline.rerank([stored.retrieved(question) for question in chunk]),
+            lambda question, r: {"reranked": _pairs(r.reranked), "seconds": r.timings["rerank"]},
+            RERANK_CHUNK,
+        )
+        pipeline.reranker.release()
+        stored = _Stored(folder, corpus)
+        if generate:
+            _run_stage(
+                "Answering",
+                folder / GENERATED,
+                questions,
+                lambda chunk: pipeline.generate([stored.reranked(question) for question in chunk]),
+                _generated_row,
+                ANSWER_CHUNK,
+            )
+            pipeline.generator.release()
+            stored = _Stored(folder, corpus)
+        _run_stage(
+            "Writing",
+            folder / PREDICTIONS,
+            questions,
+            lambda chunk: (
+                pipeline.parse([stored.generated(q) for q in chunk])
+                if generate
+                else [stored.reranked(q) for q in chunk]
+            ),
+            lambda question, response: _prediction_row(question, response, pipeline),
+            STAGE_CHUNK,
+        )
+    return folder / PREDICTIONS
+
+
+def questions_sha256(questions: Sequence[Question]) -> str:
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(json.dumps([question.id, question.rewrite]).encode())
+    return digest.hexdigest()
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
+    return [row for _, row in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """(offset behind the line, row) of every whole line."""
+    if not path.is_file():
+        return
+    offset = 0
+    with path.open("rb") as stream:
+        for raw in stream:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(raw)
+            except ValueError:
+                return  # zeros that a crash of the machine left
+            offset += len(raw)
+            yield offset, row
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunMismatchError(f"another process is writing {folder}; wait for it, or choose another -o") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_identity(folder: Path, identity: dict) -> None:
+    path = folder / RUN_FILE
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(
+            key
+            for key in flatten(stored).keys() | flatten(identity).keys()
+            if flatten(stored).get(key) != flatten(identity).get(key)
+        )
+        if differing:
+            details = "; ".join(
+                f"{key}: {_short(flatten(stored).get(key))} there, {_short(flatten(identity).get(key))} now"
+                for key in differing[:4]
+            )
+            raise RunMismatchError(
+                f"{folder} holds predictions made otherwise ({details}); choose another folder with -o, or delete it"
+            )
+        return
+    if any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
+        raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")
+    temporary = folder / (RUN_FILE + ".tmp")
+    temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def flatten(value: dict, prefix: str = "") -> dict:
+    """Nested keys joined by dots."""
+    flat = {}
+    for key, item in value.items():
+        flat.update(flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item})
+    return flat
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…'"
+
+
+def _take_over(folder: Path, other: Path, identity: dict) -> None:
+    """Copy finished stages of another run where everything that shaped them is the same."""
+    try:
+        theirs = flatten(json.loads((other / RUN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise RunMismatchError(f"{other} is no run folder: {error}") from error
+    ours = flatten(identity)
+    wanted = {name: file for name in STAGE_KEYS if (file := other / name).is_file()}
+    for name, file in wanted.items():
+        keys = [
+            k for k in ours.keys() | theirs.keys() if any(k == p or k.startswith(p + ".") for p in STAGE_KEYS[name])
+        ]
+        if any(ours.get(key) != theirs.get(key) for key in keys):
+            return  # later stages were built on this one
+        if not (folder / name).exists():
+            temporary = folder / (name + ".tmp")
+            temporary.write_bytes(b"".join(_line(row) for row in read_jsonl(file)))
+            os.replace(temporary, folder / name)
+
+
+def _run_stage(
+    label: str,
+    path: Path,
+    questions: Sequence[Question],
+    work: Callable[[Sequence[Question]], list[Response]],
+    row: Callable[[Question, Response], dict],
+    chunk_size: int,
+) -> None:
+    done = _resume(path)
+    todo = [question for question in questions if question.id not in done]
+    if not todo:
+        return
+    with (
+        path.open("ab") as stream,
+        progress(label, len(questions), "questions", already_done=len(questions) - len(todo)) as bar,
+    ):
+        for start in range(0, len(todo), chunk_size):
+            chunk = todo[start : start + chunk_size]
+            results = work(chunk)
+            stream.write(b"".join(_line({"qid": q.id, **row(q, r)}) for q, r in zip(chunk, results, strict=True)))
+            stream.flush()
+            os.fsync(stream.fileno())
+            bar.advance(len(chunk))
+
+
+def _resume(path: Path) -> set[str]:
+    """The ids already there; whatever follows the last whole line is cut off."""
+    done, end = set(), 0
+    for behind, row in _whole_lines(path):
+        done.add(row["qid"])
+        end = behind
+    if path.is_file() and path.stat().st_size != end:
+        os.truncate(path, end)
+    return done
+
+
+def _line(row: dict) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _pairs(hits: Iterable[Hit]) -> list[list]:
+    return [[hit.passage.id, round(hit.score, 6)] for hit in hits]
+
+
+class _Stored:
+    """The finished stages of a run folder, joined into responses again."""
+
+    def __init__(self, folder: Path, corpus: Corpus):
+        self._corpus = corpus
+        self._rows = {
+            name: {row["qid"]: row for row in read_jsonl(folder / name)} for name in (RETRIEVED, RERANKED, GENERATED)
+        }
+
+    def retrieved(self, question: Question) -> Response:
+        row = self._rows[RETRIEVED][question.id]
+        return Response(question.query, self._hits(row["retrieved"]), timings={"retrieve": row["seconds"]})
+
+    def reranked(self, question: Question) -> Response:
+        response, row = self.retrieved(question), self._rows[RERANKED][question.id]
+        timings = {**response.timings, "rerank": row["seconds"]}
+        return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
+
+    def generated(self, question: Question) -> Response:
+        response, row = self.reranked(question), self._rows[GENERATED][question.id]
+        shown = set(row["contexts"])
+        return dataclasses.replace(
+            response,
+            contexts=tuple(hit for hit in response.reranked if hit.passage.id in shown),
+            dropped_contexts=row["dropped_contexts"],
+            answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
+            timings={**response.timings, "generate": row["seconds"]},
+        )
+
+    def _hits(self, pairs: Iterable[Sequence]) -> tuple[Hit, ...]:
+        return tuple(Hit(self._corpus.by_id(pid), score) for pid, score in pairs)
+
+
+def _generated_row(question: Question, response: Response) -> dict:
+    return {
+        "contexts": [hit.passage.id for hit in response.contexts],
+        "dropped_contexts": response.dropped_contexts,
+        "raw": response.answer.raw,
+        "seconds": response.timings["generate"],
+    }
+
+
+def _prediction_row(question: Question, response: Response, pipeline: Pipeline) -> dict:
+    answer = response.answer
+    refused_by = None
+    if answer is not None and answer.abstained:
+        refused_by = "score" if pipeline.refuses(response.reranked) else "model"
+    return {
+        "query": question.rewrite,
+        "source": question.source,
+        "retrieved": _pairs(response.retrieved),
+        "reranked": _pairs(response.reranked),
+        "contexts": [hit.passage.id for hit in response.contexts],
+        "dropped_contexts": response.dropped_contexts,
+        "raw": answer.raw if answer else None,
+        "answer": answer.text if answer else None,
+        "citations": list(answer.citations) if answer else None,
+        "abstained": answer.abstained if answer else None,
+        "abstained_by": refused_by,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in response.timings.items()},
+    }

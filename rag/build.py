@@ -1,0 +1,404 @@
+"""Settings become components. The only module that knows both; every heavy import waits until it is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag import __version__
+from rag.config import Settings
+from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
+from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.generate.prompts import Prompt, get_prompt
+from rag.inference import describe_hardware
+from rag.models.resolve import ResolvedModel, cached_models, rag_home, resolve, resolve_generator
+from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.retrieve.store import Manifest, build_index, open_index
+from rag.types import CANNOTANSWER
+
+if TYPE_CHECKING:
+    from rag.chat import Conversation
+    from rag.rerank.cross_encoder import CrossEncoderReranker
+    from rag.retrieve.encoder import Encoder
+    from rag.types import Generator, Retriever
+
+CALIBRATION_FILE = "calibration.json"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' progress bars and advice off the terminal; errors still come through."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0")
+    os.environ.setdefault("TQDM_DISABLE", "")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def make_encoder(settings: Settings) -> Encoder:
+    from rag.retrieve.encoder import Encoder
+
+    model = resolve(settings.encoder.model, source=settings.models.source)
+    given = {"query": settings.encoder.query_prompt, "passage": settings.encoder.passage_prompt}
+    prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
+    return Encoder(
+        model.folder,
+        prompts=prompts,
+        max_length_tokens=settings.encoder.max_length_tokens,
+        precision=settings.encoder.precision,
+        cache_root=rag_home() / "compiled",
+    )
+
+
+def make_scorer(settings: Settings) -> Encoder:
+    """The encoder whose cosine compares answers with references: CosSim."""
+    from rag.retrieve.encoder import Encoder
+
+    model = resolve(settings.scorer.model, source=settings.models.source)
+    prompts = {"query": "", "passage": "", **model.prompts}
+    return Encoder(model.folder, prompts=prompts, precision="fp32", cache_root=rag_home() / "compiled")
+
+
+def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
+    if not settings.reranker.enabled:
+        return KeepOrder()
+    from rag.rerank.cross_encoder import CrossEncoderReranker
+    from rag.retrieve.encoder import weights_sha256
+
+    folder = resolve(settings.reranker.model, source=settings.models.source).folder
+    return CrossEncoderReranker(
+        folder,
+        max_length_tokens=settings.reranker.max_length_tokens,
+        precision=settings.reranker.precision,
+        weights_sha256=weights_sha256(folder),
+        cache_root=rag_home() / "compiled",
+    )
+
+
+def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Manifest:
+    """Index a corpus into a folder; an index that is already right is left as it is."""
+    load_corpus(corpus)  # a bad corpus should fail before any model loads
+    return build_index(
+        corpus,
+        target,
+        make_encoder(settings),
+        encoder_model=settings.encoder.model,
+        factory=settings.index.factory,
+        hardware=describe_hardware(),
+    )
+
+
+def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
+    """The chosen retriever over an index; the encoder must be the one that made it."""
+    chosen = settings.retriever
+    if chosen.kind == "bm25":
+        return open_index(index_folder).bm25()
+    from rag.retrieve.dense import DenseRetriever
+    from rag.retrieve.hybrid import HybridRetriever
+
+    encoder = make_encoder(settings)
+    index = open_index(index_folder, encoder=encoder)
+    vectors = index.vectors(nprobe=settings.index.nprobe, ef_search=settings.index.ef_search)
+    dense = DenseRetriever(encoder, vectors, index.corpus)
+    if chosen.kind == "dense":
+        return dense
+    return HybridRetriever(
+        [dense, index.bm25()],
+        weights=[chosen.dense_weight, chosen.bm25_weight],
+        rrf_k=chosen.rrf_k,
+        depth=chosen.fusion_depth,
+    )
+
+
+def generator_kind(settings: Settings, *, interactive: bool) -> str:
+    """`auto` means: vLLM where it is installed and a batch is to be answered or a GPU is there; else transformers."""
+    kind = settings.generator.kind
+    if kind != "auto":
+        return kind
+    import importlib.util
+
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    return "vllm" if has_vllm and not interactive else "transformers"
+
+
+def make_generator(settings: Settings, *, interactive: bool) -> Generator:
+    chosen = settings.generator
+    common = {
+        "max_new_tokens": chosen.max_new_tokens,
+        "context_window_tokens": chosen.context_window_tokens,
+        "temperature": chosen.temperature,
+        "seed": chosen.seed,
+    }
+    kind = generator_kind(settings, interactive=interactive)
+    if kind == "server":
+        from rag.generate.server import ServerGenerator
+
+        return ServerGenerator(
+            chosen.model,
+            base_url=chosen.server_url,
+            api_key=os.environ.get(chosen.server_api_key_variable, ""),
+            timeout_seconds=chosen.server_timeout_seconds,
+            retries=chosen.server_retries,
+            concurrency=chosen.server_concurrency,
+            **common,
+        )
+    model = find_generator_model(settings)
+    if kind == "vllm":
+        from rag.generate.vllm_engine import VllmGenerator
+
+        return VllmGenerator(
+            model.folder,
+            max_sequences=chosen.vllm_max_sequences,
+            cpu_cache_gib=chosen.vllm_memory_gib,
+            gpu_share=chosen.vllm_gpu_share,
+            **common,
+        )
+    from rag.generate.transformers_model import TransformersGenerator
+
+    return TransformersGenerator(model.folder, **common)
+
+
+def find_generator_model(settings: Settings) -> ResolvedModel:
+    model = resolve_generator(settings.generator.model, source=settings.models.source)
+    if model.notice:
+        _say(model.notice)
+    return model
+
+
+def make_prompt(settings: Settings) -> Prompt:
+    own = {
+        name: Prompt(name=name, system=template.system, user=template.user, parser=template.parser)
+        for name, template in settings.prompts.items()
+    }
+    return get_prompt(settings.prompt.name, own)
+
+
+def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
+    """The whole pipeline over an index; nothing heavy is loaded until it is first used."""
+    if settings.reranker.depth > settings.retriever.depth:
+        raise ConfigError(
+            f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
+            f"set retriever.depth={settings.reranker.depth} too"
+        )
+    return Pipeline(
+        Lazy(lambda: make_retriever(settings, index_folder)),
+        Lazy(lambda: make_reranker(settings)),
+        Lazy(lambda: make_generator(settings, interactive=interactive)),
+        make_prompt(settings),
+        depths=Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts),
+        rerank_threshold=rerank_threshold(settings, index_folder),
+    )
+
+
+def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Conversation, Manifest]:
+    """The chat's conversation over an index: every retriever to choose from, the other parts shared."""
+    from rag.chat import Conversation
+
+    manifest = open_index(index_folder).manifest
+
+    def retriever(kind: str) -> Lazy[Retriever]:
+        chosen = settings.model_copy(update={"retriever": settings.retriever.model_copy(update={"kind": kind})})
+        return Lazy(lambda: make_retriever(chosen, index_folder))
+
+    def threshold_at_strictness(strictness: float | None) -> float | None:
+        if strictness is None:
+            return rerank_threshold(settings, index_folder)
+        chosen = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
+        return rerank_threshold(settings.model_copy(update={"abstain": chosen}), index_folder)
+
+    conversation = Conversation(
+        {kind: retriever(kind) for kind in ("hybrid", "dense", "bm25")},
+        Lazy(lambda: make_reranker(settings)),
+        Lazy(lambda: make_generator(settings, interactive=True)),
+        make_prompt(settings),
+        threshold_at_strictness,
+    )
+    return conversation, manifest
+
+
+def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:
+    """The logit below which a question is refused: set, or from the index's calibration, or none.
+
+    A calibration made with another reranker does not apply. `strictness` moves along the calibrated curve.
+    """
+    if not settings.reranker.enabled:
+        return None
+    if settings.abstain.rerank_threshold is not None:
+        return settings.abstain.rerank_threshold
+    calibration = read_calibration(index_folder)
+    if calibration is None or calibration["reranker_model"] != settings.reranker.model:
+        return None
+    from rag.evaluate.calibration import threshold_at
+
+    return threshold_at(calibration, settings.abstain.strictness)
+
+
+def read_calibration(index_folder: str | Path) -> dict | None:
+    path = Path(index_folder) / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IndexMismatchError(f"{path} is damaged; calibrate again: rag calibrate DEV -i {index_folder}") from error
+
+
+def run_identity(settings: Settings, index_folder: str | Path, queries: str | Path, *, generate: bool) -> dict:
+    """What makes a run: index, the weights of each model, prompt, threshold and the settings of every stage."""
+    from rag.retrieve.encoder import weights_sha256
+
+    source = settings.models.source
+    manifest = open_index(index_folder).manifest
+    identity: dict = {
+        "version": __version__,
+        "index": manifest.fingerprint,
+        "index_path": str(Path(index_folder).resolve()),
+        "queries_path": str(Path(queries).resolve()),
+        "encoder": manifest.encoder.weights_sha256 if settings.retriever.kind != "bm25" else None,
+        "reranker": None,
+        "generator": None,
+        "rerank_threshold": rerank_threshold(settings, index_folder),
+        "prompt_sha256": make_prompt(settings).sha256(),
+        "settings": settings.model_dump(mode="json"),
+    }
+    if settings.reranker.enabled:
+        identity["reranker"] = weights_sha256(resolve(settings.reranker.model, source=source).folder)
+    if generate:
+        kind = generator_kind(settings, interactive=False)
+        if kind == "server":
+            identity["generator"] = f"{settings.generator.server_url} {settings.generator.model}"
+        else:
+            model = find_generator_model(settings)
+            identity["generator"] = f"{kind} {model.name} {_quick_identity(model)}"
+    return identity
+
+
+def _quick_identity(model: ResolvedModel) -> str:
+    """A generator's weights are gigabytes: the names and sizes of its files stand for them."""
+    files = sorted((f.name, f.stat().st_size) for f in model.folder.iterdir() if f.suffix in (".safetensors", ".json"))
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
+def corpus_of(index_folder: str | Path) -> Corpus:
+    return open_index(index_folder).corpus
+
+
+def make_calibration(
+    settings: Settings,
+    index_folder: str | Path,
+    queries: str | Path,
+    questions: Sequence[Question],
+    run_folder: str | Path | None,
+    *,
+    max_wrong_refusals: float,
+) -> list[str]:
+    """Retrieve and rerank dev questions, choose the refusal threshold, store it with the index; returns a summary."""
+    import datetime
+
+    from rag.batch import run_batch
+    from rag.evaluate.calibration import calibrate
+    from rag.evaluate.evaluation import read_predictions
+
+    if not settings.reranker.enabled:
+        raise ConfigError("calibration needs rerank scores; leave reranker.enabled = true")
+    known = [question for question in questions if question.answer is not None]
+    if not any(question.answer == CANNOTANSWER for question in known) or all(
+        question.answer == CANNOTANSWER for question in known
+    ):
+        raise DataError(
+            f"{queries} must hold both answerable and unanswerable questions (answer text {CANNOTANSWER!r}) "
+            "for a threshold to be chosen between them"
+        )
+    run_folder = Path(run_folder) if run_folder else Path(index_folder) / "calibration-run"
+    pipeline = make_pipeline(settings, index_folder, interactive=False)
+    identity = run_identity(settings, index_folder, queries, generate=False) | {"rerank_threshold": None}
+    pipeline.rerank_threshold = None
+    run_batch(pipeline, known, corpus_of(index_folder), run_folder, identity, generate=False)
+    rows = {row["qid"]: row for row in read_predictions(run_folder)}
+    best = [rows[q.id]["reranked"][0][1] if rows[q.id]["reranked"] else float("-inf") for q in known]
+    result = calibrate(best, [q.answer != CANNOTANSWER for q in known], max_wrong_refusals=max_wrong_refusals)
+    result |= {
+        "reranker_model": settings.reranker.model,
+        "index": open_index(index_folder).manifest.fingerprint,
+        "queries": str(queries),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    path = Path(index_folder) / CALIBRATION_FILE
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return _calibration_summary(result, path)
+
+
+def _calibration_summary(result: dict, path: Path) -> list[str]:
+    lines = [f"{result['n']:,} questions, {result['n_unanswerable']:,} unanswerable; AUC {result['auc']:.3f}"]
+    if result["threshold"] is None:
+        return [*lines, f"no threshold refuses within the limit and helps; none is set ({path})"]
+    point = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
+    figures = ", ".join(f"{name} {point[name]:.3f}" for name in point if name != "threshold")
+    return [*lines, f"threshold {result['threshold']:.3f}: {figures}", f"stored in {path}"]
+
+
+def make_evaluation(
+    settings: Settings,
+    run_folder: str | Path,
+    qrels_path: str | Path,
+    queries: str | Path | None,
+    *,
+    allow_unknown: bool,
+) -> dict:
+    """Score a run folder and write its metrics; CosSim needs `queries` with reference answers."""
+    from rag.batch import RUN_FILE
+    from rag.evaluate.evaluation import evaluate, read_predictions, write_evaluation
+
+    rows = read_predictions(run_folder)
+    qrels = load_qrels(qrels_path)
+    run_file = Path(run_folder) / RUN_FILE
+    identity = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
+    index_path = identity.get("index_path")
+    if not allow_unknown and index_path and (Path(index_path) / "CURRENT").is_file():
+        check_qrels(qrels, corpus_of(index_path), qrels_path)
+    references = None
+    if queries is not None:
+        everything = {question.id: question for question in load_questions(queries)}
+        predicted = {row["qid"] for row in rows}
+        if not predicted <= everything.keys():
+            missing = sorted(predicted - everything.keys())
+            raise DataError(f"{queries} lacks {len(missing)} predicted questions, such as {missing[0]!r}")
+        # A limited run answers for the questions it was given; an unfinished one for all that it was to answer.
+        complete = identity.get("n") == len(rows)
+        references = {qid: q for qid, q in everything.items() if qid in predicted or not complete}
+    embed = None
+    if references and any(row.get("answer") is not None for row in rows):
+        scorer = make_scorer(settings)
+        embed = scorer.encode_queries
+    metrics, scores = evaluate(rows, qrels, references, embed)
+    metrics["scorer"] = settings.scorer.model
+    write_evaluation(run_folder, metrics, scores)
+    return metrics
+
+
+def list_models(settings: Settings, *, fetch: bool) -> list[dict]:
+    """Records of the models in the cache; with `fetch`, every model that the settings name is brought there first."""
+    chosen: dict[str, ResolvedModel] = {}
+    if fetch:
+        source = settings.models.source
+        for name in (settings.encoder.model, settings.reranker.model, settings.scorer.model):
+            chosen[name] = resolve(name, source=source)
+        if settings.generator.kind != "server":
+            model = find_generator_model(settings)
+            chosen[model.name] = model
+    records = {record["model"]: record for record in cached_models()}
+    for name, model in chosen.items():
+        if name not in records:
+            records[name] = {"model": name, "role": "", "source": model.source, "folder": str(model.folder)}
+    return list(records.values())

@@ -1,0 +1,198 @@
+"""The conversation behind the chat page: questions to growing turns, and turns to escaped HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import logging
+import string
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rag.errors import ConfigError, RagError
+from rag.generate.prompts import Prompt
+from rag.generate.rewrite import rewrite_question
+from rag.pipeline import Depths, Lazy, Pipeline
+from rag.present import NOT_IN_DOCUMENTS
+from rag.types import Generator, Hit, Query, Reranker, Response, Retriever
+
+MAX_QUESTION_CHARACTERS = 2000
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may change in the settings panel."""
+
+    retriever: str = "hybrid"
+    depths: Depths = field(default_factory=Depths)
+    strictness: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and what came of it so far. `searched_for` is the rewritten question where it differs."""
+
+    question: str
+    searched_for: str = ""
+    response: Response | None = None
+    status: str = ""
+    error: str = ""
+    done: bool = False
+
+
+class Conversation:
+    """Answers questions with shared components; several conversations may run side by side.
+
+    `threshold_at` maps a strictness (None: as calibrated) to the rerank score below which a question is refused.
+    """
+
+    def __init__(
+        self,
+        retrievers: dict[str, Lazy[Retriever]],
+        reranker: Lazy[Reranker],
+        generator: Lazy[Generator],
+        prompt: Prompt,
+        threshold_at: Callable[[float | None], float | None],
+    ):
+        self.retrievers, self.reranker, self.generator = retrievers, reranker, generator
+        self.prompt, self.threshold_at = prompt, threshold_at
+        self.status = "Models load with the first question."
+        self.ready = False
+
+    def preload(self, retriever: str) -> threading.Thread:
+        """Load the models in the background; `status` says how far it is."""
+
+        def work() -> None:
+            steps = (
+                ("Loading the retriever…", self.retrievers[retriever]),
+                ("Loading the reranker…", self.reranker),
+                ("Loading the generator…", self.generator),
+            )
+            try:
+                for self.status, component in steps:
+                    component.get()
+                self.status, self.ready = "Ready.", True
+            except RagError as error:
+                self.status = f"Not ready: {error}"
+            except Exception as error:
+                log.exception("loading failed")
+                self.status = f"Not ready: {error}"
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
+
+    def ask(self, question: str, history: Sequence[Turn], options: Options) -> Iterator[Turn]:
+        """Growing snapshots of one turn; the last has `done`. Failures become a sentence in the turn."""
+        question = question.strip()
+        turn = Turn(question)
+        if not question:
+            yield dataclasses.replace(turn, error="Type a question first.", done=True)
+            return
+        if len(question) > MAX_QUESTION_CHARACTERS:
+            sentence = f"The question is longer than {MAX_QUESTION_CHARACTERS:,} characters; please shorten it."
+            yield dataclasses.replace(turn, question=question[:200] + "…", error=sentence, done=True)
+            return
+        try:
+            yield from self._answer(turn, history, options)
+        except RagError as error:
+            yield dataclasses.replace(turn, error=str(error), done=True)
+        except MemoryError:
+            yield dataclasses.replace(turn, error="The machine ran out of memory; try fewer contexts.", done=True)
+        except Exception as error:
+            log.exception("a question failed")
+            yield dataclasses.replace(turn, error=f"Something went wrong: {error}", done=True)
+
+    def _answer(self, turn: Turn, history: Sequence[Turn], options: Options) -> Iterator[Turn]:
+        if options.retriever not in self.retrievers:
+            raise ConfigError(f"the retriever {options.retriever!r} is unknown; choose {', '.join(self.retrievers)}")
+        pipeline = Pipeline(
+            self.retrievers[options.retriever],
+            self.reranker,
+            self.generator,
+            self.prompt,
+            depths=options.depths,
+            rerank_threshold=self.threshold_at(options.strictness),
+        )
+        loading = "Searching…" if self.ready else f"{self.status} The first answer takes a little longer."
+        yield dataclasses.replace(turn, status=loading)
+        past = [(t.searched_for or t.question, t.response.answer.text) for t in history if _was_answered(t)]
+        standalone = rewrite_question(turn.question, past, self.generator.get()) if past else turn.question
+        if standalone != turn.question:
+            turn = dataclasses.replace(turn, searched_for=standalone)
+        response = None
+        for response in pipeline.stream(Query("chat", standalone)):
+            status = "" if response.answer else ("Reading…" if response.reranked else "Comparing passages…")
+            yield dataclasses.replace(turn, response=response, status=status)
+        yield dataclasses.replace(turn, response=response, done=True)
+
+
+def _was_answered(turn: Turn) -> bool:
+    return turn.done and turn.response is not None and turn.response.answer is not None
+
+
+def escape(text: str) -> str:
+    """Text that neither HTML nor Markdown gives a meaning to: every ASCII punctuation mark as a character reference."""
+    return "".join(f"&#{ord(ch)};" if ch in string.punctuation else ch for ch in text)
+
+
+def message_html(turn: Turn, number: int) -> str:
+    """The assistant's side of a turn, for the chat bubble."""
+    parts = []
+    if turn.searched_for:
+        parts.append(f'<div class="searched">searched for “{escape(turn.searched_for)}”</div>')
+    if turn.error:
+        parts.append(f'<div class="problem">{escape(turn.error)}</div>')
+    elif turn.status:
+        parts.append(f'<div class="status">{escape(turn.status)}</div>')
+    elif turn.response and turn.response.answer:
+        answer = turn.response.answer
+        if answer.abstained and turn.done:
+            parts.append(f'<div class="refusal">{NOT_IN_DOCUMENTS} The closest passages are beside this answer.</div>')
+        else:
+            text = "<br>".join(escape(line) for line in answer.text.splitlines())
+            parts.append(f'<div class="answer">{text}{_citation_links(turn, number) if turn.done else " ▍"}</div>')
+    return "".join(parts)
+
+
+def _citation_links(turn: Turn, number: int) -> str:
+    position = {hit.passage.id: n for n, hit in enumerate(turn.response.contexts, 1)}
+    return "".join(
+        f' <a class="cite" href="#source-{number}-{position[pid]}">[{position[pid]}]</a>'
+        for pid in turn.response.answer.citations
+    )
+
+
+def sources_html(turns: Sequence[Turn]) -> str:
+    """Source cards of every turn, the latest open and first."""
+    sections = []
+    for number in range(len(turns), 0, -1):
+        turn = turns[number - 1]
+        hits = _shown_hits(turn)
+        if not hits:
+            continue
+        cited = set(turn.response.answer.citations) if turn.response.answer and turn.done else set()
+        cards = "".join(_card(hit, number, n, hit.passage.id in cited) for n, hit in enumerate(hits, 1))
+        label = html.escape(turn.searched_for or turn.question)
+        is_open = " open" if number == len(turns) else ""
+        sections.append(f'<details class="turn"{is_open}><summary>{label}</summary>{cards}</details>')
+    return "".join(sections) or '<p class="status">The passages behind an answer appear here.</p>'
+
+
+def _shown_hits(turn: Turn) -> Sequence[Hit]:
+    """The contexts; for a question refused before any, the passages that came closest."""
+    if turn.response is None:
+        return ()
+    return turn.response.contexts or turn.response.reranked[:3]
+
+
+def _card(hit: Hit, number: int, n: int, cited: bool) -> str:
+    title = html.escape(hit.passage.title or hit.passage.id)
+    badge = '<span class="badge">cited</span>' if cited else ""
+    return (
+        f'<article class="card{" cited" if cited else ""}" id="source-{number}-{n}" tabindex="-1">'
+        f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
+        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(hit.passage.id)}</footer></article>"
+    )

@@ -1,0 +1,45 @@
+"""The error tree. A `RagError` is shown to people as its message alone; any other exception is our bug.
+
+RagError
+├── ConfigError         a setting is unknown, of the wrong type, or out of range
+├── DataError           an input file is wrong; the message names file and line
+├── IndexMismatchError  an index does not fit the corpus, the encoder or this version; the message names the command
+├── RunMismatchError    a run folder holds results of other settings, models or questions
+├── ModelError          a model cannot be found, read or trusted
+│   └── DamagedFileError    bytes are not what was pinned: truncated, wrong magic, wrong hash
+└── GenerationError     a generator failed: server down, out of memory, time limit
+"""
+
+from __future__ import annotations
+
+
+class RagError(Exception):
+    """Something a person can act on: what was wrong, where, and the next step."""
+
+
+class ConfigError(RagError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class DataError(RagError):
+    """An input file is wrong; the message names file and line."""
+
+
+class IndexMismatchError(RagError):
+    """An index does not fit the corpus, the encoder or this version."""
+
+
+class RunMismatchError(RagError):
+    """A run folder holds results of other settings, models or questions."""
+
+
+class ModelError(RagError):
+    """A model cannot be found, read or trusted."""
+
+
+class DamagedFileError(ModelError):
+    """A file's bytes are not what was pinned."""
+
+
+class GenerationError(RagError):
+    """A generator failed: server down, out of memory, time limit."""

@@ -1,0 +1,113 @@
+"""Ranking and answer metrics.
+
+Ranking metrics follow trec_eval (a judged query without a run scores 0) but for ties: these break by ascending id,
+in trec_eval by descending id. Recall@k is found over relevant; Success@k (hit rate) is 1 where any relevant passage is
+in the top k.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rag.types import Qrels, Run
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def ranking(scores: Mapping[str, float]) -> list[str]:
+    """Passage ids by (-score, id)."""
+    return [pid for pid, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _relevant(judged: Mapping[str, int]) -> dict[str, int]:
+    return {pid: grade for pid, grade in judged.items() if grade > 0}
+
+
+def recall(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
+    """Relevant passages in the top k, over all relevant."""
+    relevant = _relevant(judged)
+    return sum(pid in relevant for pid in ranked[:k]) / len(relevant)
+
+
+def success(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
+    """1 where any relevant passage is in the top k."""
+    relevant = _relevant(judged)
+    return float(any(pid in relevant for pid in ranked[:k]))
+
+
+def reciprocal_rank(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
+    """1 / rank of the first relevant passage in the top k, else 0."""
+    relevant = _relevant(judged)
+    return next((1 / rank for rank, pid in enumerate(ranked[:k], 1) if pid in relevant), 0.0)
+
+
+def ndcg(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
+    """Discounted cumulative gain over that of the ideal order; gain is the grade, discount log2(rank + 1).
+
+    Järvelin and Kekäläinen 2002, https://doi.org/10.1145/582415.582418, with linear gains as in trec_eval.
+    """
+    relevant = _relevant(judged)
+    gained = sum(relevant.get(pid, 0) / math.log2(rank + 1) for rank, pid in enumerate(ranked[:k], 1))
+    ideal = sum(g / math.log2(rank + 1) for rank, g in enumerate(sorted(relevant.values(), reverse=True)[:k], 1))
+    return gained / ideal
+
+
+RANKING_METRICS = {
+    "recall@1": (recall, 1),
+    "recall@5": (recall, 5),
+    "recall@10": (recall, 10),
+    "recall@50": (recall, 50),
+    "success@10": (success, 10),
+    "mrr@10": (reciprocal_rank, 10),
+    "ndcg@10": (ndcg, 10),
+}
+
+
+def judged_queries(qrels: Qrels) -> list[str]:
+    """Queries with at least one relevant passage; the others have no ranking metric."""
+    return [qid for qid, judged in qrels.items() if _relevant(judged)]
+
+
+def ranking_scores(run: Run, qrels: Qrels) -> dict[str, dict[str, float]]:
+    """metric -> query id -> score over every judged query; a query missing from the run scores 0."""
+    orders = {qid: ranking(run.get(qid, {})) for qid in judged_queries(qrels)}
+    return {
+        name: {qid: metric(order, qrels[qid], k) for qid, order in orders.items()}
+        for name, (metric, k) in RANKING_METRICS.items()
+    }
+
+
+def normalize_answer(text: str) -> str:
+    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces (https://arxiv.org/abs/1606.05250)."""
+    text = "".join(ch for ch in text.lower() if ch not in string.punctuation)
+    return " ".join(ARTICLES.sub(" ", text).split())
+
+
+def exact_match(prediction: str, references: Sequence[str]) -> float:
+    """1 where the normalised prediction equals any normalised reference."""
+    return float(any(normalize_answer(prediction) == normalize_answer(reference) for reference in references))
+
+
+def token_f1(prediction: str, references: Sequence[str]) -> float:
+    """The best harmonic mean of token precision and recall over the references."""
+    return max((_token_f1(prediction, reference) for reference in references), default=0.0)
+
+
+def _token_f1(prediction: str, reference: str) -> float:
+    predicted, wanted = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    if not predicted or not wanted:
+        return float(predicted == wanted)
+    common = sum((Counter(predicted) & Counter(wanted)).values())
+    if common == 0:
+        return 0.0
+    precision, recall_ = common / len(predicted), common / len(wanted)
+    return 2 * precision * recall_ / (precision + recall_)
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean, or None of nothing: an absent figure is not a zero."""
+    return sum(values) / len(values) if values else None

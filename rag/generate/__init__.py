@@ -1,0 +1,1 @@
+"""From contexts to a cited answer: prompts, generators, and the answer parser."""

@@ -1,0 +1,128 @@
+"""The answer parser: raw model output to clean text with citations, or CANNOTANSWER."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+
+from rag.types import CANNOTANSWER, Answer, Passage
+
+THINK_BLOCK = re.compile(r"<think>.*?</think>", re.DOTALL)
+OPEN_THINK = re.compile(r"<think>.*\Z", re.DOTALL)
+CHAT_MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
+TURN_MARKER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<\|im_end\|>\s*(?=(?:system|user|assistant)\b)")
+ASSISTANT_TURN = re.compile(r"(?:<\|im_start\|>|<\|start_header_id\|>)\s*assistant\s*(?:<\|end_header_id\|>)?", re.I)
+BARE_ASSISTANT_LINE = re.compile(r"^\s*assistant\s*:?\s*$", re.I | re.M)
+LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
+ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
+REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
+TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b[\s.)\"']*\Z")
+CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
+
+
+def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered") -> Answer:
+    """The clean answer in `raw`, given the passages that the prompt numbered [1]…[m].
+
+    `none` takes the output as it is; `strip` trims it; `layered` removes think blocks and chat markup, maps `[n]` to
+    passage ids (numbers that no passage has are dropped), and strips the markers. An empty answer is CANNOTANSWER.
+    """
+    if parser == "none":
+        return Answer(raw, (), raw)
+    if parser == "strip":
+        text = raw.strip()
+        return Answer(text or CANNOTANSWER, (), raw)
+    text = _without_markup(raw)
+    if REFUSAL.match(text):
+        return Answer(CANNOTANSWER, (), raw)
+    text, numbers = _split_citations(text, len(passages))
+    text = TRAILING_REFUSAL.sub("", text) if not REFUSAL.match(text) else CANNOTANSWER
+    text = _unquoted(text)
+    if not text or text == CANNOTANSWER or not any(ch.isalnum() for ch in text):
+        return Answer(CANNOTANSWER, (), raw)
+    return Answer(text, tuple(dict.fromkeys(passages[n - 1].id for n in numbers)), raw)
+
+
+def _without_markup(raw: str) -> str:
+    """The model's last answer without think blocks or chat markup.
+
+    The cruder layers (after the last assistant turn, after the last `A:` line, last line) apply only where chat turns
+    were found: an answer that merely contains such words stays whole.
+    """
+    text = OPEN_THINK.sub("", THINK_BLOCK.sub("", raw))
+    text = re.sub(r"\A.*?</think>", "", text, count=1, flags=re.DOTALL) if "</think>" in text else text
+    if TURN_MARKER.search(text):
+        turns = list(ASSISTANT_TURN.finditer(text))
+        if turns:
+            text = text[turns[-1].end() :]
+        elif bare := list(BARE_ASSISTANT_LINE.finditer(text)):
+            text = text[bare[-1].end() :]
+        text = CHAT_MARKER.split(text)[0] if turns else CHAT_MARKER.sub("\n", text)
+        if labels := list(ANSWER_LINE.finditer(text)):
+            text = text[labels[-1].end() :]
+        elif not turns:
+            text = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    else:
+        # A stop token and what the model babbled after it.
+        text = next((part for part in CHAT_MARKER.split(text) if part.strip()), "")
+    return LABEL.sub("", text.strip()).strip()
+
+
+def _split_citations(text: str, n_passages: int) -> tuple[str, list[int]]:
+    """(text without citation markers, the valid numbers in order). `items[0]` inside a sentence is code, not a mark."""
+    numbers: list[int] = []
+
+    def visit(match: re.Match) -> str:
+        before, after = text[: match.start()], text[match.end() :]
+        attached = not match[0][0].isspace() and bool(before) and (before[-1].isalnum() or before[-1] in "_)")
+        ends = not after.strip() or bool(re.match(r"\s*(?:[.!?;,](?:\s|\Z)|\[)", after))
+        if attached and not ends:
+            return match[0]
+        numbers.extend(n for n in map(int, re.findall(r"\d+", match[0])) if 1 <= n <= n_passages)
+        return ""
+
+    return CITATION.sub(visit, text).strip(), numbers
+
+
+def _unquoted(text: str) -> str:
+    """Without one pair of quotation marks around the whole."""
+    text = text.strip()
+    for left, right in (('"', '"'), ("“", "”"), ("'", "'")):
+        if len(text) > 1 and text[0] == left and text[-1] == right and left not in text[1:-1]:
+            return text[1:-1].strip()
+    return text
+
+
+def verify_citations(answer: Answer, contexts: Sequence[Passage]) -> Answer:
+    """Set citations right where the answer's words can settle it.
+
+    An answer that stands word for word in some contexts cites those of them that the model cited, else the first that
+    holds it. An answer in the model's own words keeps the model's citations; without any, it cites the context that
+    holds most of its words, if that is at least six in ten.
+    """
+    if answer.abstained or not contexts:
+        return answer
+    words = normalized_words(answer.text)
+    if not words:
+        return answer
+    holding = [p.id for p in contexts if _contains(normalized_words(p.content), words)]
+    if holding:
+        cited = tuple(pid for pid in answer.citations if pid in holding) or (holding[0],)
+        return Answer(answer.text, cited, answer.raw)
+    if answer.citations:
+        return answer
+    shares = [
+        (len(set(words) & set(normalized_words(p.content))) / len(set(words)), -n) for n, p in enumerate(contexts)
+    ]
+    share, position = max(shares)
+    return Answer(answer.text, (contexts[-position].id,), answer.raw) if share >= 0.6 else answer
+
+
+def normalized_words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    table = str.maketrans(dict.fromkeys(string.punctuation + "–—’“”", " "))
+    return text.lower().translate(table).split()
+
+
+def _contains(words: list[str], wanted: list[str]) -> bool:
+    return f" {' '.join(wanted)} " in f" {' '.join(words)} "

@@ -1,0 +1,64 @@
+"""A follow-up question made standalone from the conversation before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rag.generate.answer import parse_answer
+from rag.generate.prompts import defuse
+from rag.types import Conversation, Generator, Message
+
+REFERS_BACK = re.compile(
+    r"\b(?:it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|one|ones|there|then|"
+    r"the same|former|latter|above|else|another|other|others|instead|too|also)\b",
+    re.I,
+)
+OPENS_AS_FOLLOW_UP = re.compile(r"\A\s*(?:and|but|or|so|also|then|what about|how about|why not|why\??\Z)\b", re.I)
+SHORT_WORDS = 4
+TURNS_KEPT = 3
+
+SYSTEM = (
+    "Rewrite the last question so that it can be understood without the conversation. "
+    "Replace words such as it, they or that by what they stand for. Reply with the rewritten question only."
+)
+EXAMPLE: Conversation = [
+    Message(
+        role="user",
+        content="Q: Who designed the Amber Line?\nA: Clara Voss\nQ: Where did she study?\n\nRewrite the last question.",
+    ),
+    Message(role="assistant", content="Where did Clara Voss study?"),
+    Message(
+        role="user",
+        content="Q: What does a for loop do?\nA: it iterates over a sequence\nQ: And a while loop?\n\n"
+        "Rewrite the last question.",
+    ),
+    Message(role="assistant", content="What does a while loop do?"),
+]
+
+
+def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
+    """Whether a question leans on what was said before: a pronoun, an opening such as `and`, or hardly any words."""
+    if not history:
+        return False
+    return (
+        bool(OPENS_AS_FOLLOW_UP.search(question))
+        or bool(REFERS_BACK.search(question))
+        or len(question.split()) <= SHORT_WORDS
+    )
+
+
+def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
+    """The standalone form of `question`; itself where it already stands alone or the rewrite is no question.
+
+    `history` holds (question, answer) pairs, oldest first. Raises GenerationError.
+    """
+    if not needs_rewriting(question, history):
+        return question
+    turns = "\n".join(f"Q: {defuse(q)}\nA: {defuse(a)[:300]}" for q, a in history[-TURNS_KEPT:])
+    request = Message(role="user", content=f"{turns}\nQ: {defuse(question)}\n\nRewrite the last question.")
+    raw = generator.generate([[Message(role="system", content=SYSTEM), *EXAMPLE, request]])[0]
+    parsed = parse_answer(raw, ())
+    rewritten = re.sub(r"\A(?:Q|Question)\s*:\s*", "", parsed.text.splitlines()[0].strip())
+    usable = not parsed.abstained and 0 < len(rewritten) <= max(200, 3 * len(question))
+    return rewritten if usable else question

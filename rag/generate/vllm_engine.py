@@ -1,0 +1,112 @@
+"""vLLM in this process, for batches: one large call, prefix caching on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rag.errors import GenerationError, ModelError
+from rag.inference import default_device, n_threads
+from rag.types import Conversation
+
+
+class VllmGenerator:
+    """vLLM's `LLM`. It starts worker processes, so a script that uses it needs the `__main__` guard.
+
+    `cpu_cache_gib` is the key-value cache on a CPU, `gpu_share` the share of GPU memory that vLLM may take.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        max_new_tokens: int = 128,
+        context_window_tokens: int = 4096,
+        temperature: float = 0.0,
+        seed: int = 0,
+        max_sequences: int = 64,
+        cpu_cache_gib: float = 4.0,
+        gpu_share: float = 0.85,
+    ):
+        device = default_device()
+        _set_environment(device, cpu_cache_gib)
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            extra = "gpu" if device == "cuda" else "cpu"
+            raise ModelError(f"vLLM is not installed; install the extra: uv pip install -e '.[{extra}]'") from error
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        window = min(context_window_tokens, getattr(config, "max_position_embeddings", context_window_tokens))
+        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self._window = window
+        options = {"gpu_memory_utilization": gpu_share} if device == "cuda" else {"enforce_eager": True}
+        try:
+            self._llm = LLM(
+                str(folder),
+                dtype="bfloat16",
+                max_model_len=window,
+                max_num_seqs=max_sequences,
+                enable_prefix_caching=True,
+                seed=seed,
+                **options,
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise GenerationError(
+                f"vLLM could not start: {error}. Give it less memory (--set generator.vllm_memory_gib=2, "
+                "generator.vllm_gpu_share=0.6) or use --set generator.kind=transformers"
+            ) from error
+        self._tokenizer = self._llm.get_tokenizer()
+
+    @property
+    def context_window_tokens(self) -> int:
+        return self._window
+
+    def count_tokens(self, conversation: Conversation) -> int:
+        return len(self._tokenizer.encode(self._render(conversation), add_special_tokens=False))
+
+    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
+        """One raw answer per conversation, in order, in one call."""
+        from vllm import SamplingParams
+
+        if not conversations:
+            return []
+        sampling = SamplingParams(temperature=self.temperature, max_tokens=self.max_new_tokens, seed=self.seed)
+        try:
+            outputs = self._llm.generate([self._render(c) for c in conversations], sampling, use_tqdm=False)
+        except (RuntimeError, ValueError) as error:
+            raise GenerationError(f"vLLM failed: {error}") from error
+        return [output.outputs[0].text for output in outputs]
+
+    def stream(self, conversation: Conversation) -> Iterator[str]:
+        """The whole answer as one delta: vLLM's `LLM` is for batches; a server streams."""
+        yield self.generate([conversation])[0]
+
+    def close(self) -> None:
+        """Stop the engine's processes and give their memory back."""
+        with contextlib.suppress(Exception):
+            self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+
+    def _render(self, conversation: Conversation) -> str:
+        return self._tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+
+
+def _set_environment(device: str, cpu_cache_gib: float) -> None:
+    """vLLM reads its settings from the environment; what the user has set stays."""
+    defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+    if device == "cpu":
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(n_threads())
+        defaults |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(cpu_cache_gib))),
+            # By default vLLM keeps one core for its scheduler: half of a small machine, for a thread that mostly waits.
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,274 @@
+"""Running an encoder over many texts as fast as this machine can, with the same answer as the plain model.
+
+Texts are tokenised once, sorted by length and packed into batches of a token budget, so that little is spent on
+padding. On a GPU the torch model runs in bf16. On a CPU the model is compiled by OpenVINO, whose mixed precision keeps
+everything but the matrix products in float32; the compiled graph is kept in the cache, so that a later start needs no
+torch model at all. The precision follows the CPU's flags:
+
+    bf16   matrix units for bf16 (AMX, or AVX-512 BF16)
+    fp32   everything else
+    int8   8-bit weights and dynamically quantised activations (VNNI or AMX); faster still, and close: a setting
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rag.errors import ConfigError, ModelError
+from rag.progress import progress
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
+INT8_GROUP_VALUES = 128
+
+TextOrPair = str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """Token ids of every text, cut at the model's length, and which of them were cut."""
+
+    ids: list[list[int]]
+    type_ids: list[list[int]] | None
+    was_cut: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this CPU, as Linux names them; empty where they cannot be read."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
+def default_device() -> str:
+    """`cuda` where torch sees a GPU, else `cpu`; without importing torch where no NVIDIA driver is loaded."""
+    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def fastest_precision(device: str) -> str:
+    """bf16 where the hardware multiplies bf16 natively, else fp32."""
+    if device == "cuda":
+        return "bf16"
+    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16"} else "fp32"
+
+
+def choose_precision(setting: str, device: str) -> str:
+    """Resolve `auto`; raises ConfigError on an unknown word or int8 on a GPU."""
+    if setting not in PRECISIONS:
+        raise ConfigError(f"precision {setting!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    if setting == "int8" and device != "cpu":
+        raise ConfigError("precision 'int8' is for CPUs; choose 'bf16' on a GPU")
+    return fastest_precision(device) if setting == "auto" else setting
+
+
+def n_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class BatchRunner:
+    """Maps tokenised texts to one row each: an embedding, or a logit.
+
+    `build_module` returns a torch module whose forward takes (input_ids, attention_mask[, token_type_ids]) int64 (b, t)
+    and returns (b, d); it is called only when no compiled graph is cached under `cache_folder`.
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        build_module: Callable[[], object],
+        *,
+        max_length_tokens: int,
+        device: str,
+        precision: str,
+        cache_folder: Path | None,
+    ):
+        self.tokenizer = tokenizer
+        self.max_length_tokens = max_length_tokens
+        self.device = device
+        self.precision = precision
+        self.uses_type_ids = "token_type_ids" in tokenizer.model_input_names
+        n_inputs = 3 if self.uses_type_ids else 2
+        if device == "cpu":
+            self._forward = _openvino_forward(build_module, n_inputs, precision, cache_folder)
+        else:
+            self._forward = _torch_forward(build_module, device, precision)
+
+    def tokenize(self, texts: Sequence[TextOrPair]) -> Tokenized:
+        """Token ids with special tokens; of a pair only the second text is cut."""
+        if not texts:
+            return Tokenized([], [] if self.uses_type_ids else None, np.zeros(0, bool))
+        is_pair = not isinstance(texts[0], str)
+        columns = tuple(zip(*texts, strict=True)) if is_pair else (texts,)
+        columns = tuple([_valid_unicode(text) for text in column] for column in columns)
+        kwargs = {"truncation": "only_second" if is_pair else True, "max_length": self.max_length_tokens}
+        try:
+            encoded = self.tokenizer(*columns, **kwargs)
+        except Exception:
+            if not is_pair:
+                raise
+            # A question longer than the model's whole window: cut whichever side is longer.
+            encoded = self.tokenizer(*columns, truncation="longest_first", max_length=self.max_length_tokens)
+        was_cut = np.fromiter((bool(e.overflowing) for e in encoded.encodings), bool, len(texts))
+        return Tokenized(encoded["input_ids"], encoded["token_type_ids"] if self.uses_type_ids else None, was_cut)
+
+    def run(self, tokenized: Tokenized, *, label: str = "", unit: str = "texts") -> np.ndarray:
+        """(n, d) float32 in input order; `label` shows a progress bar."""
+        lengths = tokenized.lengths
+        out: np.ndarray | None = None
+        with progress(label, len(lengths), unit) if label else contextlib.nullcontext() as bar:
+            for rows in pack_by_length(lengths, TOKENS_PER_BATCH[self.device]):
+                values = self._forward(*self._pad(tokenized, rows, int(lengths[rows].max())))
+                if out is None:
+                    out = np.zeros((len(lengths), values.shape[1]), np.float32)
+                out[rows] = values
+                if bar:
+                    bar.advance(len(rows))
+        return out if out is not None else np.zeros((0, 0), np.float32)
+
+    def _pad(self, tokenized: Tokenized, rows: np.ndarray, width: int) -> list[np.ndarray]:
+        ids = np.full((len(rows), width), self.tokenizer.pad_token_id or 0, np.int64)
+        mask = np.zeros((len(rows), width), np.int64)
+        types = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            n = len(tokenized.ids[row])
+            ids[i, :n] = tokenized.ids[row]
+            mask[i, :n] = 1
+            if tokenized.type_ids is not None:
+                types[i, :n] = tokenized.type_ids[row]
+        return [ids, mask, types] if self.uses_type_ids else [ids, mask]
+
+
+def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Row numbers in batches of similar length, each at most `tokens_per_batch` tokens with its padding.
+
+    Longest first: what does not fit into memory fails at once, and the time left is never underestimated.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        width = max(int(lengths[order[start]]), 1)
+        size = max(1, tokens_per_batch // width)
+        yield order[start : start + size]
+        start += size
+
+
+def _valid_unicode(text: str) -> str:
+    """Lone surrogates, which JSON can carry and no tokenizer takes, become U+FFFD."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def _torch_forward(build_module, device: str, precision: str) -> Callable[..., np.ndarray]:
+    import torch
+
+    module = build_module().eval().to(device)
+
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        tensors = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]
+        half = torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), half:
+            return module(*tensors).float().cpu().numpy()
+
+    return forward
+
+
+def _openvino_forward(build_module, n_inputs: int, precision: str, cache_folder: Path | None) -> Callable:
+    import openvino as ov
+
+    core = ov.Core()
+    graph = _cached_graph(core, build_module, n_inputs, precision, cache_folder)
+    compiled = core.compile_model(
+        graph,
+        "CPU",
+        {
+            "INFERENCE_NUM_THREADS": n_threads(),
+            "INFERENCE_PRECISION_HINT": fastest_precision("cpu").replace("fp32", "f32")
+            if precision == "int8"
+            else precision.replace("fp32", "f32"),
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": INT8_GROUP_VALUES if precision == "int8" else 0,
+        },
+    )
+
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        # A request of its own per call: several threads may ask at once.
+        return compiled.create_infer_request().infer(list(arrays))[0]
+
+    return forward
+
+
+def _cached_graph(core, build_module, n_inputs: int, precision: str, cache_folder: Path | None):
+    import openvino as ov
+
+    kind = "int8" if precision == "int8" else "fp32"
+    folder = cache_folder / f"openvino-{ov.__version__.split('-')[0]}-{kind}" if cache_folder else None
+    if folder is not None and (folder / "graph.xml").is_file():
+        return core.read_model(folder / "graph.xml")
+    graph = _convert(build_module().eval().float(), n_inputs)
+    if kind == "int8":
+        graph = _compress_weights(graph)
+    if folder is not None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+        ov.save_model(graph, building / "graph.xml", compress_to_fp16=False)
+        try:
+            building.rename(folder)
+        except OSError:  # another process finished first
+            shutil.rmtree(building)
+    return graph
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' progress bars and advice off the terminal; errors still come through."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _convert(module, n_inputs: int):
+    import openvino as ov
+    import torch
+
+    example = tuple(torch.ones(2, 8, dtype=torch.int64) for _ in range(n_inputs))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # tracing warns of Python values in transformers' mask code
+        return ov.convert_model(module, example_input=example)
+
+
+def _compress_weights(graph):
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    try:
+        import nncf
+    except ImportError as error:
+        raise ModelError("precision 'int8' needs the package nncf: pip install nncf") from error
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
+def describe_hardware() -> str:
+    """One line for manifests and reports: the device and the precision that `auto` means on it."""
+    device = default_device()
+    return json.dumps({"device": device, "threads": n_threads(), "precision": fastest_precision(device)})

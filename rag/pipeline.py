@@ -1,0 +1,178 @@
+"""The six steps from a question to a cited answer: retrieve, rerank, select contexts, prompt, generate, parse."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rag.generate.answer import parse_answer, verify_citations
+from rag.generate.prompts import Prompt
+from rag.types import CANNOTANSWER, Answer, Conversation, Generator, Hit, Query, Reranker, Response, Retriever
+
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """A component loaded when it is first asked for, and released when its memory is wanted back."""
+
+    def __init__(self, load: Callable[[], T]):
+        self._load = load
+        self._value: T | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, value: T) -> Lazy[T]:
+        return cls(lambda: value)
+
+    def get(self) -> T:
+        with self._lock:
+            if self._value is None:
+                self._value = self._load()
+            return self._value
+
+    def release(self) -> None:
+        with self._lock:
+            if hasattr(self._value, "close"):
+                self._value.close()
+            self._value = None
+        gc.collect()
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How many passages pass from step to step."""
+
+    retrieve: int = 50
+    rerank: int = 50
+    contexts: int = 3
+
+
+class Pipeline:
+    """Retriever, reranker, prompt and generator joined. One question is a batch of one.
+
+    `rerank_threshold` refuses a question whose best rerank logit is below it, without asking the generator; None
+    never does. Components are `Lazy`, so that a batch can load each for its stage alone.
+    """
+
+    def __init__(
+        self,
+        retriever: Lazy[Retriever],
+        reranker: Lazy[Reranker],
+        generator: Lazy[Generator],
+        prompt: Prompt,
+        *,
+        depths: Depths = Depths(),
+        rerank_threshold: float | None = None,
+    ):
+        self.retriever, self.reranker, self.generator = retriever, reranker, generator
+        self.prompt, self.depths, self.rerank_threshold = prompt, depths, rerank_threshold
+
+    def run(self, queries: Sequence[Query]) -> list[Response]:
+        """Answer every query; responses come in the order of the queries. Timings are shares of the batch."""
+        return self.parse(self.generate(self.rerank(self.retrieve(queries))))
+
+    def retrieve(self, queries: Sequence[Query]) -> list[Response]:
+        retriever, started = self.retriever.get(), time.perf_counter()
+        found = retriever.retrieve([query.text for query in queries], self.depths.retrieve)
+        share = _share(started, queries)
+        return [
+            Response(query, retrieved=tuple(hits), timings={"retrieve": share})
+            for query, hits in zip(queries, found, strict=True)
+        ]
+
+    def rerank(self, responses: Sequence[Response]) -> list[Response]:
+        """Rerank the best `depths.rerank` candidates; those below drop out."""
+        reranker, started = self.reranker.get(), time.perf_counter()
+        depth = self.depths.rerank
+        order = reranker.rerank([r.query.text for r in responses], [r.retrieved[:depth] for r in responses])
+        share = _share(started, responses)
+        return [
+            dataclasses.replace(r, reranked=tuple(hits), timings={**r.timings, "rerank": share})
+            for r, hits in zip(responses, order, strict=True)
+        ]
+
+    def generate(self, responses: Sequence[Response]) -> list[Response]:
+        """Raw answers to reranked queries, in one call to the generator; those refused by score never reach it."""
+        generator = None
+        asked: list[tuple[int, Conversation]] = []
+        results = list(responses)
+        for i, response in enumerate(responses):
+            if self.refuses(response.reranked):
+                timings = {**response.timings, "generate": 0.0}
+                results[i] = dataclasses.replace(response, answer=Answer(CANNOTANSWER), timings=timings)
+                continue
+            generator = generator or self.generator.get()
+            conversation, contexts, dropped = self.compose(response, generator)
+            results[i] = dataclasses.replace(response, contexts=contexts, dropped_contexts=dropped)
+            asked.append((i, conversation))
+        started = time.perf_counter()
+        outputs = generator.generate([conversation for _, conversation in asked]) if asked else []
+        share = _share(started, asked)
+        for (i, _), raw in zip(asked, outputs, strict=True):
+            timings = {**results[i].timings, "generate": share}
+            results[i] = dataclasses.replace(results[i], answer=Answer(raw, (), raw), timings=timings)
+        return results
+
+    def parse(self, responses: Sequence[Response]) -> list[Response]:
+        """Raw answers become clean ones with citations."""
+        return [
+            r if self.refuses(r.reranked) else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts))
+            for r in responses
+        ]
+
+    def stream(self, query: Query) -> Iterator[Response]:
+        """Growing snapshots of one response: after retrieval, after reranking, then with every piece of the answer."""
+        (response,) = self.retrieve([query])
+        yield response
+        (response,) = self.rerank([response])
+        if self.refuses(response.reranked):
+            yield from self.generate([response])
+            return
+        generator = self.generator.get()
+        conversation, contexts, dropped = self.compose(response, generator)
+        response = dataclasses.replace(response, contexts=contexts, dropped_contexts=dropped)
+        yield response
+        started, raw = time.perf_counter(), ""
+        for delta in generator.stream(conversation):
+            raw += delta
+            yield dataclasses.replace(response, answer=Answer(raw.strip(), (), raw))
+        timings = {**response.timings, "generate": time.perf_counter() - started}
+        yield dataclasses.replace(response, answer=self._parse(raw, contexts), timings=timings)
+
+    def refuses(self, reranked: Sequence[Hit]) -> bool:
+        """Whether the passages are too far from the question to be worth asking the generator."""
+        if not reranked:
+            return True
+        return self.rerank_threshold is not None and reranked[0].score < self.rerank_threshold
+
+    def compose(self, response: Response, generator: Generator) -> tuple[Conversation, tuple[Hit, ...], int]:
+        """(conversation, contexts in it, contexts dropped from the bottom because they did not fit the window)."""
+        wanted = response.reranked[: self.depths.contexts]
+        budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
+        contexts = list(wanted)
+        while True:
+            conversation = self.prompt.conversation(response.query.text, [hit.passage for hit in contexts])
+            if generator.count_tokens(conversation) <= budget or not contexts:
+                return conversation, tuple(contexts), len(wanted) - len(contexts)
+            contexts.pop()
+
+    def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
+        passages = [hit.passage for hit in contexts]
+        answer = parse_answer(raw, passages, self.prompt.parser)
+        return verify_citations(answer, passages) if self.prompt.parser == "layered" else answer
+
+
+def _share(started: float, items: Sequence[object]) -> float:
+    return (time.perf_counter() - started) / max(len(items), 1)
+
+
+class KeepOrder:
+    """The reranker that changes nothing: candidates keep the retriever's order and scores."""
+
+    def rerank(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        return [list(hits) for hits in candidates]

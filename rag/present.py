@@ -1,0 +1,101 @@
+"""Results as lines for a terminal and as JSON for a program."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rag.retrieve.store import Manifest
+from rag.types import CANNOTANSWER, Hit, Response
+
+NOT_IN_DOCUMENTS = "Not in these documents."
+
+
+def hit_json(hit: Hit, rank: int) -> dict:
+    p = hit.passage
+    return {"rank": rank, "id": p.id, "score": hit.score, "title": p.title, "text": p.text, "source": p.source}
+
+
+def hit_lines(hit: Hit, rank: int, width: int = 100) -> str:
+    text = textwrap.shorten(hit.passage.text, 3 * width, placeholder=" …")
+    head = f"{rank:>3}. {hit.passage.title or hit.passage.id}  ({hit.passage.id}, score {hit.score:.4f})"
+    return head + "\n" + textwrap.fill(text, width, initial_indent="     ", subsequent_indent="     ")
+
+
+def response_json(response: Response) -> dict:
+    answer = response.answer
+    return {
+        "question": response.query.text,
+        "answer": answer.text,
+        "abstained": answer.abstained,
+        "citations": list(answer.citations),
+        "raw": answer.raw,
+        "contexts": [
+            {**hit_json(hit, n), "cited": hit.passage.id in answer.citations}
+            for n, hit in enumerate(response.contexts, 1)
+        ],
+        "retrieved": [[hit.passage.id, hit.score] for hit in response.retrieved],
+        "reranked": [[hit.passage.id, hit.score] for hit in response.reranked],
+        "dropped_contexts": response.dropped_contexts,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in response.timings.items()},
+    }
+
+
+def response_lines(response: Response) -> list[str]:
+    answer = response.answer
+    numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
+    marks = "".join(f" [{numbers[pid]}]" for pid in answer.citations)
+    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else answer.text + marks, ""]
+    for n, hit in enumerate(response.contexts, 1):
+        star = "*" if hit.passage.id in answer.citations else " "
+        text = textwrap.shorten(hit.passage.text, 160, placeholder=" …")
+        lines.append(f"{star}[{n}] {hit.passage.title or hit.passage.id} ({hit.score:.2f})  {text}")
+    if response.dropped_contexts:
+        lines.append(f"({response.dropped_contexts} context(s) did not fit the model's window)")
+    seconds = ", ".join(f"{stage} {s:.2f} s" for stage, s in response.timings.items())
+    return [*lines, "", f"({seconds})"]
+
+
+def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
+    return [
+        f"{folder}: {manifest.n_passages:,} passages, {manifest.encoder_model} "
+        f"({manifest.encoder.dimension} dimensions), {manifest.factory}, {manifest.seconds:.0f} s",
+        f"passages cut at {manifest.encoder.max_length_tokens} tokens: {manifest.passages_cut:,}",
+        f"ask it: rag ask 'your question' -i {folder}",
+    ]
+
+
+def format_figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def metrics_lines(metrics: Mapping) -> list[str]:
+    names = [name for name in metrics["retrieve"] if name != "intervals"]
+    lines = [
+        f"{metrics['n_queries']:,} questions, {metrics['n_judged']:,} judged, {metrics['n_predicted']:,} predicted",
+        "",
+        f"{'':12}" + "".join(f"{name:>12}" for name in names),
+    ]
+    for stage in ("retrieve", "rerank"):
+        lines.append(f"{stage:12}" + "".join(f"{format_figure(metrics[stage][name]):>12}" for name in names))
+    if answer := metrics.get("answer"):
+        lines.append("")
+        lines += [
+            f"{name:28}{format_figure(value) if isinstance(value, float) or value is None else value}"
+            for name, value in answer.items()
+            if name != "intervals"
+        ]
+    seconds = ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in metrics["seconds"].items())
+    return [*lines, "", seconds]
+
+
+def model_lines(records: Sequence[Mapping]) -> list[str]:
+    lines = []
+    for record in records:
+        lines.append(f"{record['model']}  ({record['role']})")
+        for name in ("source", "packages", "license", "sha256", "size_mb", "folder", "notice"):
+            if record.get(name):
+                value = record[name]
+                lines.append(f"    {name:9}{', '.join(value) if isinstance(value, list) else value}")
+    return lines

@@ -1,0 +1,1 @@
+"""Candidates put in a better order by a cross-encoder."""

@@ -1,0 +1,1 @@
+"""From a question to candidate passages: dense, BM25, and their fusion."""

@@ -1,0 +1,193 @@
+"""The bi-encoder: texts to unit vectors, by a sentence-transformers checkpoint that knows its own prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rag.errors import ModelError
+from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers
+
+PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFingerprint:
+    """What decides a vector: weights, prompts, pooling, length. Two encoders that agree here share an index."""
+
+    weights_sha256: str
+    query_prompt: str
+    passage_prompt: str
+    pooling: str
+    max_length_tokens: int
+    dimension: int
+
+
+class Encoder:
+    """Embeds queries and passages with the checkpoint's own prompts, pooling and length.
+
+    `prompts` fills in for a checkpoint that names none (as the original E5 folders do); a checkpoint's own win.
+    Raises ModelError where neither says which prefix a query and a passage take.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        prompts: Mapping[str, str] | None = None,
+        max_length_tokens: int | None = None,
+        precision: str = "auto",
+        device: str | None = None,
+        cache_root: str | Path | None = None,
+    ):
+        self.folder = Path(folder)
+        self.device = device or default_device()
+        self.precision = choose_precision(precision, self.device)
+        _modules(self.folder)  # anything but a checkpoint is refused before its settings are read
+        self.prompts = _prompts(self.folder, prompts)
+        weights = weights_sha256(self.folder)
+        model_length = _max_length(self.folder)
+        length = min(max_length_tokens or model_length, model_length)
+        self.fingerprint = EncoderFingerprint(
+            weights_sha256=weights,
+            query_prompt=self.prompts["query"],
+            passage_prompt=self.prompts["passage"],
+            pooling=_pooling(self.folder),
+            max_length_tokens=length,
+            dimension=_dimension(self.folder),
+        )
+        cache = Path(cache_root) / f"{weights[:16]}-{self.fingerprint.pooling}" if cache_root else None
+        self._runner = BatchRunner(
+            _load_tokenizer(self.folder),
+            self._build_module,
+            max_length_tokens=length,
+            device=self.device,
+            precision=self.precision,
+            cache_folder=cache,
+        )
+
+    def encode_queries(self, queries: Sequence[str], *, label: str = "") -> np.ndarray:
+        """Embed queries with the query prompt. Returns (n, d) float32, unit length, in input order."""
+        return self._encode([self.prompts["query"] + text for text in queries], label)[0]
+
+    def encode_passages(self, passages: Sequence[str], *, label: str = "") -> tuple[np.ndarray, int]:
+        """Embed passages with the passage prompt.
+
+        Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
+        """
+        return self._encode([self.prompts["passage"] + text for text in passages], label)
+
+    def _encode(self, texts: list[str], label: str) -> tuple[np.ndarray, int]:
+        if not texts:
+            return np.zeros((0, self.fingerprint.dimension), np.float32), 0
+        tokenized = self._runner.tokenize(texts)
+        vectors = self._runner.run(tokenized, label=label, unit="passages")
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors, int(tokenized.was_cut.sum())
+
+    def _build_module(self):
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        quiet_transformers()
+        model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        names = ("input_ids", "attention_mask", "token_type_ids")
+
+        class SentenceEmbedding(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.model = model
+
+            def forward(self, *inputs):
+                return self.model(dict(zip(names, inputs, strict=False)))["sentence_embedding"]
+
+        return SentenceEmbedding()
+
+
+def weights_sha256(folder: Path) -> str:
+    """A hash over the weight files of a checkpoint, in name order."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and p.is_file())
+    if not files:
+        raise ModelError(f"{folder} holds no weights (*.safetensors)")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _load_tokenizer(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(_transformer_folder(folder), local_files_only=True)
+
+
+def _modules(folder: Path) -> list[dict]:
+    path = folder / "modules.json"
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} is no sentence-transformers checkpoint (modules.json is missing); save it with "
+            "SentenceTransformer(...).save_pretrained, so that pooling and prompts are stored with the weights"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _transformer_folder(folder: Path) -> Path:
+    return folder / _modules(folder)[0]["path"]
+
+
+def _module_folder(folder: Path, type_suffix: str) -> Path | None:
+    return next((folder / m["path"] for m in _modules(folder) if m["type"].endswith(type_suffix)), None)
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
+    stored = _read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    found = {}
+    for role, names in PROMPT_ALIASES.items():
+        # sentence-transformers writes empty prompts for roles that a checkpoint does not name.
+        prompt = next((stored[name] for name in names if stored.get(name)), None)
+        if prompt is None:
+            prompt = (given or {}).get(role)
+        if prompt is None and any(name in stored for name in names):
+            prompt = ""
+        if prompt is None:
+            raise ModelError(
+                f"{folder} does not say which prompt a {role} takes; set it: --set encoder.{role}_prompt='{role}: ' "
+                "(or '' for none)"
+            )
+        found[role] = prompt
+    return found
+
+
+def _max_length(folder: Path) -> int:
+    transformer = _transformer_folder(folder)
+    length = _read_json(transformer / "sentence_bert_config.json").get("max_seq_length")
+    config = _read_json(transformer / "config.json")
+    return int(length or config.get("max_position_embeddings") or 512)
+
+
+def _dimension(folder: Path) -> int:
+    pooling = _module_folder(folder, "Pooling")
+    stored = _read_json(pooling / "config.json") if pooling else {}
+    dimension = stored.get("word_embedding_dimension") or stored.get("embedding_dimension")
+    return int(dimension or _read_json(_transformer_folder(folder) / "config.json")["hidden_size"])
+
+
+def _pooling(folder: Path) -> str:
+    pooling = _module_folder(folder, "Pooling")
+    if pooling is None:
+        return "none"
+    stored = _read_json(pooling / "config.json")
+    if "pooling_mode" in stored:
+        return str(stored["pooling_mode"])
+    prefix = "pooling_mode_"
+    return "+".join(k.removeprefix(prefix) for k, v in sorted(stored.items()) if k.startswith(prefix) and v is True)

@@ -1,0 +1,78 @@
+"""Vector indexes: FAISS inner product over unit vectors. An index knows vectors and row numbers, nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rag.errors import ConfigError, IndexMismatchError
+from rag.inference import n_threads
+
+TRAINING_POINTS_PER_CELL = 64
+
+
+class FaissIndex:
+    """A FAISS index made by a factory string: `Flat` (exact), `HNSW32`, `IVF1024,Flat`, `IVF1024,PQ48`, ...
+
+    Scores are inner products; rows that FAISS pads with -1 are passed on as -1.
+    """
+
+    def __init__(self, dimension: int, factory: str = "Flat", *, nprobe: int = 32, ef_search: int = 128):
+        import faiss
+
+        faiss.omp_set_num_threads(n_threads())
+        try:
+            self._index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:
+            raise ConfigError(f"FAISS does not know the index {factory!r}; try Flat, HNSW32 or IVF1024,Flat") from error
+        self._tune(nprobe, ef_search)
+
+    @classmethod
+    def load(cls, path: Path, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
+        """Open a saved index, memory-mapped where its kind allows."""
+        import faiss
+
+        faiss.omp_set_num_threads(n_threads())
+        index = cls.__new__(cls)
+        try:
+            index._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        except RuntimeError as error:
+            raise IndexMismatchError(f"{path} is missing or damaged; build the index again: rag index") from error
+        index._tune(nprobe, ef_search)
+        return index
+
+    def _tune(self, nprobe: int, ef_search: int) -> None:
+        if hasattr(self._index, "nprobe"):
+            self._index.nprobe = nprobe
+        if hasattr(self._index, "hnsw"):
+            self._index.hnsw.efSearch = ef_search
+
+    def __len__(self) -> int:
+        return self._index.ntotal
+
+    def train(self, vectors: np.ndarray, seed: int = 0) -> None:
+        """Learn the cells of an IVF or PQ index from (n, d) vectors, sampled where there are plenty."""
+        if self._index.is_trained:
+            return
+        n_cells = getattr(self._index, "nlist", 256)
+        if len(vectors) < n_cells:
+            raise ConfigError(
+                f"{len(vectors)} passages are too few for {n_cells} cells; use --set index.factory=Flat (exact)"
+            )
+        wanted = min(len(vectors), max(n_cells * TRAINING_POINTS_PER_CELL, 50_000))
+        rows = np.random.default_rng(seed).choice(len(vectors), wanted, replace=False)
+        self._index.train(np.ascontiguousarray(vectors[np.sort(rows)]))
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Append (n, d) float32 rows of unit length."""
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit."""
+        return self._index.search(np.ascontiguousarray(queries, np.float32), k)
+
+    def save(self, path: Path) -> None:
+        import faiss
+
+        faiss.write_index(self._index, str(path))

@@ -1,0 +1,344 @@
+"""The index folder: passages, vectors, BM25, and a manifest that says what made them.
+
+INDEX/CURRENT                     names the generation that serves, replaced atomically
+INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
+                  /passages.jsonl /vectors.faiss /bm25/
+INDEX/building/                   finished shards of a build under way; a killed build goes on from them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
+from rag.errors import DataError, IndexMismatchError
+from rag.progress import progress
+from rag.retrieve.bm25 import BM25Retriever
+from rag.retrieve.encoder import Encoder, EncoderFingerprint
+from rag.retrieve.index import FaissIndex
+
+FORMAT_VERSION = 1
+SHARD_PASSAGES = 4096
+CURRENT, BUILDING, MANIFEST = "CURRENT", "building", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What made an index."""
+
+    format_version: int
+    corpus_path: str
+    corpus_file_sha256: str
+    corpus_sha256: str
+    n_passages: int
+    passages_cut: int
+    encoder_model: str
+    encoder: EncoderFingerprint
+    factory: str
+    bm25: dict = field(default_factory=dict)
+    created: str = ""
+    seconds: float = 0.0
+    hardware: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with the passages, the encoder or the kind of index."""
+        return _digest(self.corpus_sha256, asdict(self.encoder), self.factory, self.bm25)[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """A generation opened for reading."""
+
+    folder: Path
+    manifest: Manifest
+    corpus: Corpus
+
+    def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
+        index = FaissIndex.load(self.folder / "vectors.faiss", nprobe=nprobe, ef_search=ef_search)
+        if len(index) != len(self.corpus):
+            raise IndexMismatchError(
+                f"{self.folder} holds {len(index):,} vectors for {len(self.corpus):,} passages; "
+                f"{_rebuild(self.manifest.corpus_path, self.folder.parent)}"
+            )
+        return index
+
+    def bm25(self) -> BM25Retriever:
+        return BM25Retriever.load(self.folder / "bm25", self.corpus)
+
+
+def build_index(
+    corpus_path: str | Path,
+    target: str | Path,
+    encoder: Encoder,
+    *,
+    encoder_model: str = "",
+    factory: str = "Flat",
+    hardware: str = "",
+) -> Manifest:
+    """Index a corpus into `target`; returns the manifest.
+
+    An unchanged corpus, encoder and setting is left as it is. What was encoded before a kill is not encoded again. The
+    generation that serves stays until the new one is whole.
+    """
+    started = time.monotonic()
+    corpus = load_corpus(corpus_path)
+    target = Path(target)
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target} is a file; name a folder for the index")
+    if target.is_dir() and any(target.iterdir()) and not _is_index(target):
+        raise DataError(f"{target} holds other files and is no index; name a new or empty folder")
+    target.mkdir(parents=True, exist_ok=True)
+    with _writer_lock(target):
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            corpus_path=EMBEDDED if str(corpus_path) == EMBEDDED else str(corpus_file(corpus_path).resolve()),
+            corpus_file_sha256=_source_sha256(str(corpus_path)),
+            corpus_sha256=corpus.sha256(),
+            n_passages=len(corpus),
+            passages_cut=0,
+            encoder_model=encoder_model,
+            encoder=encoder.fingerprint,
+            factory=factory,
+            bm25={"k1": 1.5, "b": 0.75, "language": "english"},
+        )
+        current = _read_current(target)
+        if current is not None:
+            with contextlib.suppress(IndexMismatchError):
+                existing = read_manifest(current)
+                if existing.fingerprint == manifest.fingerprint:
+                    return _touch_source(current, existing, manifest)
+        building = _prepare_building(target, manifest)
+        vectors, passages_cut = _encode_in_shards(corpus, encoder, building)
+        _write_generation(building, corpus, vectors, manifest)
+        manifest = _replace(
+            manifest,
+            passages_cut=passages_cut,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+            hardware=hardware,
+        )
+        _write_json(building / MANIFEST, _manifest_json(manifest))
+        _switch(target, building, manifest, previous=current)
+    return manifest
+
+
+def open_index(folder: str | Path, *, encoder: Encoder | None = None) -> OpenIndex:
+    """Open the generation that serves.
+
+    Raises IndexMismatchError, with the command that mends it, for a missing or damaged index, another encoder, or a
+    corpus file that has changed since.
+    """
+    folder = Path(folder)
+    current = _read_current(folder)
+    if current is None:
+        hint = " (an unfinished build is there: run the same command again)" if (folder / BUILDING).exists() else ""
+        raise IndexMismatchError(f"{folder} holds no index{hint}; make one: rag index CORPUS -o {folder}")
+    manifest = read_manifest(current)
+    check_source(manifest, folder)
+    if encoder is not None:
+        _check_encoder(manifest, encoder.fingerprint, folder)
+    corpus = load_corpus(current / "passages.jsonl")
+    if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
+        raise IndexMismatchError(
+            f"{current} holds {len(corpus):,} passages that are not the {manifest.n_passages:,} of its manifest; "
+            f"{_rebuild(manifest.corpus_path, folder)}"
+        )
+    return OpenIndex(current, manifest, corpus)
+
+
+def read_manifest(generation: Path) -> Manifest:
+    """The manifest of a generation folder."""
+    try:
+        raw = json.loads((generation / MANIFEST).read_text(encoding="utf-8"))
+        if raw.get("format_version") != FORMAT_VERSION:
+            raise IndexMismatchError(
+                f"{generation} has index format {raw.get('format_version')}, this version reads {FORMAT_VERSION}; "
+                f"{_rebuild(raw.get('corpus_path', 'CORPUS'), generation.parent)}"
+            )
+        stored = raw.pop("fingerprint")
+        manifest = Manifest(**{**raw, "encoder": EncoderFingerprint(**raw["encoder"])})
+        if manifest.fingerprint != stored:
+            raise ValueError(f"its fingerprint should be {manifest.fingerprint}, not {stored}")
+        return manifest
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise IndexMismatchError(
+            f"the manifest of {generation} is missing or damaged ({error}); build the index again: "
+            f"rag index CORPUS -o {generation.parent}"
+        ) from error
+
+
+def check_source(manifest: Manifest, folder: Path) -> None:
+    """Refuse an index whose corpus file is still there but no longer the same."""
+    if manifest.corpus_path != EMBEDDED and not Path(manifest.corpus_path).is_file():
+        return  # an index may travel without the file that it was made from
+    if _source_sha256(manifest.corpus_path) == manifest.corpus_file_sha256:
+        return
+    now = len(load_corpus(manifest.corpus_path))
+    raise IndexMismatchError(
+        f"{folder} was built for {manifest.n_passages:,} passages, but {manifest.corpus_path} has changed since "
+        f"(now {now:,}); {_rebuild(manifest.corpus_path, folder)}"
+    )
+
+
+def _check_encoder(manifest: Manifest, fingerprint: EncoderFingerprint, folder: Path) -> None:
+    stored, now = asdict(manifest.encoder), asdict(fingerprint)
+    differing = [name for name in now if stored[name] != now[name]]
+    if differing:
+        details = "; ".join(f"{name}: {stored[name]!r:.40} in the index, {now[name]!r:.40} now" for name in differing)
+        raise IndexMismatchError(
+            f"{folder} was built with another encoder ({details}); {_rebuild(manifest.corpus_path, folder)}, "
+            f"or choose the encoder that made it ({manifest.encoder_model}) with --set encoder.model=…"
+        )
+
+
+def _rebuild(corpus_path: str, folder: Path) -> str:
+    return f"rebuild it: rag index {corpus_path} -o {folder}"
+
+
+def _source_sha256(corpus_path: str) -> str:
+    if corpus_path == EMBEDDED:
+        return load_corpus(EMBEDDED).sha256()
+    with corpus_file(corpus_path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _replace(manifest: Manifest, **changes: object) -> Manifest:
+    import dataclasses
+
+    return dataclasses.replace(manifest, **changes)
+
+
+def _manifest_json(manifest: Manifest) -> dict:
+    return {**asdict(manifest), "fingerprint": manifest.fingerprint}
+
+
+def _write_json(path: Path, value: object) -> None:
+    """Write and rename, so that a reader sees the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _is_index(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CURRENT, BUILDING, ".lock"))
+
+
+@contextlib.contextmanager
+def _writer_lock(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise IndexMismatchError(f"another process is building {folder}; wait until it has finished") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_current(folder: Path) -> Path | None:
+    try:
+        name = (folder / CURRENT).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return folder / name if name and (folder / name).is_dir() else None
+
+
+def _touch_source(generation: Path, existing: Manifest, wanted: Manifest) -> Manifest:
+    """The same passages may come from another file, or from the same file written anew: remember which."""
+    updated = _replace(existing, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256)
+    if updated != existing:
+        _write_json(generation / MANIFEST, _manifest_json(updated))
+    return updated
+
+
+def _prepare_building(target: Path, manifest: Manifest) -> Path:
+    """The folder of the build under way; shards of another corpus or encoder are thrown away."""
+    building = target / BUILDING
+    key = {"fingerprint": manifest.fingerprint, "shard_passages": SHARD_PASSAGES}
+    key_file = building / "key.json"
+    if not key_file.is_file() or json.loads(key_file.read_text(encoding="utf-8")) != key:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        _write_json(key_file, key)
+    return building
+
+
+def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path) -> tuple[np.ndarray, int]:
+    """(n, d) float32 vectors and how many passages were cut; each finished shard is on disk before the next begins.
+
+    A shard gathers passages of similar length from the whole corpus, so that hardly anything is spent on padding.
+    """
+    by_length = np.argsort([-len(passage.content) for passage in corpus], kind="stable")
+    shards = [by_length[i : i + SHARD_PASSAGES] for i in range(0, len(by_length), SHARD_PASSAGES)]
+    vectors = np.empty((len(corpus), encoder.fingerprint.dimension), np.float32)
+    files = [building / f"shard-{number:05d}.npz" for number in range(len(shards))]
+    done = sum(len(rows) for rows, file in zip(shards, files, strict=True) if file.exists())
+    cut = 0
+    with progress("Encoding", len(corpus), "passages", already_done=done) as bar:
+        for rows, file in zip(shards, files, strict=True):
+            if not file.exists():
+                encoded, n_cut = _encode_slices(corpus, rows, encoder, bar)
+                temporary = file.with_suffix(".tmp")
+                with temporary.open("wb") as stream:
+                    np.savez(stream, vectors=encoded, cut=n_cut)
+                os.replace(temporary, file)
+            with np.load(file) as shard:
+                vectors[rows] = shard["vectors"]
+                cut += int(shard["cut"])
+    return vectors, cut
+
+
+def _encode_slices(corpus: Corpus, rows: np.ndarray, encoder: Encoder, bar) -> tuple[np.ndarray, int]:
+    parts, cut = [], 0
+    for start in range(0, len(rows), 512):
+        slice_rows = rows[start : start + 512]
+        part, n_cut = encoder.encode_passages([corpus[row].content for row in slice_rows.tolist()])
+        parts.append(part)
+        cut += n_cut
+        bar.advance(len(slice_rows))
+    return np.concatenate(parts), cut
+
+
+def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manifest: Manifest) -> None:
+    index = FaissIndex(vectors.shape[1], manifest.factory)
+    index.train(vectors)
+    index.add(vectors)
+    index.save(building / "vectors.faiss")
+    BM25Retriever(corpus).save(building / "bm25")
+    with (building / "passages.jsonl").open("w", encoding="utf-8") as stream:
+        for passage in corpus:
+            row = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
+            stream.write(json.dumps(row) + "\n")
+
+
+def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
+    """Make the finished build the generation that serves, then drop the one before."""
+    for shard in building.glob("shard-*"):
+        shard.unlink()
+    (building / "key.json").unlink()
+    generation = target / f"generation-{manifest.fingerprint}"
+    shutil.rmtree(generation, ignore_errors=True)
+    os.rename(building, generation)
+    pointer = target / (CURRENT + ".tmp")
+    pointer.write_text(generation.name + "\n", encoding="utf-8")
+    os.replace(pointer, target / CURRENT)
+    if previous is not None and previous != generation:
+        shutil.rmtree(previous, ignore_errors=True)

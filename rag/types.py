@@ -1,0 +1,128 @@
+"""The values that pass between stages, and the Protocols of the parts that can be swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+
+CANNOTANSWER = "CANNOTANSWER"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document. The part of `id` before `@` names the document."""
+
+    id: str
+    text: str
+    title: str = ""
+    source: str = ""
+
+    @property
+    def content(self) -> str:
+        """What is embedded, matched and shown to the models: the title, then the text."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A standalone question, already rewritten where it followed up on others."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage with its score; higher is better, the scale belongs to the stage."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A parsed answer: clean text, the passages it cites, and the raw output it came from."""
+
+    text: str
+    citations: tuple[str, ...] = ()
+    raw: str = ""
+
+    @property
+    def abstained(self) -> bool:
+        return self.text == CANNOTANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch."""
+
+    query: Query
+    retrieved: tuple[Hit, ...] = ()
+    reranked: tuple[Hit, ...] = ()
+    contexts: tuple[Hit, ...] = ()
+    answer: Answer | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    dropped_contexts: int = 0
+
+
+class Message(TypedDict):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Conversation = list[Message]
+Qrels = dict[str, dict[str, int]]
+Run = dict[str, dict[str, float]]
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The k best passages of each query, best first, ties by id; fewer where the corpus has fewer."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    def rerank(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """Every candidate of each query with a new score, best first, ties by id."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    @property
+    def context_window_tokens(self) -> int:
+        """Tokens that prompt and answer may take together."""
+        ...
+
+    def count_tokens(self, conversation: Conversation) -> int:
+        """Tokens of the conversation once the chat template is applied."""
+        ...
+
+    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
+        """One raw answer per conversation, in order. Raises GenerationError."""
+        ...
+
+    def stream(self, conversation: Conversation) -> Iterator[str]:
+        """Text deltas of one answer. Raises GenerationError."""
+        ...
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    def add(self, vectors: np.ndarray) -> None:
+        """Append (n, d) float32 rows of unit length."""
+        ...
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit."""
+        ...
+
+
+def ranked(hits: Sequence[Hit]) -> list[Hit]:
+    """Hits by (-score, id), the order in which metrics rank a run."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id))

@@ -1,0 +1,93 @@
+"""Make `.venv` and install everything, with nothing but a Python and its pip. Run by `make`, safe to run again.
+
+uv comes from PATH, or is fetched with pip. The user's own pip configuration (index, find-links) is handed on to uv, so
+that a machine behind a package mirror sets up like any other. Needs only the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+SUPPORTED = ((3, 11), (3, 14))
+PIP_TO_UV = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
+
+
+def main() -> int:
+    uv = find_uv()
+    environment, closed_network = uv_environment()
+    extra = "gpu" if has_nvidia_driver() else "cpu"
+    print(f"Installing into {VENV.name} for the {'GPU' if extra == 'gpu' else 'CPU'}", flush=True)
+    if not (VENV / "bin" / "python").exists():
+        python = sys.executable if SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1] else "3.11"
+        if run([uv, "venv", "--quiet", "--python", python, str(VENV)], environment) != 0:
+            return fail("no Python 3.11, 3.12 or 3.13 was found; install one and run make again")
+    install = [uv, "pip", "install", "--python", str(VENV / "bin" / "python"), "-e", f".[{extra},dev]"]
+    backend = ["--torch-backend", "cpu"]
+    if extra == "gpu":
+        attempts = [install]
+    else:
+        # The CPU builds of torch come from PyTorch's own index, unless the machine's pip settings offer them.
+        install += ["--constraint", "constraints.txt"]
+        attempts = [install, install + backend] if closed_network else [install + backend, install]
+    if not any(run(command, environment) == 0 for command in attempts):
+        return fail("the packages could not be installed; the reason stands above")
+    return 0
+
+
+def find_uv() -> str:
+    if found := shutil.which("uv"):
+        return found
+    tools = ROOT / ".tools"
+    uv = tools / "bin" / "uv"
+    if not uv.exists():
+        print("Fetching uv with pip", flush=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if run([*command, "--target", str(tools), "uv"], dict(os.environ)) != 0:
+            raise SystemExit(fail("pip could not fetch uv; install uv by hand (docs.astral.sh/uv) and try again"))
+    return str(uv)
+
+
+def uv_environment() -> tuple[dict[str, str], bool]:
+    """(environment for uv, whether pip is configured for a mirror or a local folder of wheels)."""
+    environment = {**os.environ, "VIRTUAL_ENV": str(VENV)}
+    configured = pip_settings()
+    for pip_name, uv_name in PIP_TO_UV.items():
+        if pip_name in configured and uv_name not in environment:
+            separator = "," if uv_name == "UV_FIND_LINKS" else " "
+            environment[uv_name] = separator.join(configured[pip_name].split())
+    return environment, bool(configured)
+
+
+def pip_settings() -> dict[str, str]:
+    """What pip is told by its files and environment; of places on this disk, those that are there."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    settings: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        key, _, value = line.partition("=")
+        name = key.rpartition(".")[2]
+        if name in ("index-url", "find-links"):
+            settings[name] = value.strip("'\"")
+    return settings
+
+
+def has_nvidia_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+def fail(message: str) -> int:
+    print(f"setup: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The refusal threshold, worked by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from rag.evaluate.calibration import auc, calibrate, threshold_at
+
+ANSWERABLE, UNANSWERABLE = True, False
+
+
+def test_separable_scores_get_a_threshold_that_errs_nowhere():
+    result = calibrate([4, 3, 2, 0, -1, -2], [ANSWERABLE] * 3 + [UNANSWERABLE] * 3)
+    assert 0 < result["threshold"] <= 2
+    assert result["auc"] == 1.0
+    assert (result["n"], result["n_unanswerable"]) == (6, 3)
+    point = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
+    assert (point["abstain_precision"], point["abstain_recall"], point["abstain_f1"]) == (1, 1, 1)
+    assert point["wrong_refusals"] == 0
+
+
+def test_the_curve_by_hand():
+    # Sorted: -1 u, 0 a, 1 u, 2 a. Just above 1, three are refused, two of them rightly; one of two answerable is lost.
+    result = calibrate([-1, 0, 1, 2], [UNANSWERABLE, ANSWERABLE, UNANSWERABLE, ANSWERABLE], max_wrong_refusals=0.5)
+    above_one = next(p for p in result["curve"] if p["threshold"] > 1 + 1e-9)
+    assert above_one["abstain_precision"] == pytest.approx(2 / 3)
+    assert above_one["abstain_recall"] == 1
+    assert above_one["abstain_f1"] == pytest.approx(0.8)
+    assert above_one["wrong_refusals"] == 0.5
+    lowest = result["curve"][0]
+    assert lowest["threshold"] == -1
+    assert lowest["abstain_f1"] == lowest["wrong_refusals"] == lowest["abstain_recall"] == 0
+    assert 1 < result["threshold"] <= 2
+    assert result["auc"] == 0.75
+
+
+def test_the_limit_on_wrong_refusals_lowers_the_threshold():
+    result = calibrate([-1, 0, 1, 2], [UNANSWERABLE, ANSWERABLE, UNANSWERABLE, ANSWERABLE], max_wrong_refusals=0.1)
+    assert -1 < result["threshold"] <= 0
+    point = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
+    assert point["abstain_f1"] == pytest.approx(2 / 3)
+    assert point["wrong_refusals"] == 0
+    assert result["max_wrong_refusals"] == 0.1
+
+
+def test_no_threshold_where_none_helps_within_the_limit():
+    result = calibrate([3, 2, 1, 0], [UNANSWERABLE, UNANSWERABLE, ANSWERABLE, ANSWERABLE], max_wrong_refusals=0.1)
+    assert result["threshold"] is None
+    assert result["auc"] == 0
+    assert result["curve"]
+
+
+@pytest.mark.parametrize("kind", [ANSWERABLE, UNANSWERABLE])
+def test_questions_of_one_kind_give_no_threshold(kind):
+    result = calibrate([1.0, 2.0], [kind, kind])
+    assert result["threshold"] is result["auc"] is None
+    assert result["curve"] == []
+    assert (result["n"], result["n_unanswerable"]) == (2, 0 if kind else 2)
+
+
+def test_a_question_without_any_passage_scores_minus_infinity_and_leaves_the_curve_finite():
+    result = calibrate([-math.inf, -1, 2, 3], [UNANSWERABLE, UNANSWERABLE, ANSWERABLE, ANSWERABLE])
+    assert -1 < result["threshold"] <= 2
+    assert all(math.isfinite(value) for point in result["curve"] for value in point.values())
+    assert result["auc"] == 1
+    json.dumps(result, allow_nan=False)
+
+
+def test_no_threshold_where_no_question_has_a_passage():
+    result = calibrate([-math.inf, -math.inf], [UNANSWERABLE, ANSWERABLE])
+    assert result["threshold"] is None
+    assert result["curve"] == []
+
+
+def test_the_curve_rises_in_threshold_recall_and_wrong_refusals():
+    rng = np.random.default_rng(0)
+    known = rng.random(300) < 0.6
+    result = calibrate(np.where(known, 1.0, -1.0) + rng.normal(0, 1.5, 300), known)
+    for key in ("threshold", "abstain_recall", "wrong_refusals"):
+        values = [point[key] for point in result["curve"]]
+        assert values == sorted(values), key
+    allowed = [point for point in result["curve"] if point["wrong_refusals"] <= 0.1]
+    best = max(point["abstain_f1"] for point in allowed)
+    chosen = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
+    assert chosen in allowed
+    assert chosen["abstain_f1"] == best
+    assert 0.7 < result["auc"] < 0.95
+    json.dumps(result, allow_nan=False)
+
+
+def test_auc_counts_pairs_and_ties_half():
+    # Pairs: 3>2, 3>1, 1<2, 1=1: 2.5 of 4.
+    assert auc(np.array([3.0, 1.0]), np.array([2.0, 1.0])) == pytest.approx(2.5 / 4)
+
+
+def test_strictness_walks_along_the_curve():
+    calibration = {"threshold": 0.5, "curve": [{"threshold": float(n)} for n in range(10)]}
+    assert threshold_at(calibration, None) == 0.5
+    assert threshold_at(calibration, 0) is None
+    assert threshold_at(calibration, 0.5) == 5.0
+    assert threshold_at(calibration, 1) == 9.0
+    assert threshold_at(calibration, 0.01) == 0.0
+
+
+def test_strictness_without_a_curve_refuses_nothing():
+    assert threshold_at({"threshold": None, "curve": []}, 0.7) is None
+    assert threshold_at({"threshold": None, "curve": []}, None) is None

@@ -1,0 +1,156 @@
+"""One contract for every generator: transformers on a tiny model, a server on loopback, vLLM on real weights."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rag.errors import GenerationError, ModelError
+from rag.generate.server import ServerGenerator
+from rag.generate.transformers_model import TransformersGenerator
+from rag.types import Generator
+
+
+def conversation(text):
+    return [{"role": "user", "content": text}]
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers each chat request with its last message in capitals; fails as often as `failures` says first."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.failures: list[int] = []
+        self.requests: list[dict] = []
+        self.delay_seconds = 0.0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append(body)
+        time.sleep(self.server.delay_seconds)
+        if self.server.failures:
+            self._send(self.server.failures.pop(), {"error": {"message": "not now"}})
+            return
+        answer = body["messages"][-1]["content"].upper()
+        if not body.get("stream"):
+            self._send(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]})
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for word in answer.split(" "):
+            chunk = {"choices": [{"index": 0, "delta": {"content": word + " "}}]}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _send(self, status, value):
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server():
+    chat_server = ChatServer()
+    threading.Thread(target=chat_server.serve_forever, daemon=True).start()
+    yield chat_server
+    chat_server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_generator_folder):
+    return TransformersGenerator(tiny_generator_folder, max_new_tokens=8, context_window_tokens=200, device="cpu")
+
+
+@pytest.fixture(params=["transformers", "server"])
+def generator(request, tiny, server):
+    if request.param == "transformers":
+        return tiny
+    return ServerGenerator("tiny", base_url=server.url, timeout_seconds=5, retries=0)
+
+
+class TestGeneratorContract:
+    def test_it_satisfies_the_protocol(self, generator):
+        assert isinstance(generator, Generator)
+
+    def test_answers_come_in_order(self, generator):
+        texts = ["the river", "who built the old tower in the north", "a", "why how which"]
+        together = generator.generate([conversation(text) for text in texts])
+        assert together == [generator.generate([conversation(text)])[0] for text in texts]
+
+    def test_no_conversations_give_no_answers(self, generator):
+        assert generator.generate([]) == []
+
+    def test_streaming_gives_the_same_answer(self, generator):
+        whole = generator.generate([conversation("the old river")])[0]
+        assert "".join(generator.stream(conversation("the old river"))).strip() == whole.strip()
+
+    def test_longer_conversations_count_more_tokens(self, generator):
+        short, long = conversation("the river"), conversation("the river " * 50)
+        assert 0 < generator.count_tokens(short) < generator.count_tokens(long)
+
+
+def test_closing_a_stream_stops_the_model(tiny):
+    stream = tiny.stream(conversation("the old river"))
+    next(stream, None)
+    stream.close()
+    assert len(tiny.generate([conversation("the river")])) == 1
+
+
+def test_thinking_is_off_through_the_chat_template(tiny):
+    assert tiny._render(conversation("hi")).endswith("<think>\n\n</think>\n\n")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        TransformersGenerator(tmp_path)
+
+
+def test_the_server_is_told_model_limits_and_no_thinking(server):
+    ServerGenerator("tiny", base_url=server.url, max_new_tokens=7).generate([conversation("hi")])
+    (request,) = server.requests
+    assert request["model"] == "tiny"
+    assert request["max_tokens"] == 7
+    assert request["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_server_that_fails_twice_is_asked_again(server):
+    server.failures = [503, 500]
+    assert ServerGenerator("tiny", base_url=server.url, retries=3).generate([conversation("hi")]) == ["HI"]
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_keeps_failing_becomes_a_sentence(server):
+    server.failures = [500] * 10
+    with pytest.raises(GenerationError, match="failed"):
+        ServerGenerator("tiny", base_url=server.url, retries=1).generate([conversation("hi")])
+
+
+def test_a_server_that_is_down_becomes_a_sentence():
+    generator = ServerGenerator("tiny", base_url="http://127.0.0.1:9/v1", retries=0)
+    with pytest.raises(GenerationError, match="no server answers"):
+        generator.generate([conversation("hi")])
+    with pytest.raises(GenerationError, match="no server answers"):
+        list(generator.stream(conversation("hi")))
+
+
+def test_a_server_that_is_too_slow_becomes_a_sentence(server):
+    server.delay_seconds = 1.0
+    with pytest.raises(GenerationError, match="did not answer within"):
+        ServerGenerator("tiny", base_url=server.url, timeout_seconds=0.2, retries=0).generate([conversation("hi")])

@@ -1,0 +1,112 @@
+"""One contract for every retriever, and what is particular to each."""
+
+import numpy as np
+import pytest
+
+from rag.data import Corpus
+from rag.retrieve.bm25 import BM25Retriever
+from rag.retrieve.dense import DenseRetriever
+from rag.retrieve.encoder import Encoder
+from rag.retrieve.hybrid import HybridRetriever
+from rag.retrieve.index import FaissIndex
+from rag.types import Hit, Passage, Retriever
+
+QUESTIONS = ["who designed the amber line", "why does bread rise", "lighthouse of tern island"]
+
+
+@pytest.fixture(scope="session")
+def corpus(passages):
+    return Corpus(passages)
+
+
+@pytest.fixture(scope="session")
+def encoder(tiny_encoder_folder, tmp_path_factory):
+    return Encoder(tiny_encoder_folder, precision="fp32", device="cpu", cache_root=tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="session")
+def dense(encoder, corpus):
+    vectors, _ = encoder.encode_passages([p.content for p in corpus])
+    index = FaissIndex(vectors.shape[1])
+    index.add(vectors)
+    return DenseRetriever(encoder, index, corpus)
+
+
+@pytest.fixture(scope="session")
+def bm25(corpus):
+    return BM25Retriever(corpus)
+
+
+@pytest.fixture(params=["dense", "bm25", "hybrid"])
+def retriever(request, dense, bm25):
+    return {"dense": dense, "bm25": bm25, "hybrid": HybridRetriever([dense, bm25])}[request.param]
+
+
+class TestRetrieverContract:
+    def test_it_satisfies_the_protocol(self, retriever):
+        assert isinstance(retriever, Retriever)
+
+    def test_one_list_per_query_in_order(self, retriever):
+        together = retriever.retrieve(QUESTIONS, 3)
+        assert len(together) == len(QUESTIONS)
+        for question, hits in zip(QUESTIONS, together, strict=True):
+            (alone,) = retriever.retrieve([question], 3)
+            assert [hit.passage.id for hit in alone] == [hit.passage.id for hit in hits]
+
+    def test_hits_are_sorted_by_score_then_id_without_repeats(self, retriever):
+        for hits in retriever.retrieve(QUESTIONS, 7):
+            assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.passage.id))
+            assert len({hit.passage.id for hit in hits}) == len(hits)
+
+    def test_a_smaller_k_is_a_prefix(self, retriever):
+        for long, short in zip(retriever.retrieve(QUESTIONS, 5), retriever.retrieve(QUESTIONS, 2), strict=True):
+            assert [h.passage.id for h in short] == [h.passage.id for h in long[:2]]
+
+    def test_k_beyond_the_corpus_gives_what_there_is(self, retriever, corpus):
+        for hits in retriever.retrieve(QUESTIONS, 1000):
+            assert 0 < len(hits) <= len(corpus)
+
+    def test_no_queries_give_no_lists(self, retriever):
+        assert retriever.retrieve([], 3) == []
+
+
+def test_bm25_finds_the_passage_that_shares_the_words(bm25):
+    tops = [hits[0].passage.id for hits in bm25.retrieve(QUESTIONS, 1)]
+    assert tops == ["doc_0@0", "doc_2@0", "doc_1@0"]
+
+
+def test_bm25_has_no_hit_without_a_shared_word(bm25):
+    assert bm25.retrieve(["xylophone"], 5) == [[]]
+
+
+def test_bm25_answers_the_same_after_saving(bm25, corpus, tmp_path):
+    bm25.save(tmp_path / "bm25")
+    again = BM25Retriever.load(tmp_path / "bm25", corpus)
+    assert again.retrieve(QUESTIONS, 5) == bm25.retrieve(QUESTIONS, 5)
+
+
+def test_dense_scores_are_cosines(dense, encoder, corpus):
+    (hits,) = dense.retrieve(QUESTIONS[:1], 7)
+    query = encoder.encode_queries(QUESTIONS[:1])[0]
+    vectors, _ = encoder.encode_passages([hit.passage.content for hit in hits])
+    assert np.allclose([hit.score for hit in hits], vectors @ query, atol=1e-5)
+
+
+class _Fixed:
+    def __init__(self, ids):
+        self.ids = ids
+
+    def retrieve(self, queries, k):
+        return [[Hit(Passage(i, i), 1.0 / n) for n, i in enumerate(self.ids, 1)][:k] for _ in queries]
+
+
+def test_reciprocal_rank_fusion_by_hand():
+    fused = HybridRetriever([_Fixed(["a", "b", "c"]), _Fixed(["c", "a"])], rrf_k=60).retrieve(["q"], 3)[0]
+    scores = {hit.passage.id: hit.score for hit in fused}
+    assert scores == pytest.approx({"a": 1 / 61 + 1 / 62, "c": 1 / 63 + 1 / 61, "b": 1 / 62})
+    assert [hit.passage.id for hit in fused] == ["a", "c", "b"]
+
+
+def test_a_weight_of_zero_leaves_only_the_other_order():
+    fused = HybridRetriever([_Fixed(["a", "b"]), _Fixed(["b", "a"])], weights=[0, 1]).retrieve(["q"], 2)[0]
+    assert [hit.passage.id for hit in fused] == ["b", "a"]

@@ -1,0 +1,197 @@
+"""The index folder: what made it is known, a mismatch is refused, a killed build goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import rag.retrieve.store as store
+from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.retrieve.encoder import Encoder
+from rag.retrieve.store import build_index, open_index
+from tests.conftest import make_tiny_encoder, write_corpus
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder_folder):
+    return Encoder(tiny_encoder_folder, device="cpu", precision="fp32")
+
+
+def test_an_index_opens_with_its_passages_and_vectors(corpus_file, tmp_path, encoder, passages):
+    manifest = build_index(corpus_file, tmp_path / "index", encoder)
+    opened = open_index(tmp_path / "index", encoder=encoder)
+    assert [p.id for p in opened.corpus] == [p.id for p in passages]
+    assert manifest.n_passages == len(passages)
+    assert manifest.passages_cut == 1
+    vectors, _ = encoder.encode_passages([p.content for p in opened.corpus])
+    scores, rows = opened.vectors().search(vectors, 1)
+    assert rows[:, 0].tolist() == list(range(len(passages)))
+    assert np.allclose(scores, 1, atol=1e-4)
+
+
+def test_building_again_encodes_nothing(corpus_file, tmp_path, encoder, monkeypatch):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    monkeypatch.setattr(Encoder, "encode_passages", lambda *a, **k: pytest.fail("encoded again"))
+    build_index(corpus_file, tmp_path / "index", encoder)
+
+
+def test_a_changed_corpus_is_refused_with_the_command_that_mends_it(corpus_file, tmp_path, encoder, passages):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    write_corpus(corpus_file, passages[:-1])
+    with pytest.raises(IndexMismatchError, match=r"7 passages.*now 6.*rag index .*corpus.txt -o"):
+        open_index(tmp_path / "index")
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert len(open_index(tmp_path / "index").corpus) == 6
+
+
+def test_another_encoder_is_refused_with_the_command_that_mends_it(corpus_file, tmp_path, encoder, tmp_path_factory):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    other = Encoder(make_tiny_encoder(tmp_path_factory.mktemp("other"), seed=9), device="cpu", precision="fp32")
+    with pytest.raises(IndexMismatchError, match=r"another encoder \(weights_sha256.*rag index"):
+        open_index(tmp_path / "index", encoder=other)
+
+
+def test_another_length_is_another_encoder(corpus_file, tmp_path, encoder, tiny_encoder_folder):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    shorter = Encoder(tiny_encoder_folder, max_length_tokens=32, device="cpu", precision="fp32")
+    with pytest.raises(IndexMismatchError, match="max_length_tokens: 64 in the index, 32 now"):
+        open_index(tmp_path / "index", encoder=shorter)
+
+
+def test_a_missing_index_names_the_command(tmp_path):
+    with pytest.raises(IndexMismatchError, match="rag index CORPUS -o"):
+        open_index(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "vectors.faiss", "passages.jsonl"])
+def test_a_damaged_index_is_refused(corpus_file, tmp_path, encoder, name):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    generation = next((tmp_path / "index").glob("generation-*"))
+    content = (generation / name).read_bytes()
+    (generation / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises((IndexMismatchError, DataError)):
+        open_index(tmp_path / "index").vectors()
+
+
+def test_an_edited_manifest_is_refused(corpus_file, tmp_path, encoder):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    path = next((tmp_path / "index").glob("generation-*")) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["factory"] = "HNSW32"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IndexMismatchError, match="fingerprint"):
+        open_index(tmp_path / "index")
+
+
+def test_a_folder_with_other_files_is_not_written_to(corpus_file, tmp_path, encoder):
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(DataError, match="no index"):
+        build_index(corpus_file, tmp_path / "holiday", encoder)
+
+
+def test_a_bad_corpus_leaves_nothing_behind(tmp_path, encoder):
+    (tmp_path / "corpus.txt").write_text('{"id": "1", "text": "fine"}\n{"id": "1", "text": "again"}\n')
+    with pytest.raises(DataError, match="line 2"):
+        build_index(tmp_path / "corpus.txt", tmp_path / "index", encoder)
+    assert not (tmp_path / "index").exists()
+
+
+def test_the_old_index_serves_until_the_new_one_is_whole(corpus_file, tmp_path, encoder, passages, monkeypatch):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    other = write_corpus(tmp_path / "other.txt", passages[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode_passages", _fail)
+        with pytest.raises(RuntimeError):
+            build_index(other, tmp_path / "index", encoder)
+    assert len(open_index(tmp_path / "index").corpus) == len(passages)
+    build_index(other, tmp_path / "index", encoder)
+    assert len(open_index(tmp_path / "index").corpus) == 3
+
+
+def test_a_stopped_build_goes_on_from_its_finished_shards(corpus_file, tmp_path, encoder, monkeypatch, passages):
+    monkeypatch.setattr(store, "SHARD_PASSAGES", 2)
+    encode, seen = Encoder.encode_passages, []
+
+    def stop_at_the_third(self, texts, **kwargs):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(texts))
+        return encode(self, texts, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode_passages", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(corpus_file, tmp_path / "index", encoder)
+    counted = []
+    monkeypatch.setattr(
+        Encoder, "encode_passages", lambda self, texts, **k: counted.append(len(texts)) or encode(self, texts, **k)
+    )
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert sum(counted) == len(passages) - 4
+    whole, _ = encode(encoder, [p.content for p in passages])
+    scores, _ = open_index(tmp_path / "index").vectors().search(whole, 1)
+    assert np.allclose(scores, 1, atol=1e-4)
+
+
+BUILD = """
+import sys, time
+import rag.retrieve.store as store
+from rag.retrieve.encoder import Encoder
+store.SHARD_PASSAGES = 1
+encode = Encoder.encode_passages
+def slow(self, texts, **kwargs):
+    time.sleep(0.05)
+    return encode(self, texts, **kwargs)
+Encoder.encode_passages = slow
+encoder = Encoder(sys.argv[1], device="cpu", precision="fp32", cache_root=sys.argv[4])
+print("started", flush=True)
+store.build_index(sys.argv[2], sys.argv[3], encoder)
+"""
+
+
+def test_kill_9_at_any_moment_leaves_a_build_that_finishes(corpus_file, tmp_path, encoder, tiny_encoder_folder):
+    command = [sys.executable, "-c", BUILD, str(tiny_encoder_folder), str(corpus_file), str(tmp_path / "index")]
+    command.append(str(tmp_path / "compiled"))
+    for wait in (0.03, 0.12, 0.2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert len(open_index(tmp_path / "index", encoder=encoder).vectors()) == 7
+
+
+def test_an_unknown_factory_names_examples(corpus_file, tmp_path, encoder):
+    with pytest.raises(ConfigError, match="Flat, HNSW32"):
+        build_index(corpus_file, tmp_path / "index", encoder, factory="Nonsense")
+
+
+def test_too_few_passages_for_ivf_say_what_to_do(corpus_file, tmp_path, encoder):
+    with pytest.raises(ConfigError, match=r"index\.factory=Flat"):
+        build_index(corpus_file, tmp_path / "index", encoder, factory="IVF64,Flat")
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "IVF2,Flat"])
+def test_approximate_indexes_find_the_same_nearest_passage(corpus_file, tmp_path, encoder, factory):
+    build_index(corpus_file, tmp_path / "index", encoder, factory=factory)
+    opened = open_index(tmp_path / "index")
+    vectors, _ = encoder.encode_passages([p.content for p in opened.corpus])
+    _, rows = opened.vectors().search(vectors, 1)
+    assert rows[:, 0].tolist() == list(range(len(opened.corpus)))
+
+
+def test_the_embedded_corpus_can_be_indexed_and_checked(tmp_path, encoder, monkeypatch):
+    manifest = build_index("embedded", tmp_path / "index", encoder)
+    assert manifest.n_passages > 500
+    open_index(tmp_path / "index", encoder=encoder)
+
+
+def _fail(*args, **kwargs):
+    raise RuntimeError("stopped")

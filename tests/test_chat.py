@@ -1,0 +1,159 @@
+import threading
+
+import pytest
+
+from rag.chat import MAX_QUESTION_CHARACTERS, Conversation, Options, Turn, escape, message_html, sources_html
+from rag.data import Corpus
+from rag.errors import GenerationError
+from rag.generate.prompts import get_prompt
+from rag.pipeline import Depths, KeepOrder, Lazy
+from rag.retrieve.bm25 import BM25Retriever
+from rag.types import Answer, Hit, Passage, Query, Response
+from tests.test_pipeline import Echo
+
+OPTIONS = Options("bm25", Depths(10, 10, 2))
+
+
+@pytest.fixture
+def conversation(passages):
+    def build(generator=None, threshold=None):
+        return Conversation(
+            {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
+            Lazy.of(KeepOrder()),
+            Lazy.of(generator or Echo()),
+            get_prompt("cited-v1"),
+            lambda strictness: threshold,
+        )
+
+    return build
+
+
+def last(conversation, question, history=()):
+    return list(conversation.ask(question, history, OPTIONS))[-1]
+
+
+def test_a_turn_ends_with_a_cited_answer(conversation):
+    turn = last(conversation(), "who designed the amber line")
+    assert turn.done
+    assert turn.response.answer.citations == ("doc_0@0",)
+    assert 'href="#source-1-1"' in message_html(turn, 1)
+    assert 'id="source-1-1"' in sources_html([turn])
+    assert sources_html([turn]).count("cited</span>") == 1
+
+
+def test_the_answer_grows(conversation):
+    snapshots = [t for t in conversation().ask("who designed the amber line", [], OPTIONS) if t.response]
+    texts = [t.response.answer.text for t in snapshots if t.response.answer]
+    assert len(texts) > 2
+
+
+class Rewriting(Echo):
+    def generate(self, conversations):
+        if "Rewrite" in conversations[0][-1]["content"]:
+            return ["Where did Clara Voss study?"]
+        return super().generate(conversations)
+
+
+def test_a_follow_up_is_rewritten_and_shown(conversation):
+    talk = conversation(Rewriting())
+    first = last(talk, "who designed the amber line")
+    second = last(talk, "where did she study?", [first])
+    assert second.searched_for == "Where did Clara Voss study?"
+    assert "searched for" in message_html(second, 2)
+
+
+def test_a_refusal_is_shown_as_such_and_not_as_an_error(conversation):
+    turn = last(conversation(threshold=1e9), "who designed the amber line")
+    assert turn.response.answer.abstained
+    assert not turn.error
+    shown = message_html(turn, 1)
+    assert "Not in these documents" in shown
+    assert "CANNOTANSWER" not in shown
+    assert "card" in sources_html([turn])
+
+
+class Failing(Echo):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def stream(self, conversation):
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (GenerationError("no server answers at X"), "no server answers"),
+        (MemoryError(), "out of memory"),
+        (KeyError("x"), "went wrong"),
+    ],
+)
+def test_a_failure_becomes_a_sentence_and_the_next_question_works(conversation, error, sentence):
+    generator = Failing(error)
+    talk = conversation(generator)
+    turn = last(talk, "who designed the amber line")
+    assert turn.done
+    assert sentence in turn.error
+    generator.stream = Echo().stream
+    assert last(talk, "who designed the amber line", [turn]).response.answer.text == "Amber Line"
+
+
+@pytest.mark.parametrize("question", ["", "   ", "x" * (MAX_QUESTION_CHARACTERS + 1)])
+def test_a_useless_question_gets_a_sentence(conversation, question):
+    assert last(conversation(), question).error
+
+
+def test_an_unknown_retriever_gets_a_sentence(conversation):
+    turn = list(conversation().ask("why", [], Options("telepathy")))[-1]
+    assert "telepathy" in turn.error
+
+
+def test_several_people_at_once_get_their_own_answers(conversation):
+    talk = conversation()
+    questions = {"who designed the amber line": "Amber Line", "why does bread dough rise": "Bread"}
+    wrong = []
+
+    def person(question, wanted):
+        for _ in range(10):
+            if last(talk, question).response.answer.text != wanted:
+                wrong.append(question)
+
+    threads = [threading.Thread(target=person, args=item) for item in questions.items() for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+HOSTILE = "<script>alert(1)</script> ![x](http://evil.example/x.png) **bold** <img src=x onerror=alert(1)>"
+
+
+def test_text_from_passages_models_and_people_is_escaped():
+    passage = Passage("a", HOSTILE, HOSTILE)
+    hits = (Hit(passage, 1.0),)
+    turn = Turn(HOSTILE, HOSTILE, Response(Query("q", HOSTILE), hits, hits, hits, Answer(HOSTILE, ("a",))), done=True)
+    for page in (message_html(turn, 1), sources_html([turn]), message_html(Turn("q", error=HOSTILE), 1)):
+        assert "<script" not in page
+        assert "<img" not in page
+    assert "![" not in message_html(turn, 1)
+    assert "**" not in message_html(turn, 1)
+
+
+def test_escaping_keeps_the_text_readable():
+    import html
+
+    assert html.unescape(escape(HOSTILE)) == HOSTILE
+
+
+def test_preloading_ends_ready_or_says_why(conversation):
+    talk = conversation()
+    talk.preload("bm25").join()
+    assert talk.ready
+    broken = conversation()
+    broken.generator = Lazy(lambda: (_ for _ in ()).throw(GenerationError("no memory")))
+    broken.preload("bm25").join()
+    assert broken.status == "Not ready: no memory"
+    assert not broken.ready

@@ -1,0 +1,142 @@
+"""Settings: where each value comes from, and what a wrong one is told."""
+
+import tomllib
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from rag.config import DEFAULT_FILE, Settings, load_settings
+from rag.errors import ConfigError
+
+
+def write(path, text):
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_the_shipped_file_is_the_defaults():
+    assert DEFAULT_FILE.is_file()
+    assert load_settings() == Settings()
+
+
+def test_the_shipped_file_names_every_setting_that_has_a_default():
+    shipped = tomllib.loads(DEFAULT_FILE.read_text("utf-8"))
+    text = DEFAULT_FILE.read_text("utf-8")
+    for section, value in Settings():
+        if not isinstance(value, BaseModel):
+            continue
+        for key, default in value:
+            if default is None:
+                assert f"# {key} = " in text, f"{section}.{key} is not mentioned"
+            else:
+                assert key in shipped[section], f"{section}.{key} is not in rag.toml"
+
+
+def test_an_own_file_changes_only_what_it_names(tmp_path):
+    settings = load_settings(write(tmp_path / "my.toml", "[reranker]\ndepth = 7\n"))
+    assert settings.reranker.depth == 7
+    assert settings.model_copy(update={"reranker": Settings().reranker}) == Settings()
+    assert settings.reranker.model_copy(update={"depth": Settings().reranker.depth}) == Settings().reranker
+
+
+def test_a_set_value_wins_over_the_file_and_the_last_one_over_the_first(tmp_path):
+    file = write(tmp_path / "my.toml", "[reranker]\ndepth = 7\n[retriever]\ndepth = 8\n")
+    settings = load_settings(file, ["reranker.depth=9", "generator.seed=1", "generator.seed=2"])
+    assert (settings.reranker.depth, settings.retriever.depth, settings.generator.seed) == (9, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("reranker.depth=20", "reranker", "depth", 20),
+        ("reranker.enabled=false", "reranker", "enabled", False),
+        ("abstain.rerank_threshold=-2.5", "abstain", "rerank_threshold", -2.5),
+        ("prompt.name=cited-v2", "prompt", "name", "cited-v2"),
+        ('prompt.name="cited-v2"', "prompt", "name", "cited-v2"),
+        ("encoder.model=intfloat/e5-base", "encoder", "model", "intfloat/e5-base"),
+        ("encoder.query_prompt=query: ", "encoder", "query_prompt", "query: "),
+        ("generator.server_url=http://host:1/v1?a=b", "generator", "server_url", "http://host:1/v1?a=b"),
+        (" index.factory =HNSW32", "index", "factory", "HNSW32"),
+    ],
+)
+def test_a_set_value_is_read_as_toml_or_as_a_bare_word(override, section, key, value):
+    assert getattr(getattr(load_settings(overrides=[override]), section), key) == value
+
+
+@pytest.mark.parametrize("override", ["reranker.depth", "depth=3", "=3", "reranker depth 3", ""])
+def test_a_set_value_of_another_shape_is_told_the_shape(override):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=[override])
+    assert f"--set {override!r} is not section.key=value" in str(caught.value)
+
+
+def test_an_unknown_key_is_told_the_known_ones(tmp_path):
+    file = write(tmp_path / "my.toml", "[reranker]\ndeep = 7\n")
+    for arguments in ({"file": file}, {"overrides": ["reranker.deep=7"]}):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(**arguments)
+        message = str(caught.value)
+        assert "unknown setting 'reranker.deep'" in message
+        assert "(known here: enabled, model, depth, max_length_tokens, precision)" in message
+
+
+def test_an_unknown_section_is_told_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown setting 'rerankr' \(known here: models, encoder, index, retriever"):
+        load_settings(overrides=["rerankr.depth=7"])
+
+
+def test_an_unknown_key_of_an_own_prompt_is_told_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown setting 'prompts.mine.usr' \(known here: system, user, parser\)"):
+        load_settings(overrides=["prompts.mine.user=hello", "prompts.mine.usr=hello"])
+
+
+def test_an_own_prompt_is_read(tmp_path):
+    file = write(tmp_path / "my.toml", '[prompts.mine]\nuser = "{{ question }}"\nparser = "strip"\n')
+    prompt = load_settings(file).prompts["mine"]
+    assert (prompt.user, prompt.system, prompt.parser) == ("{{ question }}", "", "strip")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "reranker.depth=0",
+        "reranker.depth=many",
+        "reranker.depth=2.5",
+        "reranker.depth.x=2",
+        "retriever.kind=splade",
+        "encoder.precision=fp16",
+        "abstain.strictness=1.5",
+        "generator.vllm_gpu_share=2",
+        "generator.temperature=-1",
+        "encoder.model=5",
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_named_with_what_was_given(override):
+    key, _, value = override.partition("=")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=[override])
+    assert f"setting '{key.removesuffix('.x')}': " in str(caught.value)
+    assert f"(given: {'{' if key.endswith('.x') else ''}" in str(caught.value)
+    assert value in str(caught.value)
+
+
+def test_every_fault_is_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=["reranker.depth=0", "reranker.deep=1", "prompt.contexts=-1"])
+    assert all(key in str(caught.value) for key in ("'reranker.depth'", "'reranker.deep'", "'prompt.contexts'"))
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.toml cannot be read: No such file"):
+        load_settings(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match=r"my\.toml is not valid TOML: .*line 2"):
+        load_settings(write(tmp_path / "my.toml", "[reranker]\ndepth = = 7\n"))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"a = '\xff'")
+    with pytest.raises(ConfigError, match=r"binary\.toml is not valid TOML"):
+        load_settings(binary)
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError):
+        Settings().reranker.depth = 3

@@ -1,0 +1,98 @@
+"""The whole product on the real weights, through the command: index, search, ask, batch, evaluate, report."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rag.types import CANNOTANSWER
+
+pytestmark = pytest.mark.real
+
+QUESTIONS = [
+    ("q1", "What does the nonlocal statement do?", "makes identifiers refer to previously bound variables"),
+    ("q2", "Which statement raises an exception?", "raise"),
+    ("q3", "What keyword introduces a generator expression's iteration?", "for"),
+    ("q4", "How tall is the Eiffel Tower in metres?", CANNOTANSWER),
+]
+
+
+def rag(*arguments, check=True):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "rag.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert not check or result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real") / "index"
+    rag("index", "embedded", "-o", folder)
+    return folder
+
+
+def test_the_index_is_built_once(index):
+    manifest = json.loads(rag("index", "embedded", "-o", index, "--json").stdout)
+    assert manifest["n_passages"] > 500
+    assert manifest["encoder"]["query_prompt"] == "query: "
+
+
+def test_search_finds_the_topic(index):
+    hits = json.loads(rag("search", "What does the nonlocal statement do?", "-i", index, "-k", 5, "--json").stdout)
+    assert len(hits) == 5
+    assert any(hit["id"].startswith("nonlocal@") for hit in hits)
+
+
+def test_ask_gives_a_cited_answer(index):
+    response = json.loads(rag("ask", "What does the nonlocal statement do?", "-i", index, "--json").stdout)
+    assert not response["abstained"]
+    assert response["answer"]
+    assert set(response["citations"]) <= {context["id"] for context in response["contexts"]}
+    assert response["contexts"][0]["id"].startswith("nonlocal@")
+
+
+@pytest.mark.vllm
+def test_batch_evaluate_and_report(index, tmp_path):
+    questions = tmp_path / "questions.txt"
+    rows = [{"qid": q, "question": text, "answer": {"text": answer}, "source": "made"} for q, text, answer in QUESTIONS]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "qrels.txt").write_text(json.dumps({"q1": {"nonlocal@0": 1}, "q2": {"raise@0": 1}}))
+    run = tmp_path / "run"
+    rag("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
+    lines = (run / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["qid"] for line in lines] == ["q1", "q2", "q3", "q4"]
+    assert json.loads(lines[3])["abstained_by"] == "score"
+
+    rag("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
+    assert (run / "predictions.jsonl").read_text().splitlines() == lines
+    refused = rag("batch", questions, "-i", index, "-o", run, "--set", "prompt.contexts=1", check=False)
+    assert refused.returncode == 1
+    assert "settings.prompt.contexts: 3 there, 1 now" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+    rag("evaluate", run, "--qrels", tmp_path / "qrels.txt", "--queries", questions)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["n_queries"], metrics["n_judged"]) == (4, 2)
+    assert metrics["rerank"]["mrr@10"] > 0.4
+    assert metrics["answer"]["abstain_recall"] == 1.0
+    assert -1 <= metrics["answer"]["cos_sim"] <= 1
+    rag("report", run, "-o", tmp_path / "report.html")
+    assert "nonlocal" in (tmp_path / "report.html").read_text()
+    assert "| run | stage |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    result = rag("ask", "why", "-i", tmp_path / "nowhere", check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("rag: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_help_needs_no_model_library():
+    code = "import sys; from rag.cli import main; sys.argv = ['rag', '--help']\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'transformers', 'gradio', 'vllm', 'faiss'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("[]")

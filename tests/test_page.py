@@ -1,0 +1,124 @@
+"""The chat page in a real browser, over the real models: ask, watch it stream, click a citation, follow up."""
+
+import shutil
+
+import pytest
+
+from rag import build
+from rag.config import load_settings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.real,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; on Debian: apt-get install chromium"),
+]
+
+HOSTILE = "<script>window.hacked = 1</script> ![x](http://evil.example/x.png) <img src=x onerror='window.hacked = 2'>"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A small corpus, one passage hostile, served by the real chat on the real models."""
+    import app
+    from rag.types import Passage
+    from tests.conftest import write_corpus
+
+    folder = tmp_path_factory.mktemp("page")
+    corpus = write_corpus(
+        folder / "corpus.txt",
+        [
+            Passage("line@0", "The Amber Line opened in 1931. It was designed by Clara Voss.", "Amber Line"),
+            Passage("voss@0", "Clara Voss studied architecture in Graz.", "Clara Voss"),
+            Passage("rye@0", "Rye has less gluten than wheat.", "Rye"),
+            Passage("evil@0", f"The Zembla festival takes place in October. {HOSTILE}", f"Zembla {HOSTILE}"),
+        ],
+    )
+    build.quiet_libraries()
+    settings = load_settings(overrides=["abstain.rerank_threshold=-8.0"])
+    build.make_index(settings, corpus, folder / "index")
+    page = app.serve(settings, folder / "index", port=0, block=False)
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.requests_made = []
+    page.on("request", lambda request: page.requests_made.append(request.url))
+    page.goto(address)
+    page.locator("#question textarea").wait_for()
+    yield page
+    page.close()
+
+
+def ask(page, question):
+    before = page.locator("#chat .answer, #chat .refusal, #chat .problem").count()
+    page.locator("#question textarea").fill(question)
+    page.locator("#question textarea").press("Enter")
+    done = "(n) => document.querySelectorAll('#chat .answer, #chat .refusal, #chat .problem').length > n"
+    page.wait_for_function(done, arg=before, timeout=180_000)
+    page.wait_for_function("() => !document.querySelector('#chat')?.innerText.includes('▍')", timeout=120_000)
+    return page.locator("#chat .answer, #chat .refusal, #chat .problem").last.inner_text()
+
+
+def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page):
+    assert "Voss" in ask(page, "Who designed the Amber Line?")
+    page.locator("#chat a.cite").last.click()
+    card = page.locator("#sources .card.flash")
+    card.wait_for()
+    assert "Amber Line" in card.inner_text()
+    assert "cited" in card.get_attribute("class")
+    assert page.context.pages == [page]
+
+
+def test_a_follow_up_shows_what_was_searched_for(page):
+    ask(page, "Who designed the Amber Line?")
+    assert "Graz" in ask(page, "Where did she study?")
+    assert "Voss" in page.locator("#chat .searched").last.inner_text()
+
+
+def test_what_is_not_in_the_documents_is_said_so(page):
+    assert "Not in these documents" in ask(page, "What is the boiling point of tungsten?")
+    assert page.locator("#chat .problem").count() == 0
+
+
+def test_a_hostile_passage_does_nothing(page, address):
+    ask(page, "When does the Zembla festival take place?")
+    assert "<script>" in page.locator("#sources").inner_text()
+    assert page.evaluate("window.hacked") is None
+    assert [url for url in page.requests_made if "evil.example" in url] == []
+
+
+def test_the_page_asks_no_other_host(page, address):
+    ask(page, "Who designed the Amber Line?")
+    foreign = [url for url in page.requests_made if not url.startswith((address, "data:", "blob:"))]
+    assert foreign == []
+
+
+def test_retry_and_a_new_conversation(page):
+    ask(page, "Who designed the Amber Line?")
+    page.locator("#retry").click()
+    page.wait_for_timeout(500)
+    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 1", timeout=120_000)
+    page.locator("#clear").click()
+    page.wait_for_function("() => document.querySelectorAll('#chat .answer').length === 0")
+
+
+def test_an_empty_question_gets_a_sentence(page):
+    assert "Type a question" in ask(page, "   ")

@@ -1,0 +1,124 @@
+import pytest
+
+from rag.data import Corpus
+from rag.generate.prompts import get_prompt
+from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.retrieve.bm25 import BM25Retriever
+from rag.types import CANNOTANSWER, Hit, Query
+
+
+class Echo:
+    """Answers with the first context's title and cites it; counts a token per word."""
+
+    max_new_tokens = 10
+
+    def __init__(self, window=10_000):
+        self.context_window_tokens = window
+        self.calls = []
+
+    def count_tokens(self, conversation):
+        return sum(len(message["content"].split()) for message in conversation)
+
+    def generate(self, conversations):
+        self.calls.append(len(conversations))
+        return [self._answer(conversation) for conversation in conversations]
+
+    def stream(self, conversation):
+        for word in self._answer(conversation).split(" "):
+            yield word + " "
+
+    def _answer(self, conversation):
+        content = conversation[-1]["content"]
+        return content.split("[1] ", 1)[1].split(":")[0] + " [1] [8]" if "[1] " in content else CANNOTANSWER
+
+
+@pytest.fixture
+def make(passages):
+    corpus = Corpus(passages)
+
+    def build(generator=None, reranker=None, **options):
+        generator = generator or Echo()
+        retriever = Lazy.of(BM25Retriever(corpus))
+        prompt = get_prompt("cited-v1")
+        return Pipeline(retriever, Lazy.of(reranker or KeepOrder()), Lazy.of(generator), prompt, **options)
+
+    return build
+
+
+QUERIES = [Query("1", "who designed the amber line"), Query("2", "ferry to tern island"), Query("3", "bread dough")]
+
+
+def test_one_response_per_query_in_order_with_cited_passages(make):
+    responses = make().run(QUERIES)
+    assert [r.query.id for r in responses] == ["1", "2", "3"]
+    assert responses[0].answer.text == "Amber Line"
+    assert responses[0].answer.citations == ("doc_0@0",)
+    assert set(responses[0].timings) == {"retrieve", "rerank", "generate"}
+
+
+def test_a_batch_is_one_call_to_the_generator(make):
+    generator = Echo()
+    make(generator).run(QUERIES)
+    assert generator.calls == [3]
+
+
+def test_one_question_is_a_batch_of_one(make):
+    pipeline = make()
+    for query, together in zip(QUERIES, pipeline.run(QUERIES), strict=True):
+        (alone,) = pipeline.run([query])
+        assert alone.answer == together.answer
+        assert alone.reranked == together.reranked
+
+
+def test_the_stream_grows_to_the_answer_of_run(make):
+    pipeline = make()
+    snapshots = list(pipeline.stream(QUERIES[0]))
+    (whole,) = pipeline.run(QUERIES[:1])
+    assert snapshots[0].retrieved
+    assert snapshots[0].answer is None
+    assert snapshots[-1].answer.text == whole.answer.text
+    assert snapshots[-1].answer.citations == whole.answer.citations
+
+
+def test_contexts_that_exceed_the_window_are_cut_from_the_bottom_and_counted(make):
+    roomy = make(Echo(), depths=Depths(contexts=2)).run(QUERIES[1:2])[0]
+    assert (len(roomy.contexts), roomy.dropped_contexts) == (2, 0)
+    tight = make(Echo(window=70), depths=Depths(contexts=2)).run(QUERIES[1:2])[0]
+    assert (len(tight.contexts), tight.dropped_contexts) == (1, 1)
+    assert tight.contexts[0] == roomy.contexts[0]
+
+
+class Score:
+    def __init__(self, best):
+        self.best = best
+
+    def rerank(self, queries, candidates):
+        return [[Hit(hit.passage, self.best - n) for n, hit in enumerate(hits)] for hits in candidates]
+
+
+def test_a_score_below_the_threshold_refuses_without_the_generator(make):
+    generator = Echo()
+    responses = make(generator, Score(-3.0), rerank_threshold=-2.0).run(QUERIES)
+    assert all(r.answer.abstained for r in responses)
+    assert generator.calls == []
+    assert list(make(generator, Score(-3.0), rerank_threshold=-2.0).stream(QUERIES[0]))[-1].answer.abstained
+
+
+def test_a_score_at_the_threshold_is_answered(make):
+    (response,) = make(Echo(), Score(-2.0), rerank_threshold=-2.0).run(QUERIES[:1])
+    assert not response.answer.abstained
+
+
+def test_a_question_without_any_hit_is_refused(make):
+    (response,) = make().run([Query("x", "xylophone")])
+    assert response.answer.abstained
+    assert response.retrieved == ()
+
+
+def test_a_released_component_is_loaded_again_when_asked_for():
+    loads = []
+    lazy = Lazy(lambda: loads.append(1) or object())
+    assert lazy.get() is lazy.get()
+    lazy.release()
+    lazy.get()
+    assert len(loads) == 2
