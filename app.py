@@ -32,6 +32,7 @@ a.cite { text-decoration: none; font-weight: 600; }
 .card pre { white-space: pre-wrap; font: inherit; font-size: .9em; max-height: 16em; overflow: auto; margin: .4em 0; }
 .card .badge { background: var(--color-accent); color: white; border-radius: 6px; padding: 0 .4em; font-size: .75em; }
 .card .score { float: right; }
+#sources { max-height: 78vh; overflow-y: auto; }
 .turn > summary { cursor: pointer; font-weight: 600; margin: .4em 0; }
 """
 
@@ -87,7 +88,9 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
         status = gr.HTML(_status_html(conversation), elem_id="status")
         with gr.Row():
             with gr.Column(scale=3):
-                chatbot = gr.Chatbot(elem_id="chat", show_label=False, height=480, feedback_options=None)
+                chatbot = gr.Chatbot(
+                    elem_id="chat", show_label=False, height=480, feedback_options=None, buttons=["copy"]
+                )
                 question = gr.Textbox(
                     placeholder="Ask a question about these documents",
                     show_label=False,
@@ -98,7 +101,7 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
                     send = gr.Button("Ask", variant="primary", elem_id="ask")
                     stop = gr.Button("Stop", elem_id="stop")
                     again = gr.Button("Retry", elem_id="retry")
-                    clear = gr.Button("New conversation", elem_id="clear")
+                    clear = gr.Button("New", elem_id="clear")
                 if examples:
                     gr.Examples([[example] for example in examples], inputs=[question], label="Try one")
             with gr.Column(scale=2):
@@ -166,6 +169,7 @@ def serve(
             quiet=True,
             prevent_thread_lock=True,
             css=CSS,
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             head=HEAD,
             footer_links=[],
             ssr_mode=False,

@@ -198,12 +198,14 @@ def _take_over(folder: Path, other: Path, identity: dict) -> None:
     except (OSError, ValueError) as error:
         raise RunMismatchError(f"{other} is no run folder: {error}") from error
     ours = flatten(identity)
-    wanted = {name: file for name in STAGE_KEYS if (file := other / name).is_file()}
-    for name, file in wanted.items():
+    if ours["questions"] != theirs.get("questions"):
+        return  # equal ids need not mean equal questions
+    for name in STAGE_KEYS:
+        file = other / name
         keys = [
             k for k in ours.keys() | theirs.keys() if any(k == p or k.startswith(p + ".") for p in STAGE_KEYS[name])
         ]
-        if any(ours.get(key) != theirs.get(key) for key in keys):
+        if not file.is_file() or any(ours.get(key) != theirs.get(key) for key in keys):
             return  # later stages were built on this one
         if not (folder / name).exists():
             temporary = folder / (name + ".tmp")
@@ -248,7 +250,10 @@ def _resume(path: Path) -> set[str]:
 
 
 def _line(row: dict) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+        return json.dumps(row).encode() + b"\n"
 
 
 def _pairs(hits: Iterable[Hit]) -> list[list]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag import __version__
-from rag.config import Settings
+from rag.config import RerankerSettings, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.generate.prompts import Prompt, get_prompt
@@ -38,8 +38,6 @@ def quiet_libraries() -> None:
     """Keep libraries' progress bars and advice off the terminal; errors still come through."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0")
-    os.environ.setdefault("TQDM_DISABLE", "")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -226,9 +224,10 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
 
 
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:
-    """The logit below which a question is refused: set, or from the index's calibration, or none.
+    """The logit below which a question is refused: set, or from the index's calibration, or the uncalibrated default.
 
-    A calibration made with another reranker does not apply. `strictness` moves along the calibrated curve.
+    A calibration made with another reranker does not apply, nor does the default, whose scale is the default
+    reranker's. `strictness` moves along the calibrated curve; 0 never refuses.
     """
     if not settings.reranker.enabled:
         return None
@@ -236,7 +235,8 @@ def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | No
         return settings.abstain.rerank_threshold
     calibration = read_calibration(index_folder)
     if calibration is None or calibration["reranker_model"] != settings.reranker.model:
-        return None
+        is_default = settings.reranker.model == RerankerSettings().model
+        return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None
     from rag.evaluate.calibration import threshold_at
 
     return threshold_at(calibration, settings.abstain.strictness)

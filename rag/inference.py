@@ -259,11 +259,11 @@ def _convert(module, n_inputs: int):
 
 
 def _compress_weights(graph):
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         import nncf
     except ImportError as error:
         raise ModelError("precision 'int8' needs the package nncf: pip install nncf") from error
+    nncf.set_log_level(logging.ERROR)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
 

@@ -71,7 +71,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path) -> list[Path]:
     }
     paths = [output, output.with_suffix(".md"), output.with_suffix(".json")]
     for path, text in zip(paths, (html, markdown, json.dumps(data, indent=2) + "\n"), strict=True):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")
     return paths
 
 

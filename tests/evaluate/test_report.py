@@ -116,6 +116,12 @@ def test_markup_in_questions_answers_sources_and_settings_stays_text(tmp_path):
     assert questions[1][1] == f"Clara & 0{EVIL}"
 
 
+def test_half_a_surrogate_pair_in_an_answer_can_be_reported(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=1, evil="\ud83d")
+    html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
+    assert "Clara &amp; 0?" in html
+
+
 def test_the_page_shows_every_figure(runs, tmp_path):
     page = Page(write_report(runs, tmp_path / "report.html")[0].read_text("utf-8"))
     stages, answers, differences, *_, questions = page.tables

@@ -1,0 +1,192 @@
+"""Each benchmark runs in a process of its own, so that its peak memory is its own; results go to stdout as JSON lines.
+
+    encode    our encoder against SentenceTransformer.encode (fp32, its defaults) on the same passages
+    rerank    our reranker against CrossEncoder.predict (fp32, its defaults) on the same pairs
+    answer    vLLM in one call against transformers' generate at batch 8 on the same prompts
+    warm      one question with everything loaded: hybrid, depth 50, 3 contexts, transformers
+    cold      `rag ask` as a new process, weights and compiled graphs cached
+
+The passages are the embedded corpus, or those of `--index INDEX`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rag import build
+from rag.config import load_settings
+from rag.types import Query
+
+QUESTIONS = (
+    "What does the nonlocal statement do?",
+    "Which statement raises an exception?",
+    "How are default parameter values evaluated?",
+    "What is the difference between a class and an instance?",
+    "When is the else clause of a loop executed?",
+    "How does the with statement work?",
+    "What does the yield expression produce?",
+    "How are comparisons chained?",
+)
+
+
+def timed(function, *arguments):
+    started = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - started
+
+
+def sample_passages(corpus, n: int) -> list:
+    rows = np.random.default_rng(0).choice(len(corpus), min(n, len(corpus)), replace=False)
+    return [corpus[row] for row in rows.tolist()]
+
+
+def bench_encode(settings, index: Path, n: int) -> dict:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = build.make_encoder(settings)
+    texts = [p.content for p in sample_passages(build.corpus_of(index), n)]
+    encoder.encode_passages(texts[:8])
+    (ours, _), our_seconds = timed(encoder.encode_passages, texts)
+    plain = SentenceTransformer(str(encoder.folder), device="cpu", local_files_only=True)
+    plain.encode(texts[:8], prompt_name="passage")
+    theirs, their_seconds = timed(lambda: plain.encode(texts, prompt_name="passage"))
+    queries = encoder.encode_queries(list(QUESTIONS))
+    orders = (np.argsort(-(queries @ ours.T))[:, :10], np.argsort(-(queries @ theirs.T))[:, :10])
+    return {
+        "ratio": their_seconds / our_seconds,
+        "ours_per_second": len(texts) / our_seconds,
+        "theirs_per_second": len(texts) / their_seconds,
+        "precision": encoder.precision,
+        "lowest_cosine": float(np.einsum("nd,nd->n", ours, theirs).min()),
+        "same_top_1": float((orders[0][:, 0] == orders[1][:, 0]).mean()),
+        "top_10_overlap": float(np.mean([len({*a} & {*b}) / 10 for a, b in zip(*orders, strict=True)])),
+    }
+
+
+def bench_rerank(settings, index: Path, n: int) -> dict:
+    from sentence_transformers import CrossEncoder
+
+    reranker = build.make_reranker(settings)
+    passages = sample_passages(build.corpus_of(index), n // 8)
+    pairs = [(question, p.content) for question in QUESTIONS for p in passages]
+    reranker.score(pairs[:8])
+    ours, our_seconds = timed(reranker.score, pairs)
+    plain = CrossEncoder(str(reranker.folder), device="cpu", local_files_only=True)
+    plain.predict(pairs[:8])
+    theirs, their_seconds = timed(plain.predict, pairs)
+    from scipy.stats import spearmanr
+
+    ours, theirs = np.array(ours).reshape(len(QUESTIONS), -1), np.array(theirs).reshape(len(QUESTIONS), -1)
+    return {
+        "ratio": their_seconds / our_seconds,
+        "ours_per_second": len(pairs) / our_seconds,
+        "theirs_per_second": len(pairs) / their_seconds,
+        "precision": reranker.precision,
+        "largest_logit_difference": float(np.abs(ours - theirs).max()),
+        "same_top_1": float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        "rank_correlation": float(spearmanr(ours.ravel(), theirs.ravel()).statistic),
+    }
+
+
+def _conversations(settings, index: Path, n: int) -> list:
+    corpus, prompt = build.corpus_of(index), build.make_prompt(settings)
+    passages = sample_passages(corpus, 3 * n)
+    return [prompt.conversation(QUESTIONS[i % len(QUESTIONS)], passages[3 * i : 3 * i + 3]) for i in range(n)]
+
+
+def bench_answer_vllm(settings, index: Path, n: int) -> dict:
+    return _bench_answer(settings, index, n, "vllm")
+
+
+def bench_answer_transformers(settings, index: Path, n: int) -> dict:
+    return _bench_answer(settings, index, n, "transformers")
+
+
+def _bench_answer(settings, index: Path, n: int, kind: str) -> dict:
+    settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"kind": kind})})
+    generator, load_seconds = timed(lambda: build.make_generator(settings, interactive=False))
+    conversations = _conversations(settings, index, n)
+    generator.generate(conversations[:1])
+    _, seconds = timed(generator.generate, conversations)
+    if hasattr(generator, "close"):
+        generator.close()
+    return {"questions_per_second": n / seconds, "load_seconds": load_seconds}
+
+
+def bench_warm(settings, index: Path, n: int) -> dict:
+    pipeline = build.make_pipeline(settings, index, interactive=True)
+    pipeline.run([Query("0", QUESTIONS[0])])
+    seconds = []
+    stages: dict[str, list[float]] = {}
+    for question in QUESTIONS:
+        (response,), took = timed(pipeline.run, [Query("q", question)])
+        seconds.append(took)
+        for stage, share in response.timings.items():
+            stages.setdefault(stage, []).append(share)
+    return {
+        "median_seconds": float(np.median(seconds)),
+        "max_seconds": max(seconds),
+        "stages_median": {stage: float(np.median(values)) for stage, values in stages.items()},
+    }
+
+
+def bench_cold(settings, index: Path, n: int) -> dict:
+    command = [sys.executable, "-m", "rag.cli", "ask", QUESTIONS[0], "-i", str(index), "--json"]
+    result, seconds = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"seconds": seconds, "answer": json.loads(result.stdout)["answer"], "peak_gib": usage.ru_maxrss / 2**20}
+
+
+BENCHMARKS = {
+    "encode": (bench_encode, 256),
+    "rerank": (bench_rerank, 320),
+    "answer_vllm": (bench_answer_vllm, 64),
+    "answer_transformers": (bench_answer_transformers, 64),
+    "warm": (bench_warm, 8),
+    "cold": (bench_cold, 1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(BENCHMARKS)} (all)")
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    build.quiet_libraries()
+    settings = load_settings(overrides=arguments.overrides)
+    if arguments.here:
+        function, n = BENCHMARKS[arguments.names[0]]
+        result = function(settings, arguments.index, n)
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        print(json.dumps({"name": arguments.names[0], **result, "peak_process_gib": round(peak / 2**20, 2)}))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        index = arguments.index
+        if index is None:
+            index = Path(scratch) / "index"
+            build.make_index(settings, "embedded", index)
+        results = {}
+        for name in arguments.names or BENCHMARKS:
+            command = [sys.executable, "-m", "benchmarks", name, "--here", "--index", str(index)]
+            command += [word for override in arguments.overrides for word in ("--set", override)]
+            line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+            print(line, flush=True)
+            results[name] = json.loads(line)
+        if {"answer_vllm", "answer_transformers"} <= results.keys():
+            fast, slow = (results[f"answer_{kind}"]["questions_per_second"] for kind in ("vllm", "transformers"))
+            print(json.dumps({"name": "answer", "ratio": fast / slow}))
+
+
+if __name__ == "__main__":
+    main()
