@@ -18,7 +18,7 @@ from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
 from rag.models.resolve import ResolvedModel, cached_models, rag_home, resolve, resolve_generator
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
-from rag.retrieve.store import Manifest, build_index, open_index
+from rag.retrieve.store import Manifest, build_index, open_index, serving_manifest
 from rag.types import CANNOTANSWER
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
 
 def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
     """The chosen retriever over an index; the encoder must be the one that made it."""
+    serving_manifest(index_folder)
     chosen = settings.retriever
     if chosen.kind == "bm25":
         return open_index(index_folder).bm25()
@@ -182,6 +183,7 @@ def make_prompt(settings: Settings) -> Prompt:
 
 def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
     """The whole pipeline over an index; nothing heavy is loaded until it is first used."""
+    serving_manifest(index_folder)  # a wrong index should fail before any model loads
     if settings.reranker.depth > settings.retriever.depth:
         raise ConfigError(
             f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
@@ -201,7 +203,7 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
     """The chat's conversation over an index: every retriever to choose from, the other parts shared."""
     from rag.chat import Conversation
 
-    manifest = open_index(index_folder).manifest
+    _, manifest = serving_manifest(index_folder)
 
     def retriever(kind: str) -> Lazy[Retriever]:
         chosen = settings.model_copy(update={"retriever": settings.retriever.model_copy(update={"kind": kind})})
@@ -257,7 +259,7 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
     from rag.retrieve.encoder import weights_sha256
 
     source = settings.models.source
-    manifest = open_index(index_folder).manifest
+    _, manifest = serving_manifest(index_folder)
     identity: dict = {
         "version": __version__,
         "index": manifest.fingerprint,
@@ -299,6 +301,7 @@ def make_calibration(
     questions: Sequence[Question],
     run_folder: str | Path | None,
     *,
+    min_precision: float,
     max_wrong_refusals: float,
 ) -> list[str]:
     """Retrieve and rerank dev questions, choose the refusal threshold, store it with the index; returns a summary."""
@@ -325,10 +328,15 @@ def make_calibration(
     run_batch(pipeline, known, corpus_of(index_folder), run_folder, identity, generate=False)
     rows = {row["qid"]: row for row in read_predictions(run_folder)}
     best = [rows[q.id]["reranked"][0][1] if rows[q.id]["reranked"] else float("-inf") for q in known]
-    result = calibrate(best, [q.answer != CANNOTANSWER for q in known], max_wrong_refusals=max_wrong_refusals)
+    result = calibrate(
+        best,
+        [question.answer != CANNOTANSWER for question in known],
+        min_precision=min_precision,
+        max_wrong_refusals=max_wrong_refusals,
+    )
     result |= {
         "reranker_model": settings.reranker.model,
-        "index": open_index(index_folder).manifest.fingerprint,
+        "index": serving_manifest(index_folder)[1].fingerprint,
         "queries": str(queries),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -149,9 +149,12 @@ def calibrate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1)] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
+    min_precision: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the refusals by score that must be right on dev.")
+    ] = 0.5,
     max_wrong_refusals: Annotated[
         float, typer.Option(min=0, max=1, help="Share of answerable questions that may be refused by score.")
-    ] = 0.1,
+    ] = 0.15,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -162,7 +165,13 @@ def calibrate(
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
     result = build.make_calibration(
-        _settings(config, set_), index, queries, questions, output, max_wrong_refusals=max_wrong_refusals
+        _settings(config, set_),
+        index,
+        queries,
+        questions,
+        output,
+        min_precision=min_precision,
+        max_wrong_refusals=max_wrong_refusals,
     )
     print("\n".join(result))
 

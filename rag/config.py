@@ -81,7 +81,7 @@ class GeneratorSettings(_Section):
 
 class AbstainSettings(_Section):
     rerank_threshold: float | None = None
-    uncalibrated_threshold: float = -6.0
+    uncalibrated_threshold: float = -1.0
     strictness: Annotated[float, Field(ge=0, le=1)] | None = None
 
 

@@ -9,24 +9,37 @@ import numpy as np
 CURVE_POINTS = 201
 
 
-def calibrate(best_scores: Sequence[float], answerable: Sequence[bool], *, max_wrong_refusals: float = 0.1) -> dict:
-    """The threshold with the best abstention F1 among those that refuse at most a share of answerable questions.
+def calibrate(
+    best_scores: Sequence[float],
+    answerable: Sequence[bool],
+    *,
+    min_precision: float = 0.5,
+    max_wrong_refusals: float = 0.15,
+) -> dict:
+    """The threshold that refuses most unanswerable questions, where enough refusals are right.
+
+    Among thresholds whose refusals are right for at least `min_precision` of them and hit at most `max_wrong_refusals`
+    of the answerable questions, the one of highest recall, then precision.
+
 
     Returns {"threshold", "curve": [{threshold, abstain_precision, abstain_recall, abstain_f1, wrong_refusals}],
     "auc", "n", "n_unanswerable"}. `threshold` is None where no threshold helps or nothing is unanswerable. AUC is the
     chance that an answerable question scores above an unanswerable one.
     """
     scores, known = np.asarray(best_scores, float), np.asarray(answerable, bool)
-    summary = {"n": len(scores), "n_unanswerable": int((~known).sum()), "max_wrong_refusals": max_wrong_refusals}
+    summary = {"n": len(scores), "n_unanswerable": int((~known).sum()), "min_precision": min_precision}
+    summary["max_wrong_refusals"] = max_wrong_refusals
     if known.all() or not known.any():
         return {"threshold": None, "curve": [], "auc": None, **summary}
     # A question without any passage scores -inf: refused at every threshold, and no threshold itself.
     finite = scores[np.isfinite(scores)]
     candidates = np.quantile(finite, np.linspace(0, 1, CURVE_POINTS)) if len(finite) else finite
     curve = [_point(scores, known, float(threshold)) for threshold in np.unique(candidates)]
-    allowed = [p for p in curve if p["wrong_refusals"] <= max_wrong_refusals]
-    best = max(allowed, key=lambda point: point["abstain_f1"], default=None)
-    threshold = best["threshold"] if best and best["abstain_f1"] > 0 else None
+    allowed = [
+        p for p in curve if p["abstain_precision"] >= min_precision and p["wrong_refusals"] <= max_wrong_refusals
+    ]
+    best = max(allowed, key=lambda point: (point["abstain_recall"], point["abstain_precision"]), default=None)
+    threshold = best["threshold"] if best and best["abstain_recall"] > 0 else None
     return {"threshold": threshold, "curve": curve, "auc": auc(scores[known], scores[~known]), **summary}
 
 

@@ -222,7 +222,10 @@ def convert_e5_q4(source: Path, target: Path) -> None:
 
     file = read_e5_q4(source)
     target.mkdir(parents=True, exist_ok=True)
-    state = {name: torch.from_numpy(np.array(value)) for name, value in _state_dict(file).items()}
+    try:
+        state = {name: torch.from_numpy(np.array(value)) for name, value in _state_dict(file).items()}
+    except (KeyError, ValueError) as error:
+        raise DamagedFileError(f"{source} lacks a tensor, or one has the wrong size: {error}") from error
     save_file(state, str(target / "model.safetensors"), metadata={"format": "pt"})
     config = BertConfig(
         vocab_size=file.vocab,

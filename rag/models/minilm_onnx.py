@@ -68,23 +68,10 @@ def convert_minilm_onnx(source: Path, tokenizer_json: Path, target: Path) -> Non
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
     state = read_minilm_onnx(source)
-    embeddings = state["bert.embeddings.word_embeddings.weight"]
-    layers = 1 + max(int(m[1]) for name in state if (m := re.search(r"encoder\.layer\.(\d+)\.", name)))
-    config = BertConfig(
-        vocab_size=embeddings.shape[0],
-        hidden_size=embeddings.shape[1],
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-        intermediate_size=state["bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
-        max_position_embeddings=state["bert.embeddings.position_embeddings.weight"].shape[0],
-        type_vocab_size=state["bert.embeddings.token_type_embeddings.weight"].shape[0],
-        num_labels=1,
-        architectures=["BertForSequenceClassification"],
-        dtype="float32",
-    )
+    config = _config(state, source)
     with torch.device("meta"):
         expected = set(BertForSequenceClassification(config).state_dict())
     expected -= {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
@@ -111,3 +98,26 @@ def convert_minilm_onnx(source: Path, tokenizer_json: Path, target: Path) -> Non
         model_max_length=MAX_LENGTH_TOKENS,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     ).save_pretrained(target)
+
+
+def _config(state: dict[str, np.ndarray], source: Path):
+    """The sizes, read off the weights."""
+    from transformers import BertConfig
+
+    try:
+        embeddings = state["bert.embeddings.word_embeddings.weight"]
+        layers = 1 + max(int(m[1]) for name in state if (m := re.search(r"encoder\.layer\.(\d+)\.", name)))
+        return BertConfig(
+            vocab_size=embeddings.shape[0],
+            hidden_size=embeddings.shape[1],
+            num_hidden_layers=layers,
+            num_attention_heads=12,
+            intermediate_size=state["bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
+            max_position_embeddings=state["bert.embeddings.position_embeddings.weight"].shape[0],
+            type_vocab_size=state["bert.embeddings.token_type_embeddings.weight"].shape[0],
+            num_labels=1,
+            architectures=["BertForSequenceClassification"],
+            dtype="float32",
+        )
+    except (KeyError, ValueError) as error:
+        raise DamagedFileError(f"{source} lacks the weights {error}") from error

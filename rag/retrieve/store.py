@@ -135,11 +135,11 @@ def build_index(
     return manifest
 
 
-def open_index(folder: str | Path, *, encoder: Encoder | None = None) -> OpenIndex:
-    """Open the generation that serves.
+def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
+    """The folder and manifest of the generation that serves, without loading anything else.
 
-    Raises IndexMismatchError, with the command that mends it, for a missing or damaged index, another encoder, or a
-    corpus file that has changed since.
+    Raises IndexMismatchError, with the command that mends it, for a missing or damaged index, or a corpus file that
+    has changed since.
     """
     folder = Path(folder)
     current = _read_current(folder)
@@ -148,6 +148,13 @@ def open_index(folder: str | Path, *, encoder: Encoder | None = None) -> OpenInd
         raise IndexMismatchError(f"{folder} holds no index{hint}; make one: rag index CORPUS -o {folder}")
     manifest = read_manifest(current)
     check_source(manifest, folder)
+    return current, manifest
+
+
+def open_index(folder: str | Path, *, encoder: Encoder | None = None) -> OpenIndex:
+    """Open the generation that serves; raises as `serving_manifest` does, and for another encoder than made it."""
+    folder = Path(folder)
+    current, manifest = serving_manifest(folder)
     if encoder is not None:
         _check_encoder(manifest, encoder.fingerprint, folder)
     corpus = load_corpus(current / "passages.jsonl")

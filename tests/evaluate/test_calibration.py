@@ -81,11 +81,12 @@ def test_the_curve_rises_in_threshold_recall_and_wrong_refusals():
     for key in ("threshold", "abstain_recall", "wrong_refusals"):
         values = [point[key] for point in result["curve"]]
         assert values == sorted(values), key
-    allowed = [point for point in result["curve"] if point["wrong_refusals"] <= 0.1]
-    best = max(point["abstain_f1"] for point in allowed)
+    allowed = [p for p in result["curve"] if p["wrong_refusals"] <= 0.15 and p["abstain_precision"] >= 0.5]
+    best = max(point["abstain_recall"] for point in allowed)
     chosen = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
     assert chosen in allowed
-    assert chosen["abstain_f1"] == best
+    assert chosen["abstain_recall"] == best
+    assert result["threshold"] != max(point["threshold"] for point in result["curve"])
     assert 0.7 < result["auc"] < 0.95
     json.dumps(result, allow_nan=False)
 
@@ -107,3 +108,12 @@ def test_strictness_walks_along_the_curve():
 def test_strictness_without_a_curve_refuses_nothing():
     assert threshold_at({"threshold": None, "curve": []}, 0.7) is None
     assert threshold_at({"threshold": None, "curve": []}, None) is None
+
+
+def test_a_threshold_whose_refusals_are_mostly_wrong_is_not_taken():
+    # Refusing below 3 would catch the second unanswerable question too, at a precision of 2 in 4.
+    scores = [0, 1, 1.5, 2, 3, 4, 5, 6, 7, 8]
+    known = [UNANSWERABLE, ANSWERABLE, ANSWERABLE, UNANSWERABLE, *[ANSWERABLE] * 6]
+    strict = calibrate(scores, known, min_precision=0.6, max_wrong_refusals=1)
+    loose = calibrate(scores, known, min_precision=0.5, max_wrong_refusals=1)
+    assert strict["threshold"] <= 1 < 2 < loose["threshold"] <= 3

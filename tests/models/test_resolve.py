@@ -1,0 +1,194 @@
+"""A model's name becomes a folder: local, hub, package index, in that order."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import rag.models.resolve as resolving
+from rag.errors import ConfigError, ModelError
+from rag.models.catalog import FALLBACK_GENERATOR
+from rag.models.resolve import ResolvedModel, resolve, resolve_generator
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one repository, `tiny/model`, the way the model hub does."""
+
+    daemon_threads = True
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), _HubHandler)
+        self.files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        self.requests = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _HubHandler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        self._answer(with_body=False)
+
+    def do_GET(self):
+        self._answer(with_body=True)
+
+    def _answer(self, with_body):
+        path = self.path.split("?")[0]
+        self.server.requests.append(path)
+        resolve_prefix = f"/tiny/model/resolve/{COMMIT}/"
+        if path.startswith("/api/models/tiny/model/tree"):
+            entries = [
+                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                for name, data in self.server.files.items()
+            ]
+            self._send(json.dumps(entries).encode(), with_body)
+        elif path.startswith("/api/models/tiny/model"):
+            siblings = [{"rfilename": name} for name in self.server.files]
+            info = {"id": "tiny/model", "modelId": "tiny/model", "sha": COMMIT, "siblings": siblings}
+            self._send(json.dumps(info).encode(), with_body)
+        elif path.startswith("/api/models"):
+            self._send(b"[]", with_body) if path == "/api/models" else self.send_error(404)
+        elif path.startswith(resolve_prefix) and path[len(resolve_prefix) :] in self.server.files:
+            self._send(self.server.files[path[len(resolve_prefix) :]], with_body)
+        else:
+            self.send_error(404)
+
+    def _send(self, data, with_body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(data)
+
+
+RESOLVE = (
+    "import sys; from rag.models.resolve import resolve; m = resolve(sys.argv[1]); print(m.source); print(m.folder)"
+)
+
+
+def resolve_elsewhere(name, endpoint, home):
+    """In a process of its own: huggingface_hub reads its settings when it is imported."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "RAG_HOME": str(home / "rag")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    environment["HF_HUB_DISABLE_XET"] = "1"
+    return subprocess.run([sys.executable, "-c", RESOLVE, name], capture_output=True, text=True, env=environment)
+
+
+def test_a_model_comes_from_the_hub_and_then_from_its_cache(tmp_path, tiny_encoder_folder):
+    hub = Hub(tiny_encoder_folder)
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    first = resolve_elsewhere("tiny/model", endpoint, tmp_path)
+    assert first.returncode == 0, first.stderr
+    source, folder = first.stdout.split()
+    assert source == "hub"
+    for name, data in hub.files.items():
+        with open(f"{folder}/{name}", "rb") as file:
+            assert file.read() == data, name
+    hub.shutdown()
+    hub.server_close()
+    second = resolve_elsewhere("tiny/model", endpoint, tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.split() == ["hub", "cache", folder]
+
+
+def test_a_model_the_hub_lacks_names_every_route(tmp_path, tiny_encoder_folder):
+    hub = Hub(tiny_encoder_folder)
+    result = resolve_elsewhere("tiny/other", f"http://127.0.0.1:{hub.server_port}", tmp_path)
+    hub.shutdown()
+    assert result.returncode != 0
+    assert "the model hub has no readable 'tiny/other'" in result.stderr
+    assert "no package holds it" in result.stderr
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    monkeypatch.setattr(resolving, "hub_answers", lambda: False)
+    monkeypatch.setattr(resolving, "_hub_snapshot", lambda name, local_only: None)
+
+
+def test_a_local_folder_wins(tiny_encoder_folder, tmp_path):
+    found = resolve(str(tiny_encoder_folder), home=tmp_path)
+    assert (found.folder, found.source) == (tiny_encoder_folder, "folder")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="holds no model"):
+        resolve(str(tmp_path), home=tmp_path)
+
+
+def test_an_unknown_model_without_a_hub_names_every_route(no_hub, tmp_path):
+    with pytest.raises(ModelError) as error:
+        resolve("nobody/nothing", home=tmp_path)
+    for words in (
+        "nobody/nothing",
+        "hub does not answer",
+        "intfloat/multilingual-e5-small",
+        "--set encoder.model=FOLDER",
+    ):
+        assert words in str(error.value)
+
+
+def test_the_source_setting_is_obeyed_and_checked(no_hub, tmp_path, tiny_encoder_folder):
+    with pytest.raises(ConfigError, match="telepathy"):
+        resolve("a/b", source="telepathy", home=tmp_path)
+    with pytest.raises(ModelError, match="not a folder"):
+        resolve("intfloat/multilingual-e5-small", source="local", home=tmp_path)
+    with pytest.raises(ModelError, match="hub does not answer"):
+        resolve("intfloat/multilingual-e5-small", source="hub", home=tmp_path)
+
+
+def test_what_is_already_converted_is_used_without_asking_anyone(monkeypatch, tmp_path):
+    folder = tmp_path / "models" / "intfloat--multilingual-e5-small"
+    folder.mkdir(parents=True)
+    (folder / "rag_model.json").write_text("{}")
+    monkeypatch.setattr(resolving, "_hub_snapshot", lambda name, local_only: None)
+    monkeypatch.setattr(resolving, "hub_answers", lambda: pytest.fail("asked the hub"))
+    found = resolve("intfloat/multilingual-e5-small", home=tmp_path)
+    assert (found.folder, found.source) == (folder, "package index")
+    assert found.prompts["query"] == "query: "
+
+
+def test_the_generator_falls_back_to_the_packaged_one_and_says_so(no_hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(resolving, "fetch_packaged", lambda packaged, home: tmp_path)
+    found = resolve_generator("Qwen/Qwen3-1.7B", home=tmp_path)
+    assert found.name == FALLBACK_GENERATOR
+    assert "Qwen/Qwen3-1.7B cannot be reached" in found.notice
+    assert resolve_generator(FALLBACK_GENERATOR, home=tmp_path).notice == ""
+
+
+def test_an_explicit_source_never_falls_back(no_hub, tmp_path):
+    with pytest.raises(ModelError):
+        resolve_generator("Qwen/Qwen3-1.7B", source="hub", home=tmp_path)
+
+
+def test_a_reachable_hub_never_falls_back(monkeypatch, tmp_path):
+    def missing(name, **options):
+        raise ModelError("no such model")
+
+    monkeypatch.setattr(resolving, "resolve", missing)
+    monkeypatch.setattr(resolving, "hub_answers", lambda: True)
+    with pytest.raises(ModelError, match="no such model"):
+        resolve_generator("Qwen/Qwen3-17B", home=tmp_path)
+
+
+def test_a_hub_that_is_silent_is_given_up(monkeypatch):
+    monkeypatch.setattr(resolving, "HUB_TIMEOUT_SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert not resolving._endpoint_answers(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_resolved_model_says_where_it_came_from():
+    assert ResolvedModel("a", None, "hub").notice == ""
