@@ -38,7 +38,7 @@ ANSWER_CHUNK = 256
 STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index"),
     RERANKED: ("reranker", "settings.reranker"),
-    GENERATED: ("generator", "prompt_sha256", "rerank_threshold", "settings.generator", "settings.prompt.contexts"),
+    GENERATED: ("generator", "prompt_sha256", "settings.generator", "settings.prompt.contexts"),
 }
 
 
@@ -207,10 +207,17 @@ def _take_over(folder: Path, other: Path, identity: dict) -> None:
         ]
         if not file.is_file() or any(ours.get(key) != theirs.get(key) for key in keys):
             return  # later stages were built on this one
+        if name == GENERATED and not _generated_enough(theirs.get("rerank_threshold"), ours.get("rerank_threshold")):
+            return
         if not (folder / name).exists():
             temporary = folder / (name + ".tmp")
             temporary.write_bytes(b"".join(_line(row) for row in read_jsonl(file)))
             os.replace(temporary, folder / name)
+
+
+def _generated_enough(their_threshold: float | None, our_threshold: float | None) -> bool:
+    """Whether a run that refused below one score holds an answer to everything that another threshold lets through."""
+    return their_threshold is None or (our_threshold is not None and their_threshold <= our_threshold)
 
 
 def _run_stage(

@@ -119,9 +119,11 @@ class Pipeline:
         return results
 
     def parse(self, responses: Sequence[Response]) -> list[Response]:
-        """Raw answers become clean ones with citations."""
+        """Raw answers become clean ones with citations; one refused by score is a refusal, whatever was generated."""
         return [
-            r if self.refuses(r.reranked) else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts))
+            dataclasses.replace(r, contexts=(), answer=Answer(CANNOTANSWER))
+            if self.refuses(r.reranked)
+            else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts))
             for r in responses
         ]
 

@@ -371,7 +371,7 @@ def events(log):
         ({}, set()),
         ({"version": "9"}, set()),
         ({"prompt_sha256": "other"}, {"generate"}),
-        ({"rerank_threshold": -3.0}, {"generate"}),
+        ({"rerank_threshold": -3.0}, set()),
         ({"generator": "other"}, {"generate"}),
         ({"generator__seed": 1}, {"generate"}),
         ({"prompt__contexts": 1}, {"generate"}),
@@ -389,6 +389,17 @@ def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, wh
     assert events(log) == recomputed
     assert_same_run(tmp_path / "run", whole)
     assert json.loads((tmp_path / "run" / RUN_FILE).read_text("utf-8")).items() >= changed(**other).items()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "recomputed"),
+    [(-3.0, -3.0, set()), (-3.0, -2.0, set()), (-3.0, -4.0, {"generate"}), (-3.0, None, {"generate"})],
+)
+def test_reuse_takes_answers_only_from_a_run_that_refused_no_more(tmp_path, theirs, ours, recomputed):
+    log = []
+    predict(tmp_path / "lax", identity=changed(rerank_threshold=theirs))
+    predict(tmp_path / "run", log=log, identity=changed(rerank_threshold=ours), reuse=tmp_path / "lax")
+    assert events(log) == recomputed
 
 
 def test_reuse_takes_nothing_from_other_questions_of_the_same_names(tmp_path, whole):
