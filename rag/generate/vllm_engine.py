@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rag.errors import GenerationError, ModelError
+from rag.generate.transformers_model import render_chat
 from rag.inference import default_device, n_threads
 from rag.types import Conversation
 
@@ -92,9 +93,7 @@ class VllmGenerator:
         del self._llm
 
     def _render(self, conversation: Conversation) -> str:
-        return self._tokenizer.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        return render_chat(self._tokenizer, conversation)
 
 
 def _set_environment(device: str, cpu_cache_gib: float) -> None:

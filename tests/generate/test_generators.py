@@ -1,4 +1,7 @@
-"""One contract for every generator: transformers on a tiny model, a server on loopback, vLLM on real weights."""
+"""One contract for every generator: transformers on a tiny model, a server on loopback.
+
+vLLM takes most of a minute to start; `tests/test_end_to_end.py` runs it once, on real weights.
+"""
 
 import json
 import threading
