@@ -1,6 +1,7 @@
 """The chat page in a real browser, over the real models: ask, watch it stream, click a citation, follow up."""
 
 import shutil
+import socket
 
 import pytest
 
@@ -38,7 +39,10 @@ def address(tmp_path_factory):
     build.quiet_libraries()
     settings = load_settings(overrides=["abstain.rerank_threshold=-8.0"])
     build.make_index(settings, corpus, folder / "index")
-    page = app.serve(settings, folder / "index", port=0, block=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = app.serve(settings, folder / "index", port=port, block=False)
     yield page.local_url
     page.close()
 
