@@ -3,13 +3,13 @@
 #   make test    run the tests
 #   make chat CORPUS=path/to/corpus.txt    the same over your own corpus
 
-RAG_HOME ?= $(HOME)/.cache/rag
+CACHE    := $(patsubst ~/%,$(HOME)/%,$(or $(RAG_HOME),$(HOME)/.cache/rag))
 CORPUS   ?= embedded
-INDEX    ?= $(RAG_HOME)/indexes/$(if $(filter embedded,$(CORPUS)),embedded,$(notdir $(patsubst %/,%,$(CORPUS))))
+# One index per corpus: two files of the same name in different folders do not share one.
+INDEX    ?= $(CACHE)/indexes/$(if $(filter embedded,$(CORPUS)),embedded,$(shell realpath "$(CORPUS)" | cksum | cut -d' ' -f1))
 PORT     ?= 7860
 RUNS     ?= $(wildcard runs/*)
 BIN      := .venv/bin
-export RAG_HOME
 
 .PHONY: setup chat test lint format bench report clean
 .DEFAULT_GOAL := setup
@@ -22,8 +22,8 @@ setup: .venv/.ready
 
 chat: setup
 	$(BIN)/rag models --fetch >/dev/null
-	$(BIN)/rag index $(CORPUS) -o $(INDEX)
-	$(BIN)/rag chat -i $(INDEX) --port $(PORT)
+	$(BIN)/rag index "$(CORPUS)" -o "$(INDEX)"
+	$(BIN)/rag chat -i "$(INDEX)" --port $(PORT)
 
 test: setup
 	$(BIN)/pytest

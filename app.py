@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from rag import build
-from rag.chat import Conversation, Options, Turn, escape, message_html, sources_html
+from rag.chat import Conversation, Options, Turn, escape, message_html, settle, sources_html
 from rag.config import Settings, load_settings
 from rag.errors import RagError
 from rag.pipeline import Depths
@@ -66,6 +66,9 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
         return messages
 
     def ask(question, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness):
+        if question is None:  # asked while another question was under way
+            yield turns, show(turns), sources_html(turns)
+            return
         options = Options(
             retriever,
             Depths(int(depth), min(int(rerank_depth), int(depth)), int(contexts)),
@@ -76,7 +79,7 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
             yield now, show(now), sources_html(now)
 
     def retry(turns, *options):
-        if not turns:
+        if not turns or not turns[-1].done:
             yield turns, show(turns), sources_html(turns)
             return
         yield from ask(turns[-1].question, turns[:-1], *options)
@@ -120,16 +123,25 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
         options = [retriever, depth, rerank_depth, contexts, calibrated, strictness]
         outputs = [turns, chatbot, sources]
 
-        def take(text):
+        def take(text, turns):
+            if turns and not turns[-1].done:
+                gr.Info("One question at a time: wait for the answer, or press Stop.")
+                return text, None
             return "", text
+
+        def settled(turns):
+            turns = settle(turns)
+            return turns, show(turns), sources_html(turns)
 
         running = []
         for trigger in (question.submit, send.click):
-            taken = trigger(take, [question], [question, pending], queue=False, api_visibility="private")
+            taken = trigger(take, [question, turns], [question, pending], queue=False, api_visibility="private")
             running.append(taken.then(ask, [pending, turns, *options], outputs, api_visibility="private"))
         for trigger in (again.click, chatbot.retry):
             running.append(trigger(retry, [turns, *options], outputs, api_visibility="private"))
         stop.click(None, cancels=running, queue=False)
+        for event in running:  # runs after a normal end and after Stop alike
+            event.then(settled, [turns], outputs, queue=False, show_progress="hidden", api_visibility="private")
         clear.click(
             lambda: ([], [], sources_html(())), None, outputs, cancels=running, queue=False, api_visibility="private"
         )
@@ -141,7 +153,7 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
             show_progress="hidden",
             api_visibility="private",
         )
-    page.queue(default_concurrency_limit=8)
+    page.queue(default_concurrency_limit=8, max_size=64)
     return page
 
 

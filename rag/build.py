@@ -187,7 +187,7 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
     if settings.reranker.depth > settings.retriever.depth:
         raise ConfigError(
             f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
-            f"set retriever.depth={settings.reranker.depth} too"
+            f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
         )
     return Pipeline(
         Lazy(lambda: make_retriever(settings, index_folder)),
@@ -228,14 +228,17 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:
     """The logit below which a question is refused: set, or from the index's calibration, or the uncalibrated default.
 
-    A calibration made with another reranker does not apply, nor does the default, whose scale is the default
-    reranker's. `strictness` moves along the calibrated curve; 0 never refuses.
+    A calibration made with another reranker or for other passages does not apply, nor does the default to another
+    reranker, whose scale is its own. `strictness` moves along the calibrated curve; 0 never refuses.
     """
     if not settings.reranker.enabled:
         return None
     if settings.abstain.rerank_threshold is not None:
         return settings.abstain.rerank_threshold
     calibration = read_calibration(index_folder)
+    if calibration is not None and calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
+        _say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
+        calibration = None
     if calibration is None or calibration["reranker_model"] != settings.reranker.model:
         is_default = settings.reranker.model == RerankerSettings().model
         return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None

@@ -40,6 +40,7 @@ class Turn:
     status: str = ""
     error: str = ""
     done: bool = False
+    stopped: bool = False
 
 
 class Conversation:
@@ -116,7 +117,8 @@ class Conversation:
             depths=options.depths,
             rerank_threshold=self.threshold_at(options.strictness),
         )
-        loading = "Searching…" if self.ready else f"{self.status} The first answer takes a little longer."
+        is_loading = self.status.startswith("Loading")
+        loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"
         yield dataclasses.replace(turn, status=loading)
         past = [(t.searched_for or t.question, t.response.answer.text) for t in history if _was_answered(t)]
         standalone = rewrite_question(turn.question, past, self.generator.get()) if past else turn.question
@@ -126,11 +128,20 @@ class Conversation:
         for response in pipeline.stream(Query("chat", standalone)):
             status = "" if response.answer else ("Reading…" if response.reranked else "Comparing passages…")
             yield dataclasses.replace(turn, response=response, status=status)
+        if not pipeline.refuses(response.reranked):
+            self.status, self.ready = "Ready.", True  # whatever kept the models from loading before, they are here
         yield dataclasses.replace(turn, response=response, done=True)
 
 
+def settle(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with a last one that was stopped in the middle marked as such."""
+    if not turns or turns[-1].done:
+        return list(turns)
+    return [*turns[:-1], dataclasses.replace(turns[-1], status="", done=True, stopped=True)]
+
+
 def _was_answered(turn: Turn) -> bool:
-    return turn.done and turn.response is not None and turn.response.answer is not None
+    return turn.done and not turn.stopped and turn.response is not None and turn.response.answer is not None
 
 
 def escape(text: str) -> str:
@@ -149,11 +160,13 @@ def message_html(turn: Turn, number: int) -> str:
         parts.append(f'<div class="status">{escape(turn.status)}</div>')
     elif turn.response and turn.response.answer:
         answer = turn.response.answer
-        if answer.abstained and turn.done:
+        if answer.abstained and turn.done and not turn.stopped:
             parts.append(f'<div class="refusal">{NOT_IN_DOCUMENTS} The closest passages are beside this answer.</div>')
         else:
             text = "<br>".join(escape(line) for line in answer.text.splitlines())
             parts.append(f'<div class="answer">{text}{_citation_links(turn, number) if turn.done else " ▍"}</div>')
+    if turn.stopped:
+        parts.append('<div class="status">Stopped.</div>')
     return "".join(parts)
 
 

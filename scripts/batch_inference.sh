@@ -12,9 +12,11 @@ index=${INDEX:-$run.index}
 
 # 1. Encode the passages (once; an index that is already right is left as it is).
 "$rag" index "$data/corpus.txt" -o "$index"
-# 2. Choose on dev the rerank score below which a question is refused (once; skipped where there is no dev file).
-if [ -f "$data/dev.txt" ] && [ ! -f "$index/calibration.json" ]; then
-  "$rag" calibrate "$data/dev.txt" -i "$index" --sample "${CALIBRATION_SAMPLE:-400}" "$@"
+# 2. Choose on dev the rerank score below which a question is refused (goes on where it was; skipped without a dev file).
+#    CALIBRATE holds options of its own, such as CALIBRATE="--set reranker.depth=20".
+if [ -f "$data/dev.txt" ]; then
+  # shellcheck disable=SC2086
+  "$rag" calibrate "$data/dev.txt" -i "$index" --sample "${CALIBRATION_SAMPLE:-400}" ${CALIBRATE:-}
 fi
 # 3. Retrieve, rerank and answer, stage by stage.
 "$rag" batch "$data/test_open.txt" -i "$index" -o "$run" ${LIMIT:+--limit "$LIMIT"} ${SAMPLE:+--sample "$SAMPLE"} "$@"

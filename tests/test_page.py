@@ -81,6 +81,26 @@ def ask(page, question):
     return page.locator("#chat .answer, #chat .refusal, #chat .problem").last.inner_text()
 
 
+def test_the_answer_is_seen_growing(page):
+    page.evaluate(
+        """() => { window.seen = new Set(); new MutationObserver(() => {
+        const answers = document.querySelectorAll('#chat .answer');
+        if (answers.length) window.seen.add(answers[answers.length - 1].innerText);
+        }).observe(document.body, {subtree: true, childList: true, characterData: true}); }"""
+    )
+    ask(page, "Who designed the Amber Line, and when did it open?")
+    assert page.evaluate("window.seen.size") > 2
+
+
+def test_stop_ends_a_turn_and_the_next_question_works(page):
+    page.locator("#question textarea").fill("Describe in detail how the Amber Line was designed and opened.")
+    page.locator("#question textarea").press("Enter")
+    page.wait_for_function("() => document.querySelector('#chat .status, #chat .answer')", timeout=60_000)
+    page.locator("#stop").click()
+    page.wait_for_function("() => document.querySelector('#chat').innerText.includes('Stopped.')", timeout=90_000)
+    assert "Graz" in ask(page, "In which city did Clara Voss study architecture?")
+
+
 def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page):
     assert "Voss" in ask(page, "Who designed the Amber Line?")
     page.locator("#chat a.cite").last.click()
@@ -117,8 +137,12 @@ def test_the_page_asks_no_other_host(page, address):
 
 def test_retry_and_a_new_conversation(page):
     ask(page, "Who designed the Amber Line?")
+    page.evaluate(
+        "() => { window.mutated = 0; new MutationObserver(() => window.mutated++)"
+        ".observe(document.querySelector('#chat'), {subtree: true, childList: true, characterData: true}); }"
+    )
     page.locator("#retry").click()
-    page.wait_for_timeout(500)
+    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 0", timeout=30_000)
     page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 1", timeout=120_000)
     page.locator("#clear").click()
     page.wait_for_function("() => document.querySelectorAll('#chat .answer').length === 0")

@@ -38,7 +38,7 @@ class ResolvedModel:
 
 def rag_home() -> Path:
     """The cache of converted models and compiled graphs: `RAG_HOME`, or `~/.cache/rag`."""
-    return Path(os.environ.get("RAG_HOME") or Path.home() / ".cache" / "rag")
+    return Path(os.environ.get("RAG_HOME") or "~/.cache/rag").expanduser()
 
 
 def resolve(name: str, *, source: str = "auto", home: Path | None = None) -> ResolvedModel:
@@ -114,8 +114,11 @@ def _endpoint_answers(endpoint: str) -> bool:
 
     def ask() -> None:
         with contextlib.suppress(httpx.HTTPError, OSError):
-            httpx.get(f"{endpoint}/api/models?limit=1", timeout=HUB_TIMEOUT_SECONDS, follow_redirects=True)
-            answered.set()
+            url = f"{endpoint}/api/models?limit=1"
+            reply = httpx.get(url, timeout=HUB_TIMEOUT_SECONDS, follow_redirects=True)
+            # A firewall or a sign-in page answers too, but it is not the hub; 429 is the hub, busy.
+            if reply.status_code < 400 or reply.status_code == 429:
+                answered.set()
 
     # A name server that never answers cannot be timed out from inside the call: wait beside it.
     threading.Thread(target=ask, daemon=True).start()

@@ -338,14 +338,13 @@ def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manif
 
 def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
     """Make the finished build the generation that serves, then drop the one before."""
-    for shard in building.glob("shard-*"):
-        shard.unlink()
-    (building / "key.json").unlink()
     generation = target / f"generation-{manifest.fingerprint}"
     shutil.rmtree(generation, ignore_errors=True)
     os.rename(building, generation)
     pointer = target / (CURRENT + ".tmp")
     pointer.write_text(generation.name + "\n", encoding="utf-8")
     os.replace(pointer, target / CURRENT)
+    for leftover in (*generation.glob("shard-*"), generation / "key.json"):
+        leftover.unlink(missing_ok=True)
     if previous is not None and previous != generation:
         shutil.rmtree(previous, ignore_errors=True)
