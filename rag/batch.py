@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
+from rag.files import write_json, write_whole
 from rag.pipeline import Pipeline
 from rag.progress import progress
 from rag.types import CANNOTANSWER, Answer, Hit, Response
@@ -173,9 +174,7 @@ def _check_identity(folder: Path, identity: dict) -> None:
         return
     if any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
         raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")
-    temporary = folder / (RUN_FILE + ".tmp")
-    temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, identity)
 
 
 def flatten(value: dict, prefix: str = "") -> dict:
@@ -210,9 +209,7 @@ def _take_over(folder: Path, other: Path, identity: dict) -> None:
         if name == GENERATED and not _generated_enough(theirs.get("rerank_threshold"), ours.get("rerank_threshold")):
             return
         if not (folder / name).exists():
-            temporary = folder / (name + ".tmp")
-            temporary.write_bytes(b"".join(_line(row) for row in read_jsonl(file)))
-            os.replace(temporary, folder / name)
+            write_whole(folder / name, b"".join(_line(row) for row in read_jsonl(file)))
 
 
 def _generated_enough(their_threshold: float | None, our_threshold: float | None) -> bool:

@@ -14,6 +14,7 @@ from rag import __version__
 from rag.config import RerankerSettings, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.files import write_json
 from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
 from rag.models.resolve import ResolvedModel, cached_models, rag_home, resolve, resolve_generator
@@ -344,9 +345,7 @@ def make_calibration(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     path = Path(index_folder) / CALIBRATION_FILE
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, result)
     return _calibration_summary(result, path)
 
 

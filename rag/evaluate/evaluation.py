@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from rag.data import Question
 from rag.errors import DataError, RunMismatchError
 from rag.evaluate.metrics import RANKING_METRICS, exact_match, mean, ranking_scores, token_f1
 from rag.evaluate.significance import bootstrap_interval
+from rag.files import write_json, write_whole
 from rag.types import CANNOTANSWER, Qrels, Run
 
 STAGES = {"retrieve": "retrieved", "rerank": "reranked"}
@@ -188,14 +188,8 @@ def _seconds(rows: Sequence[dict]) -> dict:
 def write_evaluation(folder: str | Path, metrics: dict, scores: Sequence[dict]) -> None:
     """RUN/metrics.json and RUN/scores.jsonl, each written whole."""
     folder = Path(folder)
-    _write(folder / SCORES_FILE, "".join(json.dumps(row) + "\n" for row in scores))
-    _write(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(folder / SCORES_FILE, "".join(json.dumps(row) + "\n" for row in scores))
+    write_json(folder / METRICS_FILE, metrics)
 
 
 def read_metrics(folder: str | Path) -> dict:

@@ -9,6 +9,7 @@ INDEX/building/                   finished shards of a build under way; a killed
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -24,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
+from rag.files import write_json, write_whole
 from rag.progress import progress
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
@@ -123,14 +125,14 @@ def build_index(
         building = _prepare_building(target, manifest)
         vectors, passages_cut = _encode_in_shards(corpus, encoder, building)
         _write_generation(building, corpus, vectors, manifest)
-        manifest = _replace(
+        manifest = dataclasses.replace(
             manifest,
             passages_cut=passages_cut,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 1),
             hardware=hardware,
         )
-        _write_json(building / MANIFEST, _manifest_json(manifest))
+        write_json(building / MANIFEST, _manifest_json(manifest))
         _switch(target, building, manifest, previous=current)
     return manifest
 
@@ -226,21 +228,8 @@ def _digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _replace(manifest: Manifest, **changes: object) -> Manifest:
-    import dataclasses
-
-    return dataclasses.replace(manifest, **changes)
-
-
 def _manifest_json(manifest: Manifest) -> dict:
     return {**asdict(manifest), "fingerprint": manifest.fingerprint}
-
-
-def _write_json(path: Path, value: object) -> None:
-    """Write and rename, so that a reader sees the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _is_index(folder: Path) -> bool:
@@ -270,9 +259,11 @@ def _read_current(folder: Path) -> Path | None:
 
 def _touch_source(generation: Path, existing: Manifest, wanted: Manifest) -> Manifest:
     """The same passages may come from another file, or from the same file written anew: remember which."""
-    updated = _replace(existing, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256)
+    updated = dataclasses.replace(
+        existing, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256
+    )
     if updated != existing:
-        _write_json(generation / MANIFEST, _manifest_json(updated))
+        write_json(generation / MANIFEST, _manifest_json(updated))
     return updated
 
 
@@ -284,7 +275,7 @@ def _prepare_building(target: Path, manifest: Manifest) -> Path:
     if not key_file.is_file() or json.loads(key_file.read_text(encoding="utf-8")) != key:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
-        _write_json(key_file, key)
+        write_json(key_file, key)
     return building
 
 
@@ -341,9 +332,7 @@ def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path 
     generation = target / f"generation-{manifest.fingerprint}"
     shutil.rmtree(generation, ignore_errors=True)
     os.rename(building, generation)
-    pointer = target / (CURRENT + ".tmp")
-    pointer.write_text(generation.name + "\n", encoding="utf-8")
-    os.replace(pointer, target / CURRENT)
+    write_whole(target / CURRENT, generation.name + "\n")
     for leftover in (*generation.glob("shard-*"), generation / "key.json"):
         leftover.unlink(missing_ok=True)
     if previous is not None and previous != generation:
