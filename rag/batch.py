@@ -13,6 +13,7 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -25,8 +26,9 @@ from filelock import FileLock, Timeout
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
 from rag.files import write_json, write_whole
-from rag.pipeline import Pipeline
+from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
+from rag.rerank.known import KnownScores, KnownScoresReranker
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 RUN_FILE = "run.json"
@@ -51,21 +53,23 @@ def run_batch(
     identity: dict,
     *,
     generate: bool = True,
-    reuse: str | Path | None = None,
+    reuse: Sequence[str | Path] = (),
 ) -> Path:
     """Predict every question into `folder`; returns the predictions file.
 
     Started again after a kill it finishes the rest, no line twice, none lost. `identity` is what made the run: with
-    other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names a run whose
-    retrieval and reranking are taken over as far as they were made in the same way.
+    other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names runs whose
+    stages are taken over as far as they were made in the same way; where retriever, depth or questions differ, the
+    rerank scores of the pairs that they have in common are (their seconds are not: time a run that reuses nothing).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
         _check_identity(folder, identity)
-        if reuse is not None:
-            _take_over(folder, Path(reuse), identity)
+        others = {Path(other): _read_identity(Path(other)) for other in reuse}
+        for other, theirs in others.items():
+            _take_over(folder, other, theirs, identity)
         _run_stage(
             "Retrieving",
             folder / RETRIEVED,
@@ -76,11 +80,14 @@ def run_batch(
         )
         pipeline.retriever.release()
         stored = _Stored(folder, corpus)
+        reranking = copy.copy(pipeline)
+        if known := _known_scores(others, identity):
+            reranking.reranker = Lazy.of(KnownScoresReranker(pipeline.reranker.get, known))
         _run_stage(
             "Reranking",
             folder / RERANKED,
             questions,
-            lambda chunk: pipeline.rerank([stored.retrieved(question) for question in chunk]),
+            lambda chunk: reranking.rerank([stored.retrieved(question) for question in chunk]),
             lambda question, r: {"reranked": _pairs(r.reranked), "seconds": r.timings["rerank"]},
             RERANK_CHUNK,
         )
@@ -190,12 +197,30 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…'"
 
 
-def _take_over(folder: Path, other: Path, identity: dict) -> None:
-    """Copy finished stages of another run where everything that shaped them is the same."""
+def _read_identity(run: Path) -> dict:
     try:
-        theirs = flatten(json.loads((other / RUN_FILE).read_text(encoding="utf-8")))
+        return flatten(json.loads((run / RUN_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise RunMismatchError(f"{other} is no run folder: {error}") from error
+        raise RunMismatchError(f"{run} is no run folder: {error}") from error
+
+
+def _known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:
+    """The rerank score of every (query, passage id) that other runs over the same index hold from the same model."""
+    ours = flatten(identity)
+    if ours.get("reranker") is None:
+        return {}
+    known = {}
+    for other, theirs in others.items():
+        keys = [k for k in ours.keys() | theirs.keys() if k == "reranker" or k.startswith("settings.reranker.")]
+        shaping = {"index", *keys} - {"settings.reranker.depth"}
+        if all(ours.get(key) == theirs.get(key) for key in shaping):
+            for row in read_jsonl(other / PREDICTIONS):
+                known.update(((row["query"], pid), score) for pid, score in row["reranked"])
+    return known
+
+
+def _take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:
+    """Copy finished stages of another run where everything that shaped them is the same."""
     ours = flatten(identity)
     if ours["questions"] != theirs.get("questions"):
         return  # equal ids need not mean equal questions

@@ -122,7 +122,9 @@ def batch(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
     generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Stop after reranking.")] = True,
-    reuse: Annotated[Path | None, typer.Option(help="Take over the retrieval and reranking of another run.")] = None,
+    reuse: Annotated[
+        list[Path] | None, typer.Option(help="A run whose stages and rerank scores are taken over; may be repeated.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -136,7 +138,8 @@ def batch(
     questions = sample_questions(questions, sample) if sample else questions[:limit]
     pipeline = build.make_pipeline(settings, index, interactive=False)
     identity = build.run_identity(settings, index, queries, generate=generate)
-    path = run_batch(pipeline, questions, build.corpus_of(index), output, identity, generate=generate, reuse=reuse)
+    corpus = build.corpus_of(index)
+    path = run_batch(pipeline, questions, corpus, output, identity, generate=generate, reuse=reuse or ())
     print(f"{len(questions):,} predictions in {path}")
 
 

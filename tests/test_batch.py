@@ -376,16 +376,16 @@ def events(log):
         ({"generator__seed": 1}, {"generate"}),
         ({"prompt__contexts": 1}, {"generate"}),
         ({"reranker": "other"}, {"rerank", "generate"}),
-        ({"reranker__depth": 3}, {"rerank", "generate"}),
-        ({"retriever__depth": 3}, {"retrieve", "rerank", "generate"}),
+        ({"reranker__precision": "int8"}, {"rerank", "generate"}),
+        ({"reranker__depth": 3}, {"generate"}),
+        ({"retriever__depth": 3}, {"retrieve", "generate"}),
         ({"index": "other"}, {"retrieve", "rerank", "generate"}),
-        ({"encoder": "other"}, {"retrieve", "rerank", "generate"}),
-        ({"index__factory": "other"}, {"retrieve", "rerank", "generate"}),
+        ({"index__factory": "other"}, {"retrieve", "generate"}),
     ],
 )
 def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, whole, other, recomputed):
     log = []
-    predict(tmp_path / "run", log=log, identity=changed(**other), reuse=whole)
+    predict(tmp_path / "run", log=log, identity=changed(**other), reuse=[whole])
     assert events(log) == recomputed
     assert_same_run(tmp_path / "run", whole)
     assert json.loads((tmp_path / "run" / RUN_FILE).read_text("utf-8")).items() >= changed(**other).items()
@@ -398,14 +398,14 @@ def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, wh
 def test_reuse_takes_answers_only_from_a_run_that_refused_no_more(tmp_path, theirs, ours, recomputed):
     log = []
     predict(tmp_path / "lax", identity=changed(rerank_threshold=theirs))
-    predict(tmp_path / "run", log=log, identity=changed(rerank_threshold=ours), reuse=tmp_path / "lax")
+    predict(tmp_path / "run", log=log, identity=changed(rerank_threshold=ours), reuse=[tmp_path / "lax"])
     assert events(log) == recomputed
 
 
 def test_reuse_takes_nothing_from_other_questions_of_the_same_names(tmp_path, whole):
     others = [Question(q.id, q.text, f"something else about {n}?") for n, q in enumerate(QUESTIONS)]
     log = []
-    predict(tmp_path / "run", log=log, questions=others, reuse=whole)
+    predict(tmp_path / "run", log=log, questions=others, reuse=[whole])
     assert events(log) == {"retrieve", "rerank", "generate"}
     predict(tmp_path / "fresh", questions=others)
     assert_same_run(tmp_path / "run", tmp_path / "fresh")
@@ -414,8 +414,9 @@ def test_reuse_takes_nothing_from_other_questions_of_the_same_names(tmp_path, wh
 def test_reuse_of_an_unfinished_run_takes_its_whole_lines(tmp_path, whole):
     os.truncate(whole / RERANKED, (whole / RERANKED).stat().st_size - 20)
     (whole / GENERATED).unlink()
+    (whole / PREDICTIONS).unlink()
     log = []
-    predict(tmp_path / "run", log=log, reuse=whole)
+    predict(tmp_path / "run", log=log, reuse=[whole])
     assert [event for event in log if event[0] in ("retrieve", "rerank")] == [("rerank", QUESTIONS[-1].rewrite)]
     predict(tmp_path / "fresh")
     assert_same_run(tmp_path / "run", tmp_path / "fresh")
@@ -424,21 +425,32 @@ def test_reuse_of_an_unfinished_run_takes_its_whole_lines(tmp_path, whole):
 def test_reuse_takes_no_stage_whose_forerunner_is_missing(tmp_path, whole):
     (whole / RETRIEVED).unlink()
     log = []
-    predict(tmp_path / "run", log=log, identity=changed(index="other"), reuse=whole)
+    predict(tmp_path / "run", log=log, identity=changed(index="other"), reuse=[whole])
     assert events(log) == {"retrieve", "rerank", "generate"}
 
 
 def test_reuse_of_a_retrieval_run_answers_on_top_of_it(tmp_path, whole):
     predict(tmp_path / "bare", generate=False)
     log = []
-    predict(tmp_path / "run", log=log, reuse=tmp_path / "bare")
+    predict(tmp_path / "run", log=log, reuse=[tmp_path / "bare"])
     assert events(log) == {"generate"}
     assert_same_run(tmp_path / "run", whole)
 
 
+def test_reuse_scores_only_the_pairs_that_no_other_run_holds(tmp_path, whole):
+    predict(tmp_path / "half", questions=QUESTIONS[:5], generate=False)
+    log = []
+    predict(tmp_path / "run", log=log, generate=False, reuse=[tmp_path / "half"])
+    assert [event for event in log if event[0] == "rerank"] == [("rerank", q.rewrite) for q in QUESTIONS[5:]]
+    assert (tmp_path / "run" / RERANKED).read_text("utf-8").count("\n") == len(QUESTIONS)
+    log = []
+    predict(tmp_path / "again", log=log, generate=False, reuse=[tmp_path / "run", tmp_path / "half"])
+    assert events(log) == set()
+
+
 def test_reuse_of_no_run_folder_is_refused(tmp_path):
     with pytest.raises(RunMismatchError, match="is no run folder"):
-        predict(tmp_path / "run", reuse=tmp_path / "absent")
+        predict(tmp_path / "run", reuse=[tmp_path / "absent"])
 
 
 def test_each_component_is_released_before_the_next_is_loaded(tmp_path):

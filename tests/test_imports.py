@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "rerank": COMPONENT,
     "generate": COMPONENT,
     "pipeline": {"types", "errors", "generate.prompts", "generate.answer"},
-    "batch": {"pipeline", "data", "types", "errors", "files", "progress"},
+    "batch": {"pipeline", "rerank.known", "data", "types", "errors", "files", "progress"},
     "evaluate": {"types", "data", "errors", "files"},
     "chat": {"pipeline", "generate", "types", "errors", "present", "retrieve.store"},
     "present": {"pipeline", "generate", "types", "errors", "retrieve.store"},
