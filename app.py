@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,6 +162,12 @@ def _status_html(conversation: Conversation) -> str:
     return f'<div class="status" role="status">{escape(conversation.status)}</div>'
 
 
+def _keep_loopback_off_proxies() -> None:
+    """Gradio asks its own address once at the start; a proxy of the machine does not know it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
+
+
 def serve(
     settings: Settings, index: str | Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True
 ) -> gr.Blocks:
@@ -174,6 +181,7 @@ def serve(
         examples=EMBEDDED_EXAMPLES if embedded else (),
     )
     conversation.preload(settings.retriever.kind)
+    _keep_loopback_off_proxies()
     try:
         _, address, _ = page.launch(
             server_name=host,

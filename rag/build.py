@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from rag import __version__
-from rag.config import RerankerSettings, Settings
+from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.files import write_json
 from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
-from rag.models.resolve import ResolvedModel, cached_models, rag_home, resolve, resolve_generator
+from rag.models.resolve import (
+    ResolvedModel,
+    cached_models,
+    cached_on_hub,
+    describe,
+    rag_home,
+    resolve,
+    resolve_generator,
+)
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
 from rag.retrieve.store import Manifest, build_index, open_index, serving_manifest
 from rag.types import CANNOTANSWER
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from rag.types import Generator, Retriever
 
 CALIBRATION_FILE = "calibration.json"
+ENCODER_FILES = ("modules.json",)
 
 
 def _say(text: str) -> None:
@@ -46,7 +56,7 @@ def quiet_libraries() -> None:
 def make_encoder(settings: Settings) -> Encoder:
     from rag.retrieve.encoder import Encoder
 
-    model = resolve(settings.encoder.model, source=settings.models.source)
+    model = resolve(settings.encoder.model, source=settings.models.source, needs=ENCODER_FILES)
     given = {"query": settings.encoder.query_prompt, "passage": settings.encoder.passage_prompt}
     prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
     return Encoder(
@@ -62,7 +72,7 @@ def make_scorer(settings: Settings) -> Encoder:
     """The encoder whose cosine compares answers with references: CosSim."""
     from rag.retrieve.encoder import Encoder
 
-    model = resolve(settings.scorer.model, source=settings.models.source)
+    model = resolve(settings.scorer.model, source=settings.models.source, needs=ENCODER_FILES)
     prompts = {"query": "", "passage": "", **model.prompts}
     return Encoder(model.folder, prompts=prompts, precision="fp32", cache_root=rag_home() / "compiled")
 
@@ -96,27 +106,45 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
     )
 
 
-def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
-    """The chosen retriever over an index; the encoder must be the one that made it."""
-    serving_manifest(index_folder)
-    chosen = settings.retriever
-    if chosen.kind == "bm25":
-        return open_index(index_folder).bm25()
-    from rag.retrieve.dense import DenseRetriever
-    from rag.retrieve.hybrid import HybridRetriever
+class Retrievers:
+    """Every retriever over one index. They share what they are made of, and each part loads when it is first needed.
 
-    encoder = make_encoder(settings)
-    index = open_index(index_folder, encoder=encoder)
-    vectors = index.vectors(nprobe=settings.index.nprobe, ef_search=settings.index.ef_search)
-    dense = DenseRetriever(encoder, vectors, index.corpus)
-    if chosen.kind == "dense":
-        return dense
-    return HybridRetriever(
-        [dense, index.bm25()],
-        weights=[chosen.dense_weight, chosen.bm25_weight],
-        rrf_k=chosen.rrf_k,
-        depth=chosen.fusion_depth,
-    )
+    The encoder must be the one that made the index (IndexMismatchError).
+    """
+
+    def __init__(self, settings: Settings, index_folder: str | Path):
+        self._settings = settings
+        self._index = Lazy(lambda: open_index(index_folder))
+        self._bm25 = Lazy(lambda: self._index.get().bm25())
+        self._dense = Lazy(self._make_dense)
+
+    def get(self, kind: str) -> Retriever:
+        """`hybrid`, `dense` or `bm25`."""
+        if kind == "bm25":
+            return self._bm25.get()
+        if kind == "dense":
+            return self._dense.get()
+        from rag.retrieve.hybrid import HybridRetriever
+
+        chosen = self._settings.retriever
+        return HybridRetriever(
+            [self._dense.get(), self._bm25.get()],
+            weights=[chosen.dense_weight, chosen.bm25_weight],
+            rrf_k=chosen.rrf_k,
+            depth=chosen.fusion_depth,
+        )
+
+    def _make_dense(self) -> Retriever:
+        from rag.retrieve.dense import DenseRetriever
+
+        encoder, index, chosen = make_encoder(self._settings), self._index.get(), self._settings.index
+        index.check_encoder(encoder.fingerprint)
+        return DenseRetriever(encoder, index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search), index.corpus)
+
+
+def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
+    """The chosen retriever over an index."""
+    return Retrievers(settings, index_folder).get(settings.retriever.kind)
 
 
 def generator_kind(settings: Settings, *, interactive: bool) -> str:
@@ -206,9 +234,7 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
 
     _, manifest = serving_manifest(index_folder)
 
-    def retriever(kind: str) -> Lazy[Retriever]:
-        chosen = settings.model_copy(update={"retriever": settings.retriever.model_copy(update={"kind": kind})})
-        return Lazy(lambda: make_retriever(chosen, index_folder))
+    retrievers = Retrievers(settings, index_folder)
 
     def threshold_at_strictness(strictness: float | None) -> float | None:
         if strictness is None:
@@ -217,7 +243,7 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
         return rerank_threshold(settings.model_copy(update={"abstain": chosen}), index_folder)
 
     conversation = Conversation(
-        {kind: retriever(kind) for kind in ("hybrid", "dense", "bm25")},
+        {kind: Lazy(functools.partial(retrievers.get, kind)) for kind in get_args(RetrieverKind)},
         Lazy(lambda: make_reranker(settings)),
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
@@ -398,17 +424,25 @@ def make_evaluation(
 
 
 def list_models(settings: Settings, *, fetch: bool) -> list[dict]:
-    """Records of the models in the cache; with `fetch`, every model that the settings name is brought there first."""
-    chosen: dict[str, ResolvedModel] = {}
-    if fetch:
-        source = settings.models.source
-        for name in (settings.encoder.model, settings.reranker.model, settings.scorer.model):
-            chosen[name] = resolve(name, source=source)
-        if settings.generator.kind != "server":
+    """Records of the models in the caches; with `fetch`, every model that the settings name is brought there first."""
+    source = settings.models.source
+    roles = {settings.encoder.model: "retriever", settings.reranker.model: "reranker"}
+    roles |= {settings.scorer.model: "answer scorer", settings.generator.model: "generator"}
+    if settings.generator.kind == "server":
+        roles.pop(settings.generator.model)
+    found: dict[str, ResolvedModel] = {}
+    for name, role in roles.items():
+        if not fetch:
+            if model := (Path(name).is_dir() and resolve(name)) or cached_on_hub(name):
+                found[name] = model
+        elif role == "generator":
             model = find_generator_model(settings)
-            chosen[model.name] = model
+            found[model.name] = model
+        else:
+            needs = () if role == "reranker" else ENCODER_FILES
+            found[name] = resolve(name, source=source, needs=needs)
     records = {record["model"]: record for record in cached_models()}
-    for name, model in chosen.items():
-        if name not in records:
-            records[name] = {"model": name, "role": "", "source": model.source, "folder": str(model.folder)}
+    for name, model in found.items():
+        if model.source != "package index":
+            records[name] = {**describe(model), "role": roles.get(name, "")}
     return list(records.values())

@@ -18,6 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _not_empty(question: str) -> str:
+    if not question.strip():
+        raise typer.BadParameter("the question is empty")
+    return question
+
+
+QuestionArgument = Annotated[str, typer.Argument(callback=_not_empty)]
 IndexOption = Annotated[Path, typer.Option("-i", "--index", help="The index folder.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file with your settings.")]
 SetOption = Annotated[
@@ -61,7 +69,7 @@ def index(
 
 @app.command()
 def search(
-    question: str,
+    question: QuestionArgument,
     index: IndexOption,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 10,
     config: ConfigOption = None,
@@ -81,7 +89,7 @@ def search(
 
 @app.command()
 def ask(
-    question: str,
+    question: QuestionArgument,
     index: IndexOption,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -231,12 +239,15 @@ def models(
 
 
 def main() -> None:
-    """Run the command; a RagError is one sentence on stderr and exit status 1."""
+    """Run the command; what a person can act on is one sentence on stderr and exit status 1."""
     try:
         app()
     except RagError as error:
-        print(f"rag: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        sentence = str(error)
+    except OSError as error:  # no permission, no space left, a folder where a file should be
+        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    print(f"rag: {sentence}", file=sys.stderr)
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":

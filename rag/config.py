@@ -19,6 +19,7 @@ class _Section(BaseModel):
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
+RetrieverKind = Literal["hybrid", "dense", "bm25"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
@@ -41,7 +42,7 @@ class IndexSettings(_Section):
 
 
 class RetrieverSettings(_Section):
-    kind: Literal["hybrid", "dense", "bm25"] = "hybrid"
+    kind: RetrieverKind = "hybrid"
     depth: PositiveInt = 50
     fusion_depth: PositiveInt = 100
     rrf_k: PositiveInt = 60

@@ -141,13 +141,28 @@ class BatchRunner:
         out: np.ndarray | None = None
         with progress(label, len(lengths), unit) if label else contextlib.nullcontext() as bar:
             for rows in pack_by_length(lengths, TOKENS_PER_BATCH[self.device]):
-                values = self._forward(*self._pad(tokenized, rows, int(lengths[rows].max())))
+                values = self._forward_in_memory(tokenized, rows)
                 if out is None:
                     out = np.zeros((len(lengths), values.shape[1]), np.float32)
                 out[rows] = values
                 if bar:
                     bar.advance(len(rows))
         return out if out is not None else np.zeros((0, 0), np.float32)
+
+    def _forward_in_memory(self, tokenized: Tokenized, rows: np.ndarray) -> np.ndarray:
+        """The rows at once, or where memory does not hold them in halves."""
+        try:
+            return self._forward(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise ModelError(
+                    f"out of memory on {self.device} at one text of {tokenized.lengths[rows[0]]} tokens; close what "
+                    "else uses the memory, or lower max_length_tokens of the encoder or reranker"
+                ) from error
+        half = len(rows) // 2
+        return np.concatenate([self._forward_in_memory(tokenized, part) for part in (rows[:half], rows[half:])])
 
     def _pad(self, tokenized: Tokenized, rows: np.ndarray, width: int) -> list[np.ndarray]:
         ids = np.full((len(rows), width), self.tokenizer.pad_token_id or 0, np.int64)
@@ -176,6 +191,11 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
         start += size
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text
+
+
 def _valid_unicode(text: str) -> str:
     """Lone surrogates, which JSON can carry and no tokenizer takes, become U+FFFD."""
     return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
@@ -184,7 +204,12 @@ def _valid_unicode(text: str) -> str:
 def _torch_forward(build_module, device: str, precision: str) -> Callable[..., np.ndarray]:
     import torch
 
-    module = build_module().eval().to(device)
+    try:
+        module = build_module().eval().to(device)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ModelError(f"out of memory on {device}: the model does not fit; close what else uses it") from error
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
         tensors = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]

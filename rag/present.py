@@ -94,7 +94,7 @@ def model_lines(records: Sequence[Mapping]) -> list[str]:
     lines = []
     for record in records:
         lines.append(f"{record['model']}  ({record['role']})")
-        for name in ("source", "packages", "license", "sha256", "size_mb", "folder", "notice"):
+        for name in ("source", "packages", "revision", "license", "sha256", "size_mb", "folder", "notice"):
             if record.get(name):
                 value = record[name]
                 lines.append(f"    {name:9}{', '.join(value) if isinstance(value, list) else value}")

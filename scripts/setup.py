@@ -6,11 +6,13 @@ that a machine behind a package mirror sets up like any other. Needs only the st
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -35,9 +37,13 @@ def main() -> int:
         # The CPU builds of torch come from PyTorch's own index, unless the machine's pip settings offer them.
         install += ["--constraint", "constraints.txt"]
         attempts = [install, install + backend] if closed_network else [install + backend, install]
-    if not any(run(command, environment) == 0 for command in attempts):
-        return fail("the packages could not be installed; the reason stands above")
-    return 0
+    if any(run(command, environment) == 0 for command in attempts):
+        return 0
+    # Not every machine has a build of vLLM; all but the batch engine works without, and transformers answers batches.
+    print("Trying without vLLM: batches will be answered by transformers, slower", flush=True)
+    if any(run([".[dev]" if word == f".[{extra},dev]" else word for word in c], environment) == 0 for c in attempts):
+        return 0
+    return fail("the packages could not be installed; the reason stands above")
 
 
 def find_uv() -> str:
@@ -60,20 +66,30 @@ def uv_environment() -> tuple[dict[str, str], bool]:
     for pip_name, uv_name in PIP_TO_UV.items():
         if pip_name in configured and uv_name not in environment:
             separator = "," if uv_name == "UV_FIND_LINKS" else " "
-            environment[uv_name] = separator.join(configured[pip_name].split())
+            environment[uv_name] = separator.join(configured[pip_name])
+            if uv_name == "UV_INDEX":  # pip takes the best version of all indexes, and so shall uv here
+                environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return environment, bool(configured)
 
 
-def pip_settings() -> dict[str, str]:
-    """What pip is told by its files and environment; of places on this disk, those that are there."""
+def pip_settings() -> dict[str, list[str]]:
+    """Where pip is told to look, by its files and environment; of places on this disk, those that are there."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
-    settings: dict[str, str] = {}
+    settings: dict[str, list[str]] = {}
     for line in listed.stdout.splitlines():
         key, _, value = line.partition("=")
         name = key.rpartition(".")[2]
-        if name in ("index-url", "find-links"):
-            settings[name] = value.strip("'\"")
+        if name in PIP_TO_UV:
+            places = [place for place in ast.literal_eval(value).split() if is_there(place)]
+            if places:
+                settings[name] = places
     return settings
+
+
+def is_there(place: str) -> bool:
+    if "://" not in place:
+        return Path(place).expanduser().exists()
+    return not place.startswith("file://") or Path(unquote(urlsplit(place).path)).exists()
 
 
 def has_nvidia_driver() -> bool:

@@ -172,7 +172,7 @@ def tiny_reranker_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_generator_folder(tmp_path_factory) -> Path:
-    """A Qwen2 of random weights with a chat template that knows `enable_thinking`."""
+    """A Qwen2 of random weights, its heads the smallest that vLLM takes, its template knowing `enable_thinking`."""
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -190,7 +190,7 @@ def tiny_generator_folder(tmp_path_factory) -> Path:
     ).save_pretrained(folder)
     config = Qwen2Config(
         vocab_size=size,
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,

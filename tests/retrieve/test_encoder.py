@@ -97,3 +97,41 @@ def test_batches_hold_every_row_once_within_the_budget():
     assert sorted(int(row) for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or lengths[batch].max() * len(batch) <= 512
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(tiny_encoder_folder, monkeypatch):
+    encoder = make(tiny_encoder_folder)
+    whole = encoder.encode_queries(TEXTS)
+    forward, sizes = encoder._runner._forward, []
+
+    def small_memory(ids, *rest):
+        sizes.append(len(ids))
+        if len(ids) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(ids, *rest)
+
+    monkeypatch.setattr(encoder._runner, "_forward", small_memory)
+    assert np.allclose(encoder.encode_queries(TEXTS), whole, atol=1e-5)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+
+
+def test_a_text_that_memory_does_not_hold_is_a_sentence(tiny_encoder_folder, monkeypatch):
+    encoder = make(tiny_encoder_folder)
+
+    def no_memory(*arrays):
+        raise MemoryError
+
+    monkeypatch.setattr(encoder._runner, "_forward", no_memory)
+    with pytest.raises(ModelError, match=r"out of memory on cpu at one text of \d+ tokens"):
+        encoder.encode_queries(TEXTS)
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory(tiny_encoder_folder, monkeypatch):
+    encoder = make(tiny_encoder_folder)
+
+    def broken(*arrays):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(encoder._runner, "_forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        encoder.encode_queries(TEXTS)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from rag import build
+from rag.config import load_settings
 from rag.data import Corpus
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.dense import DenseRetriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.hybrid import HybridRetriever
 from rag.retrieve.index import FaissIndex
-from rag.types import Hit, Passage, Retriever
+from rag.types import Hit, Passage, Retriever, VectorIndex
+from tests.conftest import write_corpus
 
 QUESTIONS = ["who designed the amber line", "why does bread rise", "lighthouse of tern island"]
 
@@ -110,3 +113,58 @@ def test_reciprocal_rank_fusion_by_hand():
 def test_a_weight_of_zero_leaves_only_the_other_order():
     fused = HybridRetriever([_Fixed(["a", "b"]), _Fixed(["b", "a"])], weights=[0, 1]).retrieve(["q"], 2)[0]
     assert [hit.passage.id for hit in fused] == ["b", "a"]
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    rows = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(params=["Flat", "HNSW16", "IVF8,Flat", "IVF4,PQ8"])
+def index(request, vectors):
+    made = FaissIndex(16, request.param)
+    made.train(vectors)
+    made.add(vectors[:300])
+    made.add(vectors[300:])
+    return made
+
+
+class TestVectorIndexContract:
+    def test_it_satisfies_the_protocol(self, index):
+        assert isinstance(index, VectorIndex)
+
+    def test_rows_are_numbered_in_the_order_they_came(self, index, vectors):
+        _, rows = index.search(vectors[[0, 299, 300, 399]], 10)
+        assert all(row in found for row, found in zip([0, 299, 300, 399], rows.tolist(), strict=True))
+
+    def test_scores_fall_and_are_inner_products(self, index, vectors):
+        scores, rows = index.search(vectors[:5], 10)
+        assert scores.shape == rows.shape == (5, 10)
+        assert (np.diff(scores, axis=1) <= 0).all()
+        np.testing.assert_allclose(scores, np.einsum("qd,qkd->qk", vectors[:5], vectors[rows]), atol=0.35)
+
+    def test_what_is_missing_is_row_minus_one(self, index, vectors):
+        _, rows = index.search(vectors[:2], 500)
+        assert (rows[:, 400:] == -1).all()
+        known = rows[rows >= 0]
+        assert known.max() < 400
+
+    def test_it_answers_the_same_after_saving(self, index, vectors, tmp_path):
+        index.save(tmp_path / "vectors.faiss")
+        loaded = FaissIndex.load(tmp_path / "vectors.faiss")
+        assert len(loaded) == len(index) == 400
+        for one, other in zip(index.search(vectors[:5], 10), loaded.search(vectors[:5], 10), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_retrievers_of_one_index_share_encoder_and_corpus(tmp_path, tiny_encoder_folder, passages, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    corpus_file = write_corpus(tmp_path / "corpus.jsonl", passages)
+    settings = load_settings(overrides=[f"encoder.model={tiny_encoder_folder}"])
+    build.make_index(settings, corpus_file, tmp_path / "index")
+    retrievers = build.Retrievers(settings, tmp_path / "index")
+    dense, bm25, hybrid = (retrievers.get(kind) for kind in ("dense", "bm25", "hybrid"))
+    assert hybrid.retrievers[0] is dense
+    assert hybrid.retrievers[1] is bm25
+    assert dense.corpus is bm25.corpus

@@ -24,7 +24,8 @@ def encoder(tiny_encoder_folder):
 
 def test_an_index_opens_with_its_passages_and_vectors(corpus_file, tmp_path, encoder, passages):
     manifest = build_index(corpus_file, tmp_path / "index", encoder)
-    opened = open_index(tmp_path / "index", encoder=encoder)
+    opened = open_index(tmp_path / "index")
+    opened.check_encoder(encoder.fingerprint)
     assert [p.id for p in opened.corpus] == [p.id for p in passages]
     assert manifest.n_passages == len(passages)
     assert manifest.passages_cut == 1
@@ -53,14 +54,14 @@ def test_another_encoder_is_refused_with_the_command_that_mends_it(corpus_file, 
     build_index(corpus_file, tmp_path / "index", encoder)
     other = Encoder(make_tiny_encoder(tmp_path_factory.mktemp("other"), seed=9), device="cpu", precision="fp32")
     with pytest.raises(IndexMismatchError, match=r"another encoder \(weights_sha256.*rag index"):
-        open_index(tmp_path / "index", encoder=other)
+        open_index(tmp_path / "index").check_encoder(other.fingerprint)
 
 
 def test_another_length_is_another_encoder(corpus_file, tmp_path, encoder, tiny_encoder_folder):
     build_index(corpus_file, tmp_path / "index", encoder)
     shorter = Encoder(tiny_encoder_folder, max_length_tokens=32, device="cpu", precision="fp32")
     with pytest.raises(IndexMismatchError, match="max_length_tokens: 64 in the index, 32 now"):
-        open_index(tmp_path / "index", encoder=shorter)
+        open_index(tmp_path / "index").check_encoder(shorter.fingerprint)
 
 
 def test_a_missing_index_names_the_command(tmp_path):
@@ -165,7 +166,7 @@ def test_kill_9_at_any_moment_leaves_a_build_that_finishes(corpus_file, tmp_path
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert len(open_index(tmp_path / "index", encoder=encoder).vectors()) == 7
+    assert len(open_index(tmp_path / "index").vectors()) == 7
 
 
 def test_an_unknown_factory_names_examples(corpus_file, tmp_path, encoder):
@@ -190,7 +191,7 @@ def test_approximate_indexes_find_the_same_nearest_passage(corpus_file, tmp_path
 def test_the_embedded_corpus_can_be_indexed_and_checked(tmp_path, encoder, monkeypatch):
     manifest = build_index("embedded", tmp_path / "index", encoder)
     assert manifest.n_passages > 500
-    open_index(tmp_path / "index", encoder=encoder)
+    open_index(tmp_path / "index").check_encoder(encoder.fingerprint)
 
 
 def _fail(*args, **kwargs):
