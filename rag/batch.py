@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
-from rag.files import write_json, write_whole
+from rag.files import json_line, read_jsonl, resume_jsonl, write_json, write_whole
 from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
 from rag.rerank.known import KnownScores, KnownScoresReranker
@@ -126,28 +126,6 @@ def questions_sha256(questions: Sequence[Question]) -> str:
     return digest.hexdigest()
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
-    return [row for _, row in _whole_lines(path)]
-
-
-def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """(offset behind the line, row) of every whole line."""
-    if not path.is_file():
-        return
-    offset = 0
-    with path.open("rb") as stream:
-        for raw in stream:
-            if not raw.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(raw)
-            except ValueError:
-                return  # zeros that a crash of the machine left
-            offset += len(raw)
-            yield offset, row
-
-
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
@@ -234,7 +212,7 @@ def _take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:
         if name == GENERATED and not _generated_enough(theirs.get("rerank_threshold"), ours.get("rerank_threshold")):
             return
         if not (folder / name).exists():
-            write_whole(folder / name, b"".join(_line(row) for row in read_jsonl(file)))
+            write_whole(folder / name, b"".join(json_line(row) for row in read_jsonl(file)))
 
 
 def _generated_enough(their_threshold: float | None, our_threshold: float | None) -> bool:
@@ -250,7 +228,7 @@ def _run_stage(
     row: Callable[[Question, Response], dict],
     chunk_size: int,
 ) -> None:
-    done = _resume(path)
+    done = resume_jsonl(path)
     todo = [question for question in questions if question.id not in done]
     if not todo:
         return
@@ -261,32 +239,14 @@ def _run_stage(
         for start in range(0, len(todo), chunk_size):
             chunk = todo[start : start + chunk_size]
             results = work(chunk)
-            stream.write(b"".join(_line({"qid": q.id, **row(q, r)}) for q, r in zip(chunk, results, strict=True)))
+            stream.write(b"".join(json_line({"qid": q.id, **row(q, r)}) for q, r in zip(chunk, results, strict=True)))
             stream.flush()
             os.fsync(stream.fileno())
             bar.advance(len(chunk))
 
 
-def _resume(path: Path) -> set[str]:
-    """The ids already there; whatever follows the last whole line is cut off."""
-    done, end = set(), 0
-    for behind, row in _whole_lines(path):
-        done.add(row["qid"])
-        end = behind
-    if path.is_file() and path.stat().st_size != end:
-        os.truncate(path, end)
-    return done
-
-
-def _line(row: dict) -> bytes:
-    try:
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
-        return json.dumps(row).encode() + b"\n"
-
-
 def _pairs(hits: Iterable[Hit]) -> list[list]:
-    return [[hit.passage.id, round(hit.score, 6)] for hit in hits]
+    return [[hit.passage.id, round(hit.score, 9)] for hit in hits]
 
 
 class _Stored:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -18,6 +17,7 @@ from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.files import write_json
 from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
+from rag.models.promoted import serving
 from rag.models.resolve import (
     ResolvedModel,
     cached_models,
@@ -28,6 +28,7 @@ from rag.models.resolve import (
     resolve_generator,
 )
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.progress import say
 from rag.retrieve.store import Manifest, build_index, open_index, serving_manifest
 from rag.types import CANNOTANSWER
 
@@ -41,10 +42,6 @@ CALIBRATION_FILE = "calibration.json"
 ENCODER_FILES = ("modules.json",)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def quiet_libraries() -> None:
     """Keep libraries' progress bars and advice off the terminal; errors still come through."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -56,7 +53,7 @@ def quiet_libraries() -> None:
 def make_encoder(settings: Settings) -> Encoder:
     from rag.retrieve.encoder import Encoder
 
-    model = resolve(settings.encoder.model, source=settings.models.source, needs=ENCODER_FILES)
+    model = resolve(serving(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
     given = {"query": settings.encoder.query_prompt, "passage": settings.encoder.passage_prompt}
     prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
     return Encoder(
@@ -83,7 +80,7 @@ def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
     from rag.rerank.cross_encoder import CrossEncoderReranker
     from rag.retrieve.encoder import weights_sha256
 
-    folder = resolve(settings.reranker.model, source=settings.models.source).folder
+    folder = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     return CrossEncoderReranker(
         folder,
         max_length_tokens=settings.reranker.max_length_tokens,
@@ -198,7 +195,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
 def find_generator_model(settings: Settings) -> ResolvedModel:
     model = resolve_generator(settings.generator.model, source=settings.models.source)
     if model.notice:
-        _say(model.notice)
+        say(model.notice)
     return model
 
 
@@ -264,7 +261,7 @@ def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | No
         return settings.abstain.rerank_threshold
     calibration = read_calibration(index_folder)
     if calibration is not None and calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
-        _say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
+        say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
         calibration = None
     if calibration is None or calibration["reranker_model"] != settings.reranker.model:
         is_default = settings.reranker.model == RerankerSettings().model
@@ -303,7 +300,7 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
         "settings": settings.model_dump(mode="json"),
     }
     if settings.reranker.enabled:
-        identity["reranker"] = weights_sha256(resolve(settings.reranker.model, source=source).folder)
+        identity["reranker"] = weights_sha256(resolve(serving(settings.reranker.model), source=source).folder)
     if generate:
         kind = generator_kind(settings, interactive=False)
         if kind == "server":

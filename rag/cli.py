@@ -220,6 +220,125 @@ def report(
         print(path)
 
 
+@app.command("mine")
+def mine_(
+    train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],
+    index: IndexOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON lines to write; a report stands beside.")],
+    retriever: Annotated[
+        list[str] | None, typer.Option(help="dense, bm25 or hybrid; may be repeated (else dense).")
+    ] = None,
+    scorer: Annotated[str, typer.Option(help="What the margin is measured by: encoder, reranker or none.")] = "encoder",
+    per_question: Annotated[int, typer.Option(min=1, help="Negatives per question.")] = 7,
+    depth: Annotated[int, typer.Option(min=1, help="The last rank looked at.")] = 50,
+    skip: Annotated[int, typer.Option(min=0, help="Best ranks passed over.")] = 0,
+    margin: Annotated[
+        float, typer.Option(min=0, help="A negative scores below this share of the gold passage's score; 0 keeps all.")
+    ] = 0.95,
+    random_share: Annotated[float, typer.Option(min=0, max=1, help="Share drawn from the whole corpus.")] = 0.0,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements, where the file does not hold them.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Mine hard negatives for training; started again after a kill, it finishes the rest."""
+    settings = _settings(config, set_)
+    from rag.present import mining_lines
+    from rag.retrieve.negatives import MiningSettings
+    from rag.tune import mine_negatives
+
+    mining = MiningSettings(per_question, depth, skip, margin or None, random_share)
+    report = mine_negatives(
+        settings,
+        train,
+        index,
+        output,
+        mining,
+        qrels=qrels,
+        retrievers=retriever or ["dense"],
+        scorer=scorer,
+        sample=sample,
+    )
+    print("\n".join(mining_lines(report, output)))
+
+
+train_app = typer.Typer(no_args_is_help=True, help="Fine-tune a model on your own questions, and let it meet its base.")
+app.add_typer(train_app, name="train")
+
+
+TrainArgument = Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")]
+RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run and its model.")]
+DevOption = Annotated[Path | None, typer.Option(help="Dev questions; else some documents are held out.")]
+NegativesOption = Annotated[Path | None, typer.Option(help="What rag mine wrote.")]
+JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, where the files do not hold them.")]
+SampleOption = Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")]
+GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
+
+
+@train_app.command("retriever")
+def train_retriever_(
+    train: TrainArgument,
+    index: IndexOption,
+    output: RunOption,
+    recipe: Annotated[str, typer.Option(help="report, mined, distill or margin.")] = "mined",
+    dev: DevOption = None,
+    negatives: NegativesOption = None,
+    qrels: JudgementsOption = None,
+    sample: SampleOption = None,
+    gate: GateOption = True,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Fine-tune the bi-encoder; started again after a kill, it goes on from its last checkpoint."""
+    settings = _settings(config, set_)
+    from rag.tune import tune_retriever
+
+    options = {"dev": dev, "qrels": qrels, "negatives": negatives, "sample": sample, "with_gate": gate}
+    _show_verdict(output, tune_retriever(settings, train, index, output, recipe, **options))
+
+
+@train_app.command("reranker")
+def train_reranker_(
+    train: TrainArgument,
+    index: IndexOption,
+    output: RunOption,
+    recipe: Annotated[str, typer.Option(help="lambda, listnet, ranknet, distill, report-1 or report-2.")] = "lambda",
+    dev: DevOption = None,
+    negatives: NegativesOption = None,
+    qrels: JudgementsOption = None,
+    sample: SampleOption = None,
+    gate: GateOption = True,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Fine-tune the cross-encoder; started again after a kill, it goes on from its last checkpoint."""
+    settings = _settings(config, set_)
+    from rag.tune import tune_reranker
+
+    options = {"dev": dev, "qrels": qrels, "negatives": negatives, "sample": sample, "with_gate": gate}
+    _show_verdict(output, tune_reranker(settings, train, index, output, recipe, **options))
+
+
+def _show_verdict(output: Path, record: dict | None) -> None:
+    from rag.evaluate.gate import gate_lines
+
+    print(f"the model stands in {output / 'model'}")
+    if record is not None:
+        print("\n".join(gate_lines(record)))
+
+
+@app.command()
+def promote(
+    target: Annotated[str, typer.Argument(help="A training folder; with --back, the name of the base model.")],
+    back: Annotated[bool, typer.Option("--back", help="Take the last promotion of a base model back.")] = False,
+) -> None:
+    """Let a tuned model that passed the gate serve in the place of its base, or go back."""
+    from rag.models.promoted import go_back
+    from rag.tune import promote_model
+
+    print(f"{go_back(target)} serves again" if back else promote_model(target))
+
+
 @app.command()
 def models(
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch every model that the settings name.")] = False,

@@ -90,6 +90,32 @@ class ScorerSettings(_Section):
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
 
 
+class TrainingSettings(_Section):
+    """What a recipe leaves open, or a person sets otherwise: None keeps the recipe's own value."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    batch_size: PositiveInt | None = None
+    accumulation: PositiveInt | None = None
+    mini_batch_size: PositiveInt | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    negatives: Annotated[int, Field(ge=0)] | None = None
+    max_length_tokens: PositiveInt | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    freeze_embeddings: bool | None = None
+    seed: int | None = None
+    evaluations: PositiveInt = 4
+    dev_questions: PositiveInt = 300
+    dev_candidates: PositiveInt = 10
+    report_to: str = "none"
+
+    def overrides(self) -> dict:
+        """The recipe's fields that are set."""
+        own = {"evaluations", "dev_questions", "dev_candidates", "report_to"}
+        return {name: value for name, value in self.model_dump().items() if name not in own and value is not None}
+
+
 class PromptTemplate(_Section):
     """A user's own prompt: jinja2 templates over `passages`, `question`, and the examples shown before it."""
 
@@ -108,6 +134,7 @@ class Settings(_Section):
     generator: GeneratorSettings = GeneratorSettings()
     abstain: AbstainSettings = AbstainSettings()
     scorer: ScorerSettings = ScorerSettings()
+    training: TrainingSettings = TrainingSettings()
     prompts: dict[str, PromptTemplate] = {}
 
 

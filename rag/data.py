@@ -74,10 +74,12 @@ def load_corpus(path: str | Path) -> Corpus:
     file = corpus_file(path)
     passages: list[Passage] = []
     seen: dict[str, int] = {}
-    for line, row in _json_lines(file):
+    for line, row in json_rows(file):
         passage_id = _text_field(row, ("id", "_id", "pid"), file, line)
         if passage_id in seen:
-            raise _error(file, line, f"the id {passage_id!r} already stands on line {seen[passage_id]}", "rename one")
+            raise line_error(
+                file, line, f"the id {passage_id!r} already stands on line {seen[passage_id]}", "rename one"
+            )
         seen[passage_id] = line
         text = _text_field(row, ("text",), file, line)
         title = _optional_text(row, "title", file, line)
@@ -141,10 +143,10 @@ def sample_questions(questions: Sequence[Question], n: int, seed: int = 0) -> li
 
 def _json_questions(file: Path) -> Iterator[Question]:
     seen: dict[str, int] = {}
-    for line, row in _json_lines(file):
+    for line, row in json_rows(file):
         qid = _text_field(row, ("qid", "_id", "id"), file, line)
         if qid in seen:
-            raise _error(file, line, f"the question id {qid!r} already stands on line {seen[qid]}", "rename one")
+            raise line_error(file, line, f"the question id {qid!r} already stands on line {seen[qid]}", "rename one")
         seen[qid] = line
         text = _text_field(row, ("question", "text", "rewrite"), file, line)
         rewrite = _optional_text(row, "rewrite", file, line).strip() or text
@@ -161,7 +163,7 @@ def _answer(value: object, file: Path, line: int) -> tuple[str | None, tuple[str
         aliases = value.get("aliases") or []
         if isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases):
             return value["text"], tuple(aliases)
-    raise _error(file, line, "the field 'answer' is not readable", 'write {"text": "…", "aliases": ["…"]}')
+    raise line_error(file, line, "the field 'answer' is not readable", 'write {"text": "…", "aliases": ["…"]}')
 
 
 def _plain_questions(file: Path) -> Iterator[Question]:
@@ -205,16 +207,18 @@ def _json_qrels(file: Path) -> Qrels:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        raise _error(file, error.lineno, f"not valid JSON: {error.msg}", "write one object {qid: {id: 1}}") from error
+        raise line_error(
+            file, error.lineno, f"not valid JSON: {error.msg}", "write one object {qid: {id: 1}}"
+        ) from error
     except (ValueError, RecursionError) as error:  # a number or a nesting beyond what Python reads
-        raise _error(file, 1, f"not valid JSON: {error}", "write one object {qid: {id: 1}}") from error
+        raise line_error(file, 1, f"not valid JSON: {error}", "write one object {qid: {id: 1}}") from error
     qrels: Qrels = {}
     for start, qid, judged in _members(text):
         line = text.count("\n", 0, start) + 1
         if qid in qrels:
-            raise _error(file, line, f"the query {qid!r} stands twice", "join its judgements")
+            raise line_error(file, line, f"the query {qid!r} stands twice", "join its judgements")
         if not isinstance(judged, dict) or not all(type(grade) is int for grade in judged.values()):
-            raise _error(file, line, f"the judgements of {qid!r} are not {{passage id: integer}}", "correct them")
+            raise line_error(file, line, f"the judgements of {qid!r} are not {{passage id: integer}}", "correct them")
         qrels[qid] = judged
     return qrels
 
@@ -236,7 +240,7 @@ def _column_qrels(file: Path) -> Qrels:
     qrels: Qrels = {}
     for line, qid, passage_id, grade in _judgements(file):
         if (known := qrels.setdefault(qid, {}).setdefault(passage_id, grade)) != grade:
-            raise _error(
+            raise line_error(
                 file, line, f"for query {qid!r} the passage {passage_id!r} already has the grade {known}", "delete one"
             )
     return qrels
@@ -257,7 +261,7 @@ def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
             qid, passage_id, grade = columns
             judgement = line, qid, passage_id, int(grade)
         except ValueError as error:
-            raise _error(
+            raise line_error(
                 file, line, f"not a judgement: {text[:80]!r}", "write: query-id, passage-id, integer"
             ) from error
         yield judgement
@@ -270,7 +274,7 @@ def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
         return
     qid, pid = unknown[0]
     file, line = _place(Path(path), qid, pid)
-    raise _error(
+    raise line_error(
         file,
         line,
         f"query {qid!r} names passage {pid!r}, which is not in the corpus ({len(unknown)} such judgements)",
@@ -338,26 +342,27 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise _error(
+                raise line_error(
                     file, number, f"byte {error.start + 1} of the line is not UTF-8", "save the file as UTF-8"
                 ) from error
             yield number, text.rstrip("\r\n")
 
 
-def _json_lines(file: Path) -> Iterator[tuple[int, dict]]:
+def json_rows(file: Path) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of a file of JSON lines; raises DataError naming the line."""
     for line, text in _lines(file):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
         except json.JSONDecodeError as error:
-            raise _error(
+            raise line_error(
                 file, line, f"not valid JSON: {error.msg} at column {error.colno}", "write one object a line"
             ) from error
         except (ValueError, RecursionError) as error:  # a number or a nesting beyond what Python reads
-            raise _error(file, line, f"not valid JSON: {error}", "write one object a line") from error
+            raise line_error(file, line, f"not valid JSON: {error}", "write one object a line") from error
         if not isinstance(row, dict):
-            raise _error(file, line, f"a {type(row).__name__}, not a JSON object", "write one object a line")
+            raise line_error(file, line, f"a {type(row).__name__}, not a JSON object", "write one object a line")
         yield line, row
 
 
@@ -368,12 +373,14 @@ def _text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str
             if isinstance(value, int) and not isinstance(value, bool) and name != "text":
                 value = str(value)
             if not isinstance(value, str):
-                raise _error(file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string")
+                raise line_error(
+                    file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string"
+                )
             if not value.strip():
-                raise _error(file, line, f"the field {name!r} is empty", "fill it in or delete the line")
+                raise line_error(file, line, f"the field {name!r} is empty", "fill it in or delete the line")
             return value
     wanted = " or ".join(repr(name) for name in names)
-    raise _error(file, line, f"no field {wanted} (found: {', '.join(sorted(row)) or 'nothing'})", "add it")
+    raise line_error(file, line, f"no field {wanted} (found: {', '.join(sorted(row)) or 'nothing'})", "add it")
 
 
 def _optional_text(row: dict, name: str, file: Path, line: int) -> str:
@@ -381,9 +388,10 @@ def _optional_text(row: dict, name: str, file: Path, line: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _error(file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string")
+        raise line_error(file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string")
     return value
 
 
-def _error(file: Path, line: int, problem: str, remedy: str) -> DataError:
+def line_error(file: Path, line: int, problem: str, remedy: str) -> DataError:
+    """The error to raise for a line: what is wrong with it, and what to do."""
     return DataError(f"{file}, line {line}: {problem}; {remedy}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -17,3 +18,44 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, value: object) -> None:
     """`write_whole` of indented JSON."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
+    return [row for _, row in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """(offset behind the line, row) of every whole line."""
+    if not path.is_file():
+        return
+    offset = 0
+    with path.open("rb") as stream:
+        for raw in stream:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(raw)
+            except ValueError:
+                return  # zeros that a crash of the machine left
+            offset += len(raw)
+            yield offset, row
+
+
+def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
+    """The ids already there; whatever follows the last whole line is cut off."""
+    done, end = set(), 0
+    for behind, row in _whole_lines(path):
+        done.add(row[key])
+        end = behind
+    if path.is_file() and path.stat().st_size != end:
+        os.truncate(path, end)
+    return done
+
+
+def json_line(row: Mapping) -> bytes:
+    """One line of JSON lines, as bytes."""
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+        return json.dumps(row).encode() + b"\n"

@@ -99,3 +99,14 @@ def model_lines(records: Sequence[Mapping]) -> list[str]:
                 value = record[name]
                 lines.append(f"    {name:9}{', '.join(value) if isinstance(value, list) else value}")
     return lines
+
+
+def mining_lines(report: Mapping, path: Path) -> list[str]:
+    origins = ", ".join(f"{n:,} {origin}" for origin, n in report["negatives_by_origin"].items())
+    dropped = ", ".join(f"{n:,} {rule}" for rule, n in report["candidates_dropped"].items()) or "none"
+    return [
+        f"{path}: {report['n_negatives']:,} negatives for {report['n_questions']:,} questions ({origins})",
+        f"candidates dropped: {dropped}",
+        f"questions without a negative: {report['n_without_negatives']:,}, with too few: "
+        f"{report['n_short_of_negatives']:,}; examples to read in {path.with_suffix('.report.json')}",
+    ]

@@ -66,3 +66,8 @@ def progress(label: str, total: int, unit: str = "items", *, already_done: int =
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=already_done, rate="")
         yield _Bar(label, total, unit, bar, task)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, beside the results on stdout."""
+    print(text, file=sys.stderr, flush=True)

@@ -167,8 +167,8 @@ def test_a_prediction_holds_every_stage_and_the_parsed_answer(whole):
     reranked = FakeReranker().rerank([question.rewrite], [retrieved[:4]])[0]
     assert row["qid"] == "q1"
     assert (row["query"], row["source"]) == (question.rewrite, "quac")
-    assert row["retrieved"] == [[h.passage.id, round(h.score, 6)] for h in retrieved]
-    assert row["reranked"] == [[h.passage.id, round(h.score, 6)] for h in reranked]
+    assert row["retrieved"] == [[h.passage.id, round(h.score, 9)] for h in retrieved]
+    assert row["reranked"] == [[h.passage.id, round(h.score, 9)] for h in reranked]
     assert row["contexts"] == [h.passage.id for h in reranked[:2]]
     assert row["raw"] == "It is été\u20281,. [2]"
     assert row["answer"] == "It is été\u20281,."

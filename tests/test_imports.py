@@ -10,7 +10,7 @@ import rag
 ROOT = Path(rag.__file__).parent
 
 LEAVES = {"errors", "files", "inference", "progress"}
-COMPONENT = {"types", "data", *LEAVES}
+COMPONENT = {"types", "data", "examples", "telemetry", "training", *LEAVES}
 
 # A module or package of rag/ -> what of rag/ it may import besides itself. A dotted name allows that module alone.
 ALLOWED: dict[str, set[str]] = {
@@ -21,6 +21,9 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"errors", "progress"},
     "config": {"types", "errors"},
     "data": {"types", "errors"},
+    "examples": {"data", "types", "errors"},
+    "telemetry": {"files", "progress"},
+    "training": {"telemetry", *LEAVES},
     "models": LEAVES,
     "retrieve": COMPONENT,
     "rerank": COMPONENT,
@@ -34,7 +37,23 @@ ALLOWED: dict[str, set[str]] = {
         *("config", "data", "types", *LEAVES, "models", "retrieve", "rerank", "generate"),
         *("pipeline", "batch", "chat", "evaluate"),
     },
-    "cli": {"build", "batch", "config", "data", "errors", "evaluate", "present", "types"},
+    "tune": {
+        *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
+        *("models", "retrieve", "rerank", "evaluate"),
+    },
+    "cli": {
+        "build",
+        "tune",
+        "retrieve.negatives",
+        "models.promoted",
+        "batch",
+        "config",
+        "data",
+        "errors",
+        "evaluate",
+        "present",
+        "types",
+    },
 }
 # Of the index store, those who show results may know what an index says about itself.
 ALLOWED_NAMES = {("chat", "retrieve.store"): {"Manifest"}, ("present", "retrieve.store"): {"Manifest"}}

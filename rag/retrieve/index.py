@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,10 @@ class FaissIndex:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit."""
         return self._index.search(np.ascontiguousarray(queries, np.float32), k)
+
+    def vectors(self, rows: Sequence[int]) -> np.ndarray:
+        """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them."""
+        return self._index.reconstruct_batch(np.asarray(rows, np.int64))
 
     def save(self, path: Path) -> None:
         import faiss

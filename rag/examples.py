@@ -1,0 +1,199 @@
+"""Training questions with their gold passages, and checks that no split leaks into another.
+
+Course layout: each row of `train.txt` carries `evidences` (passage texts) and `retrieval_labels` (1 where the evidence
+answers the question). BEIR layout: `queries.jsonl` and `qrels/train.tsv`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.data import Corpus, Question, json_rows, line_error, load_qrels, load_questions
+from rag.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question, the ids of the passages that answer it, and the ids of those judged not to."""
+
+    question: Question
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSet:
+    """Examples that can be trained on, and why other questions of the file cannot."""
+
+    examples: tuple[Example, ...]
+    n_questions: int
+    n_unanswerable: int = 0
+    n_gold_missing: int = 0
+    n_unknown_evidences: int = 0
+
+    @property
+    def questions(self) -> list[Question]:
+        return [example.question for example in self.examples]
+
+    @property
+    def gold(self) -> set[str]:
+        return {pid for example in self.examples for pid in example.positives}
+
+    def summary(self, name: str) -> str:
+        """One line: how many of how many, and what was left out."""
+        left_out = []
+        if self.n_unanswerable:
+            left_out.append(f"{self.n_unanswerable:,} unanswerable")
+        if self.n_gold_missing:
+            left_out.append(f"{self.n_gold_missing:,} whose gold passage is not in the corpus")
+        text = f"{name}: {len(self.examples):,} of {self.n_questions:,} questions"
+        return f"{text} (left out: {', '.join(left_out)})" if left_out else text
+
+
+def load_examples(path: str | Path, corpus: Corpus, qrels: str | Path | None = None) -> ExampleSet:
+    """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
+
+    A positive that the corpus lacks is dropped; a question left without one is counted and skipped. Raises DataError
+    naming file and line, and where nothing is left to train on.
+    """
+    path = Path(path)
+    if qrels is None and path.is_dir():
+        found = [file for file in (path / "qrels" / "train.tsv", path / "qrels") if file.exists()]
+        if not found:
+            raise DataError(f"{path} holds no qrels/train.tsv; name a course file (train.txt) or a BEIR folder")
+        qrels = found[0]
+    examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus)
+    if not examples.examples:
+        raise DataError(
+            f"{path} holds no question whose gold passage is in the corpus ({examples.n_questions:,} questions, "
+            f"{examples.n_unanswerable:,} unanswerable); is it the corpus that belongs to it?"
+        )
+    return examples
+
+
+def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
+    questions, qrels = load_questions(path), load_qrels(qrels_path)
+    examples, unanswerable, missing = [], 0, 0
+    for question in questions:
+        judged = qrels.get(question.id, {})
+        wanted = [pid for pid, grade in judged.items() if grade > 0]
+        positives = tuple(pid for pid in wanted if pid in corpus)
+        if positives:
+            negatives = tuple(pid for pid, grade in judged.items() if grade <= 0 and pid in corpus)
+            examples.append(Example(question, positives, negatives))
+        elif wanted:
+            missing += 1
+        else:
+            unanswerable += 1
+    return ExampleSet(tuple(examples), len(questions), unanswerable, missing)
+
+
+def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
+    questions = {question.id: question for question in load_questions(path)}
+    ids: dict[str, list[str]] = defaultdict(list)
+    for passage in corpus:
+        ids[passage.text].append(passage.id)
+    examples, unanswerable, missing, unknown = [], 0, 0, 0
+    for line, row in json_rows(path):
+        question = questions[str(row.get("qid", row.get("_id", row.get("id"))))]
+        evidences, labels = row.get("evidences"), row.get("retrieval_labels")
+        if not _is_list_of(evidences, str) or not _is_list_of(labels, int) or len(evidences) != len(labels):
+            raise line_error(
+                path, line, "the fields 'evidences' and 'retrieval_labels' do not match", "write a 0 or 1 per evidence"
+            )
+        unknown += sum(text not in ids for text in evidences)
+        positives = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label])
+        negatives = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if not label])
+        if positives:
+            examples.append(Example(question, positives, tuple(pid for pid in negatives if pid not in positives)))
+        elif not any(labels):
+            unanswerable += 1
+        else:
+            missing += 1
+    return ExampleSet(tuple(examples), len(questions), unanswerable, missing, unknown)
+
+
+def _is_list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _ids(ids: Mapping[str, list[str]], texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pid for text in texts for pid in ids.get(text, ())))
+
+
+def document(passage_id: str) -> str:
+    """The document of a passage: the part of its id before `@`."""
+    return passage_id.split("@", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Gold passages, and documents of gold passages, that two splits have in common."""
+
+    splits: tuple[str, str]
+    n_passages: int
+    n_documents: int
+    example: str
+
+    def __str__(self) -> str:
+        first, second = self.splits
+        return (
+            f"{first} and {second} share {self.n_passages:,} gold passages and {self.n_documents:,} documents, such as "
+            f"{self.example}"
+        )
+
+
+def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
+    """Every pair of splits whose gold passages, or their documents, overlap."""
+    names, found = list(gold), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            passages = gold[first] & gold[second]
+            documents = {document(pid) for pid in gold[first]} & {document(pid) for pid in gold[second]}
+            if documents:
+                example = min(passages) if passages else min(documents)
+                found.append(Overlap((first, second), len(passages), len(documents), example))
+    return found
+
+
+def refuse_test_file(path: str | Path) -> None:
+    """Models are chosen on dev: a file named as the test set is refused for it (DataError)."""
+    if Path(path).stem.lower().startswith("test"):
+        raise DataError(f"{path} is named as the test set; choose on dev questions, and read test once, at the end")
+
+
+def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int = 0) -> tuple[list, list]:
+    """(train, dev): about `share` of the examples held out, no document on both sides.
+
+    Questions whose gold passages lie in common documents stay together.
+    """
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    for example in examples:
+        first, *others = {document(pid): None for pid in example.positives}
+        for other in others:
+            leader[find(other)] = find(first)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, example in enumerate(examples):
+        groups[find(document(example.positives[0]))].append(row)
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    wanted, held_out = round(share * len(examples)), set()
+    for name in order:
+        # A document that would overshoot by more than it brings is left in train.
+        if len(held_out) + len(groups[name]) / 2 <= wanted:
+            held_out.update(groups[name])
+    dev = [examples[row] for row in sorted(held_out)]
+    if not dev or len(dev) == len(examples):
+        raise DataError("no dev set can be split off by document: name a file of dev questions with --dev")
+    return [example for row, example in enumerate(examples) if row not in held_out], dev

@@ -1,0 +1,55 @@
+"""Tuned models that serve in the place of their base: `RAG_HOME/promoted.json`, name -> folders, the last serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rag.errors import ModelError
+from rag.files import write_json
+from rag.models.resolve import rag_home
+
+
+def _file() -> Path:
+    return rag_home() / "promoted.json"
+
+
+def all_promoted() -> dict[str, list[str]]:
+    """Base name -> folders promoted in its place, oldest first."""
+    path = _file()
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); delete it to serve the base models") from error
+
+
+def serving(name: str) -> str:
+    """The folder that serves in the place of `name`, or the name itself. Raises ModelError where the folder is gone."""
+    folders = all_promoted().get(name)
+    if not folders:
+        return name
+    if not Path(folders[-1]).is_dir():
+        raise ModelError(f"{folders[-1]}, promoted in the place of {name}, is gone; go back: rag promote --back {name}")
+    return folders[-1]
+
+
+def promote(name: str, folder: str | Path) -> None:
+    """Let `folder` serve wherever `name` is asked for."""
+    promoted = all_promoted()
+    promoted.setdefault(name, []).append(str(Path(folder).resolve()))
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    write_json(_file(), promoted)
+
+
+def go_back(name: str) -> str:
+    """Take the last promotion of `name` back; returns what serves now. Raises ModelError where nothing is promoted."""
+    promoted = all_promoted()
+    if not promoted.get(name):
+        known = ", ".join(promoted) or "none"
+        raise ModelError(f"nothing is promoted in the place of {name!r} (promoted: {known})")
+    promoted[name].pop()
+    remaining = {base: folders for base, folders in promoted.items() if folders}
+    write_json(_file(), remaining)
+    return remaining.get(name, [name])[-1]

@@ -1,0 +1,262 @@
+"""Fine-tuning the cross-encoder on one's own questions, with sentence-transformers' trainer.
+
+Recipes:
+
+    report-1, report-2   the reference report's two runs: binary cross-entropy on single pairs, evidences labelled 0 as
+                         negatives filled up with random ones
+    lambda               LambdaLoss (Wang et al. 2018, https://doi.org/10.1145/3269206.3271784) on whole groups
+    listnet              ListNet (Cao et al. 2007, https://doi.org/10.1145/1273496.1273513)
+    ranknet              RankNet (Burges et al. 2005, https://doi.org/10.1145/1102351.1102363)
+    distill              ListNet towards gold labels mixed with the base model's own probabilities, to stay close to it
+
+A group is a question, one gold passage and negatives: for all but `report-*` from what the serving retriever ranks
+high, which is what the reranker will have to tell apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rag.data import Corpus
+from rag.errors import ConfigError
+from rag.examples import Example
+from rag.inference import default_device, fastest_precision
+from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankerRecipe(Schedule):
+    """Everything that shapes a training run. `negatives` per question; `random_share` of mined ones are random."""
+
+    name: str
+    loss: Literal["bce", "lambda", "listnet", "ranknet"] = "lambda"
+    negatives: int = 7
+    negatives_from: Literal["mined", "evidences"] = "mined"
+    random_share: float = 0.15
+    positive_weight: float = 1.0
+    soft_share: float = 0.0
+    batch_size: int = 16
+    epochs: float = 1.0
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        RerankerRecipe(
+            name="report-1",
+            loss="bce",
+            negatives=4,
+            negatives_from="evidences",
+            learning_rate=2e-5,
+            epochs=2,
+            max_length_tokens=512,
+            dropout=0.1,
+            freeze_embeddings=False,
+        ),
+        RerankerRecipe(
+            name="report-2",
+            loss="bce",
+            negatives=4,
+            negatives_from="evidences",
+            learning_rate=5e-6,
+            epochs=1,
+            max_length_tokens=512,
+            dropout=0.1,
+            freeze_embeddings=False,
+        ),
+        RerankerRecipe(name="lambda"),
+        RerankerRecipe(name="listnet", loss="listnet"),
+        RerankerRecipe(name="ranknet", loss="ranknet"),
+        RerankerRecipe(name="distill", loss="listnet", soft_share=0.5),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DevCandidates:
+    """Dev questions with what the serving retriever found for them; the gold passage is never put in by hand."""
+
+    queries: Sequence[str]
+    candidates: Sequence[Sequence[str]]
+    """Passage texts per query, as retrieved."""
+    relevant: Sequence[Sequence[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A question with passage ids and their labels, from 0 to 1."""
+
+    query: str
+    ids: tuple[str, ...]
+    labels: tuple[float, ...]
+
+
+def make_groups(
+    examples: Sequence[Example],
+    corpus: Corpus,
+    recipe: RerankerRecipe,
+    mined: Mapping[str, Sequence[str]] | None,
+) -> list[Group]:
+    """One group per gold passage, labelled 1 and 0. `mined` are the ids of negatives per question id."""
+    if recipe.negatives_from == "mined" and mined is None:
+        raise ConfigError(
+            f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
+        )
+    rng = random.Random(recipe.seed)
+    groups = []
+    for example in examples:
+        if recipe.negatives_from == "evidences":
+            hard = list(example.negatives)
+        else:
+            hard = list(mined.get(example.question.id, ()))
+            rng.shuffle(hard)
+            hard = hard[: recipe.negatives - round(recipe.negatives * recipe.random_share)]
+        negatives = _filled(hard[: recipe.negatives], recipe.negatives, set(example.positives), corpus, rng)
+        for positive in example.positives:
+            ids = (positive, *negatives)
+            groups.append(Group(example.question.rewrite, ids, (1.0, *[0.0] * len(negatives))))
+    return groups
+
+
+def _filled(negatives: list[str], n: int, positives: set[str], corpus: Corpus, rng: random.Random) -> list[str]:
+    """Random passages after the hard ones, until there are n or the corpus is at its end."""
+    taken = {*negatives, *positives}
+    while len(negatives) < n and len(taken) < len(corpus):
+        pid = corpus[rng.randrange(len(corpus))].id
+        if pid not in taken:
+            taken.add(pid)
+            negatives.append(pid)
+    return negatives
+
+
+def train_reranker(
+    base: str | Path,
+    groups: Sequence[Group],
+    corpus: Corpus,
+    recipe: RerankerRecipe,
+    target: str | Path,
+    *,
+    dev: DevCandidates,
+    watch: Watch = Watch(),
+) -> Path:
+    """Fine-tune the checkpoint `base` into `target/model`, the best by dev MRR@10; returns that folder.
+
+    A run that was killed goes on from its last checkpoint; a target made with another recipe, base or data is refused
+    (RunMismatchError).
+    """
+    from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+    target = Path(target)
+    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(groups)})
+    finished = target / "model"
+    if finished.is_dir():
+        return finished
+    model = CrossEncoder(str(base), device=default_device(), local_files_only=True)
+    longest = model.max_seq_length
+    model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
+    prepare(model, recipe, model.model.get_input_embeddings())
+    fit(
+        CrossEncoderTrainer,
+        CrossEncoderTrainingArguments,
+        model,
+        _dataset(groups, corpus, recipe),
+        _loss(model, recipe),
+        dev_evaluator(dev),
+        target,
+        recipe,
+        watch,
+        label=f"Training ({recipe.name})",
+    )
+    model.max_seq_length = longest
+    save_whole(model, finished)
+    return finished
+
+
+def _dataset(groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe):
+    from datasets import Dataset
+
+    def text(pid: str) -> str:
+        return corpus.by_id(pid).content
+
+    if recipe.loss == "bce":
+        pairs = [(g.query, text(pid), label) for g in groups for pid, label in zip(g.ids, g.labels, strict=True)]
+        random.Random(recipe.seed).shuffle(pairs)
+        queries, passages, labels = zip(*pairs, strict=True)
+        return Dataset.from_dict({"query": queries, "passage": passages, "label": labels})
+    return Dataset.from_dict(
+        {
+            "query": [group.query for group in groups],
+            "passages": [[text(pid) for pid in group.ids] for group in groups],
+            "labels": [list(group.labels) for group in groups],
+        }
+    )
+
+
+def _loss(model, recipe: RerankerRecipe):
+    import torch
+    from sentence_transformers.cross_encoder import losses
+
+    match recipe.loss:
+        case "bce":
+            return losses.BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(recipe.positive_weight))
+        case "lambda":
+            return losses.LambdaLoss(model, mini_batch_size=recipe.batch_size)
+        case "listnet":
+            return losses.ListNetLoss(model, mini_batch_size=recipe.batch_size)
+        case "ranknet":
+            return losses.RankNetLoss(model, mini_batch_size=recipe.batch_size)
+
+
+def dev_evaluator(dev: DevCandidates):
+    """An evaluator for the trainer: `dev_mrr@10` and `dev_separation` of dev questions' reranked candidates."""
+    import torch
+    from sentence_transformers.base.evaluation import BaseEvaluator
+
+    pairs = [(query, text) for query, texts in zip(dev.queries, dev.candidates, strict=True) for text in texts]
+
+    class DevEvaluator(BaseEvaluator):
+        def __init__(self):
+            super().__init__()
+            self.primary_metric = "dev_mrr@10"
+
+        def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kwargs):
+            device = model.device.type
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=fastest_precision(device) == "bf16"):
+                scores = model.predict(
+                    pairs,
+                    batch_size=32,
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                    convert_to_tensor=True,
+                )
+            values = iter(scores.float().cpu().tolist())
+            grouped = [[next(values) for _ in texts] for texts in dev.candidates]
+            return {"dev_mrr@10": mrr_at_10(grouped, dev.relevant), "dev_separation": separation(grouped, dev.relevant)}
+
+    return DevEvaluator()
+
+
+def mrr_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:
+    """The mean over questions of 1 / rank of the first relevant candidate in the ten best; ties by position."""
+    reciprocal_ranks = []
+    for values, flags in zip(scores, relevant, strict=True):
+        order = sorted(range(len(values)), key=lambda n: (-values[n], n))[:10]
+        reciprocal_ranks.append(next((1 / rank for rank, n in enumerate(order, 1) if flags[n]), 0.0))
+    return float(np.mean(reciprocal_ranks)) if reciprocal_ranks else 0.0
+
+
+def separation(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:
+    """The mean over questions of (highest relevant - highest irrelevant logit); 0 where no question has both."""
+    margins = []
+    for values, flags in zip(scores, relevant, strict=True):
+        good = [value for value, flag in zip(values, flags, strict=True) if flag]
+        bad = [value for value, flag in zip(values, flags, strict=True) if not flag]
+        if good and bad:
+            margins.append(max(good) - max(bad))
+    return float(np.mean(margins)) if margins else 0.0

@@ -1,0 +1,96 @@
+"""The contrastive loss with everything masked that is not a true negative.
+
+What sentence-transformers does not have: the known positives of *every* question in the batch are masked, and false
+negatives are filtered by a frozen guide whose vectors were computed once, instead of encoding each batch a second time
+(GISTEmbed, Solatorio 2024, https://arxiv.org/abs/2402.16829). Large batches on little memory by cached gradients
+(GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sentence_transformers.base.losses.gradcache import CachedLossMixin
+from sentence_transformers.base.losses.merged_forward import embed_columns
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Unit vectors of a frozen encoder: of every training question (n, d), and of every passage (N, d)."""
+
+    queries: np.ndarray
+    passages: np.ndarray
+    margin: float = 0.0
+
+
+class PairTable:
+    """Which passages stand in a training row, and which are known to answer its question.
+
+    `columns` (n, 1 + negatives) are corpus rows: the positive first. `positives` are the corpus rows of every known
+    positive of each training row.
+    """
+
+    def __init__(self, columns: np.ndarray, positives: Sequence[Iterable[int]], guide: Guide | None = None):
+        self.columns = np.asarray(columns, np.int64)
+        self.positives = [np.fromiter(rows, np.int64) for rows in positives]
+        self.guide = guide
+
+    def negatives_mask(self, rows: np.ndarray) -> np.ndarray:
+        """(b, b * (1 + negatives)) bool: True where a candidate of the batch is a true negative of a question.
+
+        Candidates stand column by column: all positives, then all first negatives, and so on.
+        """
+        candidates = self.columns[rows].T.reshape(-1)
+        mask = np.stack([~np.isin(candidates, self.positives[row]) for row in rows])
+        if self.guide is not None:
+            scores = self.guide.queries[rows] @ self.guide.passages[candidates].T
+            own = scores[np.arange(len(rows)), np.arange(len(rows))]
+            mask &= scores < own[:, None] - self.guide.margin
+        return mask
+
+
+class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
+    """InfoNCE over cosines divided by `temperature`; the label of a row is its number in `table`.
+
+    With `mini_batch_size` the gradients of the embeddings are cached, so that memory depends on it and not on the
+    batch. `separation()` is the mean of (positive - hardest true negative) cosine since it was last asked.
+    """
+
+    def __init__(self, model, table: PairTable, *, temperature: float, mini_batch_size: int | None = None):
+        super().__init__()
+        self.model, self.table, self.temperature = model, table, temperature
+        self.mini_batch_size = mini_batch_size
+        self.uses_gradient_cache = mini_batch_size is not None
+        self._separations: list[float] = []
+
+    def forward(self, sentence_features, labels: Tensor) -> Tensor:
+        if self.uses_gradient_cache:
+            return self.forward_cached(sentence_features, labels)
+        return self._loss(embed_columns(self.model, sentence_features), labels)
+
+    def calculate_loss(self, reps, labels: Tensor | None = None, *, with_backward: bool = False) -> Tensor:
+        loss = self._loss([torch.cat(parts) for parts in reps], labels)
+        if with_backward:
+            loss.backward()
+            loss = loss.detach()
+        return loss
+
+    def _loss(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
+        queries = nn.functional.normalize(embeddings[0].float(), dim=-1)
+        candidates = nn.functional.normalize(torch.cat(list(embeddings[1:])).float(), dim=-1)
+        cosines = queries @ candidates.T
+        n = len(queries)
+        negatives = torch.from_numpy(self.table.negatives_mask(labels.cpu().numpy())).to(cosines.device)
+        own = torch.eye(n, cosines.shape[1], dtype=torch.bool, device=cosines.device)
+        hardest = cosines.detach().masked_fill(~negatives, -1.0).max(dim=1).values
+        self._separations.append(float((cosines.detach().diagonal() - hardest).mean()))
+        logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
+        return nn.functional.cross_entropy(logits, torch.arange(n, device=cosines.device))
+
+    def separation(self) -> float | None:
+        values, self._separations = self._separations, []
+        return float(np.mean(values)) if values else None

@@ -1,0 +1,231 @@
+"""Mining hard negatives: passages that a retriever ranks high for a question and that do not answer it.
+
+A candidate that scores close to the gold passage is often an answer nobody labelled. The positive-aware margin of
+NV-Retriever (Moreira et al. 2024, https://arxiv.org/abs/2407.15831) drops those: a negative must score below a share
+of the gold passage's own score. Scores are cosines of the encoder, or probabilities of the cross-encoder; E5's cosines
+bunch high, so that the cross-encoder tells better.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rag.data import Corpus
+from rag.errors import RunMismatchError
+from rag.examples import Example
+from rag.files import json_line, read_jsonl, resume_jsonl, write_json
+from rag.progress import progress
+from rag.types import Retriever
+
+CHUNK_QUESTIONS = 256
+EXAMPLES_TO_READ = 20
+
+PairScorer = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+"""Scores of (query, passage id) pairs, all at least 0, higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSettings:
+    """Which candidates become negatives.
+
+    `skip` best ranks are passed over and `depth` is the last rank looked at, per retriever. A candidate is kept while
+    its score is below `margin` times the best gold score; None keeps all. `random_share` of the `per_question`
+    negatives are drawn from the whole corpus.
+    """
+
+    per_question: int = 7
+    depth: int = 50
+    skip: int = 0
+    margin: float | None = 0.95
+    random_share: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A question with its gold passages and mined negatives; scores are the scorer's, None where nothing scored."""
+
+    qid: str
+    query: str
+    positives: tuple[tuple[str, float | None], ...]
+    negatives: tuple[tuple[str, float | None], ...]
+    origins: tuple[str, ...] = ()
+    """Of each negative: the retriever that found it, or `random`."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Candidates dropped by rule: known positive, same text as a positive, within the margin."""
+
+
+def mine(
+    examples: Sequence[Example],
+    corpus: Corpus,
+    retrievers: Mapping[str, Retriever],
+    score: PairScorer | None,
+    settings: MiningSettings,
+    target: str | Path,
+    *,
+    identity: Mapping | None = None,
+) -> dict:
+    """Mine negatives for every example into the JSON lines `target`; returns the report, also written beside it.
+
+    Started again it mines what is missing; with other settings, questions or models (`identity`) it refuses
+    (RunMismatchError).
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _check_same(target, {**asdict(settings), **(identity or {}), "n": len(examples)})
+    done = resume_jsonl(target)
+    todo = [example for example in examples if example.question.id not in done]
+    if todo:
+        with (
+            target.open("ab") as stream,
+            progress("Mining", len(examples), "questions", already_done=len(examples) - len(todo)) as bar,
+        ):
+            for start in range(0, len(todo), CHUNK_QUESTIONS):
+                chunk = todo[start : start + CHUNK_QUESTIONS]
+                for mined in _mine_chunk(chunk, corpus, retrievers, score, settings):
+                    stream.write(json_line(asdict(mined)))
+                stream.flush()
+                os.fsync(stream.fileno())
+                bar.advance(len(chunk))
+    report = _report(load_mined(target).values(), corpus, settings)
+    write_json(target.with_suffix(".report.json"), report)
+    return report
+
+
+def load_mined(path: str | Path) -> dict[str, Mined]:
+    """Mined negatives by question id."""
+    mined = {}
+    for row in read_jsonl(Path(path)):
+        pairs = {name: tuple((pid, score) for pid, score in row[name]) for name in ("positives", "negatives")}
+        mined[row["qid"]] = Mined(**{**row, **pairs, "origins": tuple(row["origins"])})
+    return mined
+
+
+def _check_same(target: Path, identity: dict) -> None:
+    path = target.with_suffix(".settings.json")
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if differing := sorted(k for k in stored.keys() | identity.keys() if stored.get(k) != identity.get(k)):
+            raise RunMismatchError(
+                f"{target} was mined otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
+            )
+        return
+    write_json(path, identity)
+
+
+def _mine_chunk(
+    chunk: Sequence[Example],
+    corpus: Corpus,
+    retrievers: Mapping[str, Retriever],
+    score: PairScorer | None,
+    settings: MiningSettings,
+) -> list[Mined]:
+    queries = [example.question.rewrite for example in chunk]
+    found = {
+        name: [[hit.passage.id for hit in hits[settings.skip :]] for hits in r.retrieve(queries, settings.depth)]
+        for name, r in retrievers.items()
+    }
+    scores = _scores(chunk, found, score)
+    results = []
+    for row, example in enumerate(chunk):
+        own = scores[row]
+        candidates = _interleaved({name: lists[row] for name, lists in found.items()})
+        kept, dropped = _filtered(candidates, example, corpus, own, settings.margin)
+        n_random = round(settings.per_question * settings.random_share)
+        negatives = dict(list(kept.items())[: settings.per_question - n_random])
+        negatives |= _random_negatives(n_random, {*negatives, *example.positives}, corpus, example, settings.seed)
+        results.append(
+            Mined(
+                example.question.id,
+                queries[row],
+                tuple((pid, own.get(pid)) for pid in example.positives),
+                tuple((pid, own.get(pid)) for pid in negatives),
+                tuple(negatives.values()),
+                dropped,
+            )
+        )
+    return results
+
+
+def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], score: PairScorer | None) -> list[dict]:
+    """passage id -> score, per question of the chunk; gold passages included."""
+    if score is None:
+        return [{} for _ in chunk]
+    wanted = [
+        list(dict.fromkeys([*example.positives, *(pid for lists in found.values() for pid in lists[row])]))
+        for row, example in enumerate(chunk)
+    ]
+    pairs = [(example.question.rewrite, pid) for example, pids in zip(chunk, wanted, strict=True) for pid in pids]
+    values = iter(score(pairs))
+    return [{pid: round(float(next(values)), 6) for pid in pids} for pids in wanted]
+
+
+def _random_negatives(n: int, taken: set[str], corpus: Corpus, example: Example, seed: int) -> dict[str, str]:
+    rng = random.Random(f"{seed} {example.question.id}")
+    free = [passage.id for passage in rng.sample(corpus, min(n + len(taken), len(corpus))) if passage.id not in taken]
+    return dict.fromkeys(free[:n], "random")
+
+
+def _interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """passage id -> the retriever that found it first, the best of every retriever before the second best of any."""
+    merged: dict[str, str] = {}
+    for rank in range(max(map(len, lists.values()), default=0)):
+        for name, pids in lists.items():
+            if rank < len(pids):
+                merged.setdefault(pids[rank], name)
+    return merged
+
+
+def _filtered(
+    candidates: Mapping[str, str], example: Example, corpus: Corpus, scores: Mapping[str, float], margin: float | None
+) -> tuple[dict[str, str], dict[str, int]]:
+    positives = set(example.positives)
+    texts = {_plain(corpus.by_id(pid).text) for pid in positives}
+    best = max((scores[pid] for pid in positives if pid in scores), default=None)
+    kept, dropped = {}, Counter()
+    for pid, origin in candidates.items():
+        if pid in positives:
+            dropped["known positive"] += 1
+        elif _plain(corpus.by_id(pid).text) in texts:
+            dropped["same text as a positive"] += 1
+        elif margin is not None and best is not None and scores[pid] > margin * best:
+            dropped["within the margin"] += 1
+        else:
+            kept[pid] = origin
+    return kept, dict(dropped)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _report(mined, corpus: Corpus, settings: MiningSettings) -> dict:
+    mined = list(mined)
+    dropped, origins = Counter(), Counter()
+    for one in mined:
+        dropped.update(one.dropped)
+        origins.update(one.origins)
+    sample = random.Random(settings.seed).sample(mined, min(EXAMPLES_TO_READ, len(mined)))
+    return {
+        "settings": asdict(settings),
+        "n_questions": len(mined),
+        "n_negatives": sum(origins.values()),
+        "n_without_negatives": sum(not one.negatives for one in mined),
+        "n_short_of_negatives": sum(0 < len(one.negatives) < settings.per_question for one in mined),
+        "negatives_by_origin": dict(origins.most_common()),
+        "candidates_dropped": dict(dropped.most_common()),
+        "examples": [
+            {
+                "query": one.query,
+                "positive": corpus.by_id(one.positives[0][0]).content,
+                "negatives": [{"id": p, "score": s, "text": corpus.by_id(p).content} for p, s in one.negatives[:3]],
+            }
+            for one in sample
+        ],
+    }

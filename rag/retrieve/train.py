@@ -1,0 +1,284 @@
+"""Fine-tuning the bi-encoder on one's own questions, with sentence-transformers' trainer.
+
+Recipes:
+
+    report   the reference report's settings: one positive and 4 random negatives, temperature .05, batch 32, 5 epochs
+    mined    mined hard negatives, every known positive masked, false negatives filtered by the untuned encoder
+    distill  the cross-encoder's scores of the mined candidates, by listwise KL divergence
+    margin   the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from rag.data import Corpus
+from rag.errors import ConfigError
+from rag.examples import Example
+from rag.inference import default_device, fastest_precision
+from rag.retrieve.negatives import Mined
+from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
+
+if TYPE_CHECKING:
+    from rag.retrieve.losses import Guide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverRecipe(Schedule):
+    """Everything that shapes a training run. `negatives` are explicit ones per question, beside those in the batch."""
+
+    name: str
+    loss: Literal["contrastive", "kl", "margin_mse"] = "contrastive"
+    negatives: int = 1
+    negatives_from: Literal["mined", "random"] = "mined"
+    mask_positives: bool = True
+    guide_margin: float | None = 0.0
+    temperature: float = 0.02
+    mini_batch_size: int | None = None
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        RetrieverRecipe(
+            name="report",
+            negatives=4,
+            negatives_from="random",
+            mask_positives=False,
+            guide_margin=None,
+            temperature=0.05,
+            epochs=5,
+            batch_size=32,
+            warmup_steps=1000,
+            max_length_tokens=512,
+            dropout=0.1,
+            freeze_embeddings=False,
+        ),
+        RetrieverRecipe(name="mined"),
+        RetrieverRecipe(name="distill", loss="kl", negatives=7, batch_size=16, temperature=0.02),
+        RetrieverRecipe(name="margin", loss="margin_mse", negatives=3, batch_size=32),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DevPool:
+    """Dev questions and the passages among which their gold is sought while a run is under way."""
+
+    queries: Sequence[str]
+    gold: Sequence[frozenset[int]]
+    """Of each query: rows of `passages` that answer it."""
+    passages: Sequence[str]
+
+
+def train_retriever(
+    base: str | Path,
+    prompts: Mapping[str, str],
+    examples: Sequence[Example],
+    corpus: Corpus,
+    recipe: RetrieverRecipe,
+    target: str | Path,
+    *,
+    dev: DevPool,
+    mined: Mapping[str, Mined] | None = None,
+    guide: Callable[[Sequence[str]], Guide] | None = None,
+    watch: Watch = Watch(),
+) -> Path:
+    """Fine-tune the checkpoint `base` into `target/model`, the best by dev MRR@10; returns that folder.
+
+    A run that was killed goes on from its last checkpoint; a target made with another recipe, base or data is refused
+    (RunMismatchError). Needs `mined` for recipes that take mined negatives, and where false negatives are filtered a
+    `guide` made for the training queries.
+    """
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.base.sampler import BatchSamplers
+
+    target = Path(target)
+    rows = _rows(examples, corpus, recipe, mined)
+    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(rows), "prompts": dict(prompts)})
+    finished = target / "model"
+    if finished.is_dir():
+        return finished
+    model = _load(base)
+    longest = model.max_seq_length
+    model.max_seq_length = min(recipe.max_length_tokens, longest)
+    prepare(model, recipe, model[0].model.get_input_embeddings())
+    loss = _loss(model, rows, recipe, guide)
+    fit(
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+        model,
+        _dataset(rows, corpus, recipe),
+        loss,
+        dev_evaluator(dev, prompts),
+        target,
+        recipe,
+        watch,
+        label=f"Training ({recipe.name})",
+        separation=getattr(loss, "separation", None),
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        prompts={"anchor": prompts["query"], **dict.fromkeys(_passage_columns(recipe), prompts["passage"])},
+    )
+    model.max_seq_length = longest
+    model.prompts = {"query": prompts["query"], "passage": prompts["passage"], "document": prompts["passage"]}
+    save_whole(model, finished)
+    return finished
+
+
+def _load(base: str | Path):
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(base), device=default_device(), local_files_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    query: str
+    columns: tuple[int, ...]
+    positives: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+
+
+def _rows(
+    examples: Sequence[Example], corpus: Corpus, recipe: RetrieverRecipe, mined: Mapping[str, Mined] | None
+) -> list[_Row]:
+    """One row per gold passage: corpus rows of it and the negatives, and the teacher scores where the loss has them."""
+    if recipe.negatives and recipe.negatives_from == "mined" and mined is None:
+        raise ConfigError(
+            f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
+        )
+    row_of = {passage.id: row for row, passage in enumerate(corpus)}
+    rng = random.Random(recipe.seed)
+    rows = []
+    for example in examples:
+        positives = tuple(row_of[pid] for pid in example.positives)
+        scores: dict[int, float] = {}
+        if recipe.negatives_from == "mined" and recipe.negatives:
+            one = mined.get(example.question.id)
+            if one is None or len(one.negatives) < recipe.negatives:
+                continue
+            chosen = one.negatives if recipe.loss != "contrastive" else rng.sample(one.negatives, len(one.negatives))
+            negatives = tuple(row_of[pid] for pid, _ in chosen[: recipe.negatives])
+            scores = {row_of[pid]: score for pid, score in (*one.positives, *one.negatives) if score is not None}
+        else:
+            negatives = ()
+            while len(negatives) < recipe.negatives:
+                row = rng.randrange(len(corpus))
+                if row not in positives:
+                    negatives += (row,)
+        for positive in positives:
+            columns = (positive, *negatives)
+            if recipe.loss == "contrastive":
+                rows.append(_Row(example.question.rewrite, columns, positives))
+            elif all(row in scores for row in columns):
+                rows.append(_Row(example.question.rewrite, columns, positives, tuple(scores[row] for row in columns)))
+    if not rows:
+        raise ConfigError(
+            f"no question has what the recipe {recipe.name!r} needs ({recipe.negatives} negatives"
+            f"{' with scores' if recipe.loss != 'contrastive' else ''}); mine more: rag mine --per-question"
+        )
+    return rows
+
+
+def _passage_columns(recipe: RetrieverRecipe) -> list[str]:
+    return ["positive", *(f"negative_{n}" for n in range(1, recipe.negatives + 1))]
+
+
+def _dataset(rows: Sequence[_Row], corpus: Corpus, recipe: RetrieverRecipe):
+    from datasets import Dataset
+
+    columns: dict[str, list] = {"anchor": [row.query for row in rows]}
+    for number, name in enumerate(_passage_columns(recipe)):
+        columns[name] = [corpus[row.columns[number]].content for row in rows]
+    if recipe.loss == "contrastive":
+        columns["label"] = list(range(len(rows)))
+    elif recipe.loss == "kl":
+        columns["label"] = [list(row.scores) for row in rows]
+    else:
+        columns["label"] = [[row.scores[0] - score for score in row.scores[1:]] for row in rows]
+    return Dataset.from_dict(columns)
+
+
+def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
+    from sentence_transformers.sentence_transformer import losses
+
+    from rag.retrieve.losses import MaskedContrastiveLoss, PairTable
+
+    if recipe.loss == "kl":
+        return losses.DistillKLDivLoss(model, student_temperature=recipe.temperature, teacher_temperature=1.0)
+    if recipe.loss == "margin_mse":
+        return losses.MarginMSELoss(model)
+    found = None
+    if recipe.guide_margin is not None:
+        if guide is None:
+            raise ConfigError(f"the recipe {recipe.name!r} filters false negatives by a guide, and none was given")
+        found = dataclasses.replace(guide([row.query for row in rows]), margin=recipe.guide_margin)
+    # Without masking, a question's own positive is still no negative where the batch holds it twice.
+    positives = [row.positives if recipe.mask_positives else row.columns[:1] for row in rows]
+    table = PairTable(np.array([row.columns for row in rows]), positives, found)
+    return MaskedContrastiveLoss(model, table, temperature=recipe.temperature, mini_batch_size=recipe.mini_batch_size)
+
+
+def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):
+    """An evaluator for the trainer: `dev_recall@10` and `dev_mrr@10` of dev questions among the pool."""
+    import torch
+    from sentence_transformers.base.evaluation import BaseEvaluator
+
+    class DevEvaluator(BaseEvaluator):
+        def __init__(self):
+            super().__init__()
+            self.primary_metric = "dev_mrr@10"
+
+        def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kwargs):
+            device = model.device.type
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=fastest_precision(device) == "bf16"):
+                queries = self._encode(model, dev.queries, prompts["query"])
+                passages = self._encode(model, dev.passages, prompts["passage"])
+            return {f"dev_{name}": value for name, value in pool_metrics(queries, passages, dev.gold).items()}
+
+        def _encode(self, model, texts, prompt):
+            return (
+                model.encode(
+                    list(texts),
+                    prompt=prompt,
+                    batch_size=32,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                    convert_to_tensor=True,
+                )
+                .float()
+                .cpu()
+                .numpy()
+            )
+
+    return DevEvaluator()
+
+
+def pool_metrics(queries: np.ndarray, passages: np.ndarray, gold: Sequence[frozenset[int]]) -> dict[str, float]:
+    """Recall@10 and MRR@10 of unit vectors (q, d) against (p, d); ties by row."""
+    scores = queries @ passages.T
+    top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    recalls, reciprocal_ranks = [], []
+    for found, wanted in zip(top.tolist(), gold, strict=True):
+        recalls.append(sum(row in wanted for row in found) / len(wanted))
+        reciprocal_ranks.append(next((1 / rank for rank, row in enumerate(found, 1) if row in wanted), 0.0))
+    return {"recall@10": float(np.mean(recalls)), "mrr@10": float(np.mean(reciprocal_ranks))}
+
+
+def make_dev_pool(examples: Sequence[Example], corpus: Corpus, candidates: Sequence[Sequence[str]]) -> DevPool:
+    """Gold passages and candidates (ids, one list per example) of dev questions, put together."""
+    ids = dict.fromkeys(pid for example in examples for pid in example.positives)
+    ids |= dict.fromkeys(pid for pids in candidates for pid in pids)
+    row_of = {pid: row for row, pid in enumerate(ids)}
+    return DevPool(
+        [example.question.rewrite for example in examples],
+        [frozenset(row_of[pid] for pid in example.positives) for example in examples],
+        [corpus.by_id(pid).content for pid in ids],
+    )

@@ -1,0 +1,181 @@
+"""What a training run writes down: one JSON line per logging step, warnings by rule, plots.
+
+RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation, seconds, and at every evaluation the dev
+metrics. A resumed run goes on in the same file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from rag.files import read_jsonl
+from rag.progress import progress
+
+LOG_FILE = "log.jsonl"
+COLLAPSED_SEPARATION = 0.005
+RISING_EVALUATIONS = 2
+
+
+class Telemetry(TrainerCallback):
+    """Writes the log, shows the progress, and stops a run that diverges.
+
+    `separation` is asked at each logging step for the mean margin between positive and hardest negative.
+    """
+
+    def __init__(self, folder: Path, *, separation: Callable[[], float | None] | None = None, label: str = "Training"):
+        self.folder, self.separation, self.label = folder, separation, label
+        self.diverged = False
+        self._bar = self._context = None
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        path = self.folder / LOG_FILE
+        earlier = [row for row in read_jsonl(path) if row["step"] <= state.global_step]
+        path.write_text("".join(json.dumps(row) + "\n" for row in earlier), encoding="utf-8")
+        self._seconds_before = max((row.get("seconds", 0.0) for row in earlier), default=0.0)
+        self._started = time.monotonic()
+        self._context = progress(self.label, state.max_steps, "steps", already_done=state.global_step)
+        self._bar = self._context.__enter__()
+        self._shown = state.global_step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._bar.advance(state.global_step - self._shown)
+        self._shown = state.global_step
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._context.__exit__(None, None, None)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not logs or "train_runtime" in logs:
+            return
+        seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
+        row = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "seconds": seconds}
+        row |= {name: _number(value) for name, value in logs.items() if name != "epoch"}
+        if "loss" in logs and self.separation is not None:
+            row["separation"] = self.separation()
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        if any(value is None for name, value in row.items() if name in ("loss", "grad_norm")):
+            self.diverged = True
+            control.should_training_stop = True
+
+
+def _number(value: object) -> float | None:
+    """JSON has no NaN: a value that is not finite is written as null."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def warnings_of(log: Sequence[Mapping]) -> list[str]:
+    """Rule-based warnings on a log: divergence, collapse, overfitting, sawtooth at epoch ends."""
+    steps = [row for row in log if "loss" in row]
+    evaluations = [row for row in log if any(name.startswith("eval_") for name in row)]
+    found = []
+    if any(row["loss"] is None or row.get("grad_norm", 0.0) is None for row in steps):
+        found.append("divergence: the loss or its gradient is no longer a number; the last good checkpoint is kept")
+    last = [row["separation"] for row in steps[-5:] if row.get("separation") is not None]
+    last = last or [row["eval_dev_separation"] for row in evaluations[-1:] if "eval_dev_separation" in row]
+    if last and max(map(abs, last)) < COLLAPSED_SEPARATION:
+        found.append(f"collapse: positives and negatives score alike (separation {max(last):.4f})")
+    finite = [row for row in steps if row["loss"] is not None]
+    if _overfits(finite, evaluations):
+        found.append("overfitting: dev falls while the training loss falls; train for less or on more data")
+    if (drop := _epoch_drop(finite)) is not None:
+        found.append(f"sawtooth: the loss falls by {drop:.0%} where an epoch ends; questions are learnt by heart")
+    return found
+
+
+def _dev_metric(row: Mapping) -> float | None:
+    return next((row[name] for name in sorted(row) if name.startswith("eval_") and name.endswith("mrr@10")), None)
+
+
+def _overfits(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> bool:
+    scores = [score for row in evaluations if (score := _dev_metric(row)) is not None]
+    if len(scores) <= RISING_EVALUATIONS or len(steps) < 4:
+        return False
+    tail = scores[-(RISING_EVALUATIONS + 1) :]
+    falls = all(later < earlier for earlier, later in itertools.pairwise(tail))
+    third = max(len(steps) // 3, 1)
+    early = sum(row["loss"] for row in steps[:third]) / third
+    late = sum(row["loss"] for row in steps[-third:]) / third
+    return falls and late < early
+
+
+def _epoch_drop(steps: Sequence[Mapping]) -> float | None:
+    """How far the loss falls across an epoch's end, beyond how far it falls within the epochs; None if it does not."""
+    drops = []
+    for boundary in range(1, int(max((row["epoch"] for row in steps), default=0))):
+        before = [row["loss"] for row in steps if boundary - 0.25 <= row["epoch"] < boundary]
+        after = [row["loss"] for row in steps if boundary < row["epoch"] <= boundary + 0.25]
+        inside = [row["loss"] for row in steps if boundary - 0.75 <= row["epoch"] < boundary - 0.25]
+        if len(before) >= 2 and len(after) >= 2 and len(inside) >= 2:
+            level = sum(before) / len(before)
+            drop = 1 - sum(after) / len(after) / level
+            trend = 1 - level / (sum(inside) / len(inside))
+            drops.append(drop - max(trend, 0.0))
+    return max(drops) if drops and max(drops) > 0.15 else None
+
+
+def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | None:
+    """Loss, learning rate, gradient norm, separation, dev metrics and per-layer drift as one picture, `curves.png`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    log = read_jsonl(folder / LOG_FILE)
+    names = sorted({name for row in log for name in row if name.startswith("eval_") and "@10" in name})
+    panels: list[tuple[str, list[str]]] = [
+        (name, [name]) for name in ("loss", "learning_rate", "grad_norm", "separation")
+    ]
+    panels = [panel for panel in panels if any(row.get(panel[0]) is not None for row in log)]
+    if names:
+        panels.append(("dev", names))
+    n = len(panels) + bool(drift)
+    if not n:
+        return None
+    figure, axes = plt.subplots((n + 1) // 2, 2, figsize=(11, 3 * ((n + 1) // 2)), squeeze=False)
+    flat = list(axes.flat)
+    for axis, (title, columns) in zip(flat, panels, strict=False):
+        for column in columns:
+            points = [(row["step"], row[column]) for row in log if row.get(column) is not None]
+            axis.plot(
+                *zip(*points, strict=True), marker="o" if title == "dev" else None, label=column.removeprefix("eval_")
+            )
+        axis.set(title=title, xlabel="step")
+        if title == "dev":
+            axis.legend()
+    if drift:
+        axis = flat[len(panels)]
+        axis.barh(list(drift), list(drift.values()))
+        axis.set(title="drift: |after - before| / |before|")
+        axis.invert_yaxis()
+    for axis in flat[n:]:
+        axis.set_visible(False)
+    figure.tight_layout()
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def layer_drift(before: Mapping, after: Mapping) -> dict[str, float]:
+    """Per layer: the norm of the change of its weights over their norm; layers in their order."""
+    import re
+
+    sums: dict[str, list[float]] = {}
+    for name, old in before.items():
+        found = re.search(r"(?:layer|layers|h)\.(\d+)\.", name)
+        layer = f"layer {int(found[1]):02d}" if found else ("embeddings" if "embed" in name else "head")
+        old, new = old.float(), after[name].float()
+        change, size = sums.setdefault(layer, [0.0, 0.0])
+        sums[layer] = [change + float((new - old).pow(2).sum()), size + float(old.pow(2).sum())]
+    return {layer: math.sqrt(change / size) if size else 0.0 for layer, (change, size) in sorted(sums.items())}

@@ -1,0 +1,355 @@
+"""Settings and files become mined negatives, tuned models and the gate's verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rag import build
+from rag.config import Settings
+from rag.data import Corpus, sample_questions
+from rag.errors import ConfigError, DataError
+from rag.evaluate.gate import PROMOTE, gate, shuffle_floor
+from rag.evaluate.metrics import ranking_scores
+from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
+from rag.files import read_jsonl, write_json
+from rag.models.promoted import promote, serving
+from rag.models.resolve import resolve
+from rag.progress import say
+from rag.retrieve.negatives import MiningSettings, PairScorer, load_mined, mine
+from rag.retrieve.store import OpenIndex, open_index
+from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
+from rag.training import Watch
+from rag.types import Hit
+
+GATE_FILE = "gate.json"
+GATE_DEPTH = 50
+Scorer = Literal["encoder", "reranker", "none"]
+
+
+def mine_negatives(
+    settings: Settings,
+    train: str | Path,
+    index_folder: str | Path,
+    target: str | Path,
+    mining: MiningSettings,
+    *,
+    qrels: str | Path | None = None,
+    retrievers: Sequence[str] = ("dense",),
+    scorer: Scorer = "encoder",
+    sample: int | None = None,
+) -> dict:
+    """Mine hard negatives for the questions of a training file; returns the report."""
+    index = open_index(index_folder)
+    examples = _sampled(load_examples(train, index.corpus, qrels).examples, sample)
+    available = build.Retrievers(settings, index_folder)
+    score, scorer_sha256 = _pair_scorer(settings, index, scorer)
+    identity = {
+        "index": index.manifest.fingerprint,
+        "retrievers": list(retrievers),
+        "scorer": scorer,
+        "scorer_sha256": scorer_sha256,
+        "questions": [len(examples), examples[0].question.id, examples[-1].question.id],
+    }
+    chosen = {kind: available.get(kind) for kind in retrievers}
+    return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
+
+
+def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
+    if sample is None:
+        return list(examples)
+    wanted = {question.id for question in sample_questions([example.question for example in examples], sample)}
+    return [example for example in examples if example.question.id in wanted]
+
+
+def _recipe(recipes: Mapping, name: str, settings: Settings):
+    """The recipe with what the settings change; raises ConfigError for what it does not know."""
+    if name not in recipes:
+        raise ConfigError(f"no recipe is called {name!r}; choose one of {', '.join(recipes)}")
+    overrides = settings.training.overrides()
+    known = {field.name for field in dataclasses.fields(recipes[name])}
+    if odd := sorted(overrides.keys() - known):
+        raise ConfigError(f"the recipe {name!r} has no setting training.{odd[0]}")
+    return dataclasses.replace(recipes[name], **overrides)
+
+
+def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
+    """Cosines by the index's own vectors, or the probability that the cross-encoder gives."""
+    if scorer == "none":
+        return None, ""
+    if scorer == "reranker":
+        reranker = build.make_reranker(settings)
+        if not hasattr(reranker, "score"):
+            raise ConfigError("--scorer reranker needs reranker.enabled = true")
+
+        def probability(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+            logits = reranker.score([(query, index.corpus.by_id(pid).content) for query, pid in pairs])
+            return 1 / (1 + np.exp(-np.asarray(logits)))
+
+        return probability, reranker.weights_sha256
+    encoder = build.make_encoder(settings)
+    index.check_encoder(encoder.fingerprint)
+    vectors, row_of = index.vectors(), _rows(index.corpus)
+
+    def cosine(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        number = {query: n for n, query in enumerate(queries)}
+        embedded = encoder.encode_queries(queries)
+        found = vectors.vectors([row_of[pid] for _, pid in pairs])
+        return np.einsum("nd,nd->n", embedded[[number[query] for query, _ in pairs]], found)
+
+    return cosine, encoder.fingerprint.weights_sha256
+
+
+def _rows(corpus: Corpus) -> dict[str, int]:
+    return {passage.id: row for row, passage in enumerate(corpus)}
+
+
+def load_splits(
+    train: str | Path, dev: str | Path | None, corpus: Corpus, qrels: str | Path | None
+) -> tuple[list[Example], list[Example]]:
+    """(train, dev) examples; tells what is left out and what overlaps. Without `dev` some documents are held out."""
+    given = load_examples(train, corpus, qrels)
+    say(given.summary(str(train)))
+    if dev is None:
+        training, held_out = split_by_document(given.examples)
+        say(f"dev: {len(held_out):,} questions split off by document")
+        return training, held_out
+    refuse_test_file(dev)
+    held_out = load_examples(dev, corpus, qrels)
+    say(held_out.summary(str(dev)))
+    for overlap in overlaps({"train": given.gold, "dev": held_out.gold}):
+        say(f"warning: {overlap}")
+    same = {e.question.id for e in given.examples} & {e.question.id for e in held_out.examples}
+    if same:
+        raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {train} and in {dev}")
+    return list(given.examples), list(held_out.examples)
+
+
+def tune_retriever(
+    settings: Settings,
+    train: str | Path,
+    index_folder: str | Path,
+    target: str | Path,
+    recipe_name: str,
+    *,
+    dev: str | Path | None = None,
+    qrels: str | Path | None = None,
+    negatives: str | Path | None = None,
+    sample: int | None = None,
+    with_gate: bool = True,
+) -> dict | None:
+    """Train the retriever on the questions of `train` and let it meet its base on dev; returns the gate's record."""
+    recipe = _recipe(RECIPES, recipe_name, settings)
+    index = open_index(index_folder)
+    training, held_out = load_splits(train, dev, index.corpus, qrels)
+    training = _sampled(training, sample)
+    encoder = build.make_encoder(settings)
+    index.check_encoder(encoder.fingerprint)
+    retrievers = build.Retrievers(settings, index_folder)
+    watched = {q.id for q in sample_questions([e.question for e in held_out], settings.training.dev_questions)}
+    watched_examples = [example for example in held_out if example.question.id in watched]
+    candidates = [
+        [hit.passage.id for hit in hits]
+        for hits in retrievers.get("dense").retrieve(
+            [e.question.rewrite for e in watched_examples], settings.training.dev_candidates
+        )
+    ]
+    model = train_retriever(
+        resolve(serving(settings.encoder.model), source=settings.models.source).folder,
+        encoder.prompts,
+        training,
+        index.corpus,
+        recipe,
+        target,
+        dev=make_dev_pool(watched_examples, index.corpus, candidates),
+        mined=load_mined(negatives) if negatives else None,
+        guide=_guide(encoder, index),
+        watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
+    )
+    _tell_warnings(target)
+    if not with_gate:
+        return None
+    del retrievers
+    return gate_retriever(settings, index_folder, target, model, held_out)
+
+
+def _guide(encoder, index: OpenIndex) -> Callable:
+    from rag.retrieve.losses import Guide
+
+    def make(queries: Sequence[str]) -> Guide:
+        vectors = index.vectors()
+        return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(vectors))))
+
+    return make
+
+
+def _tell_warnings(target: str | Path) -> None:
+    from rag.telemetry import LOG_FILE, warnings_of
+
+    found = warnings_of(read_jsonl(Path(target) / LOG_FILE))
+    write_json(Path(target) / "warnings.json", found)
+    for warning in found:
+        say(f"warning: {warning}")
+
+
+def gate_retriever(
+    settings: Settings, index_folder: str | Path, target: str | Path, model: str | Path, held_out: Sequence[Example]
+) -> dict:
+    """Tuned model against the serving one: dense retrieval over the whole corpus, dev questions, per question."""
+    index = open_index(index_folder)
+    tuned_settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": str(model)})})
+    own_index = Path(target) / "index"
+    corpus_path = index.manifest.corpus_path
+    if corpus_path != "embedded" and not Path(corpus_path).is_file():
+        corpus_path = str(index.folder / "passages.jsonl")
+    build.make_index(tuned_settings, corpus_path, own_index)
+    queries = [example.question.rewrite for example in held_out]
+    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
+    scores = {}
+    for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
+        found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
+        run = {
+            example.question.id: {hit.passage.id: hit.score for hit in hits}
+            for example, hits in zip(held_out, found, strict=True)
+        }
+        by_metric = ranking_scores(run, qrels)
+        scores[name] = {metric: [by_metric[metric][qid] for qid in qrels] for metric in ("mrr@10", "recall@10")}
+    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=0.0)
+    record |= {
+        "role": "retriever",
+        "base": settings.encoder.model,
+        "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
+        "tuned_fingerprint": dataclasses.asdict(open_index(own_index).manifest.encoder),
+        "corpus_sha256": index.manifest.corpus_sha256,
+        "n_dev": len(held_out),
+    }
+    write_json(Path(target) / GATE_FILE, record)
+    return record
+
+
+def tune_reranker(
+    settings: Settings,
+    train: str | Path,
+    index_folder: str | Path,
+    target: str | Path,
+    recipe_name: str,
+    *,
+    dev: str | Path | None = None,
+    qrels: str | Path | None = None,
+    negatives: str | Path | None = None,
+    sample: int | None = None,
+    with_gate: bool = True,
+) -> dict | None:
+    """Train the reranker on the questions of `train` and let it meet its base on dev; returns the gate's record."""
+    from rag.rerank.train import RECIPES as RERANKER_RECIPES
+    from rag.rerank.train import DevCandidates, make_groups, train_reranker
+
+    recipe = _recipe(RERANKER_RECIPES, recipe_name, settings)
+    index = open_index(index_folder)
+    training, held_out = load_splits(train, dev, index.corpus, qrels)
+    training = _sampled(training, sample)
+    mined = load_mined(negatives) if negatives else None
+    hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
+    groups = make_groups(training, index.corpus, recipe, hard)
+    base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
+    if recipe.soft_share:
+        groups = _softened(settings, groups, index.corpus, recipe.soft_share)
+    candidates = _candidates(settings, index_folder, held_out)
+    watched = {q.id for q in sample_questions([e.question for e in held_out], settings.training.dev_questions)}
+    shown = [
+        (example, hits[: settings.training.dev_candidates])
+        for example, hits in zip(held_out, candidates, strict=True)
+        if example.question.id in watched
+    ]
+    model = train_reranker(
+        base,
+        groups,
+        index.corpus,
+        recipe,
+        target,
+        dev=DevCandidates(
+            [example.question.rewrite for example, _ in shown],
+            [[hit.passage.content for hit in hits] for _, hits in shown],
+            [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
+        ),
+        watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
+    )
+    _tell_warnings(target)
+    return gate_reranker(settings, index, target, model, held_out, candidates) if with_gate else None
+
+
+def _softened(settings: Settings, groups, corpus: Corpus, share: float) -> list:
+    """Labels mixed with the probabilities that the serving reranker gives."""
+    pairs = [(group.query, corpus.by_id(pid).content) for group in groups for pid in group.ids]
+    logits = np.asarray(build.make_reranker(settings).score(pairs, label="Scoring"))
+    own = iter((1 / (1 + np.exp(-logits))).tolist())
+    return [
+        dataclasses.replace(group, labels=tuple((1 - share) * label + share * next(own) for label in group.labels))
+        for group in groups
+    ]
+
+
+def _candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
+    """What the serving retriever hands the reranker, per dev question."""
+    retriever = build.make_retriever(settings, index_folder)
+    return retriever.retrieve([example.question.rewrite for example in held_out], settings.reranker.depth)
+
+
+def gate_reranker(
+    settings: Settings,
+    index: OpenIndex,
+    target: str | Path,
+    model: str | Path,
+    held_out: Sequence[Example],
+    candidates: Sequence[Sequence[Hit]],
+) -> dict:
+    """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question."""
+    queries = [example.question.rewrite for example in held_out]
+    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
+    scores, fingerprints = {}, {}
+    for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
+        chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
+        reranker = build.make_reranker(chosen)
+        fingerprints[name] = reranker.weights_sha256
+        order = reranker.rerank(queries, candidates, label=f"Reranking ({name})")
+        run = {
+            example.question.id: {hit.passage.id: hit.score for hit in hits}
+            for example, hits in zip(held_out, order, strict=True)
+        }
+        by_metric = ranking_scores(run, qrels)
+        scores[name] = {metric: [by_metric[metric][qid] for qid in qrels] for metric in ("mrr@10", "recall@10")}
+    floor = [
+        shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
+        for example, hits in zip(held_out, candidates, strict=True)
+    ]
+    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=sum(floor) / len(floor))
+    record |= {
+        "role": "reranker",
+        "base": settings.reranker.model,
+        "base_fingerprint": fingerprints["base"],
+        "tuned_fingerprint": fingerprints["tuned"],
+        "corpus_sha256": index.manifest.corpus_sha256,
+        "depth": settings.reranker.depth,
+        "n_dev": len(held_out),
+    }
+    write_json(Path(target) / GATE_FILE, record)
+    return record
+
+
+def promote_model(target: str | Path) -> str:
+    """Let a model that passed the gate serve in the place of its base; returns a line to tell."""
+    path = Path(target) / GATE_FILE
+    if not path.is_file():
+        raise ConfigError(f"{target} holds no verdict ({GATE_FILE}); train with the gate: rag train …")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["verdict"] != PROMOTE:
+        raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
+    promote(record["base"], Path(target) / "model")
+    again = " Index again: rag index CORPUS -o INDEX." if record["role"] == "retriever" else ""
+    return f"{Path(target) / 'model'} now serves in the place of {record['base']}.{again}"

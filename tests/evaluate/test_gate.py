@@ -1,0 +1,73 @@
+"""The gate: what may serve, and the floor that shuffling gives."""
+
+import itertools
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines, shuffle_floor
+
+
+def scores(mrr, recall=None):
+    return {"mrr@10": list(mrr), "recall@10": list(recall if recall is not None else mrr)}
+
+
+BASE = scores(np.random.default_rng(0).choice([0.0, 0.25, 0.5, 1.0], 300))
+BETTER = scores(np.minimum(np.array(BASE["mrr@10"]) + 0.2, 1.0))
+
+
+def verdict(tuned, base=BASE, floor=0.01):
+    return gate(tuned, base, primary="mrr@10", floor=floor)
+
+
+def test_a_model_that_is_better_on_most_questions_is_promoted():
+    record = verdict(BETTER)
+    assert record["verdict"] == PROMOTE
+    assert record["reasons"] == []
+    assert record["metrics"]["mrr@10"]["interval"]["low"] > 0
+    assert gate_lines(record)[0] == "PROMOTE"
+
+
+def test_a_copy_of_the_base_is_kept_out():
+    record = verdict(BASE)
+    assert record["verdict"] == KEEP_BASE
+    assert "does not lie above zero" in record["reasons"][0]
+
+
+def test_an_inverted_scorer_is_kept_out():
+    assert verdict(scores(1 - np.array(BASE["mrr@10"])))["verdict"] == KEEP_BASE
+
+
+def test_a_constant_scorer_is_kept_out():
+    assert verdict(scores([0.1] * 300))["verdict"] == KEEP_BASE
+
+
+def test_a_gain_in_one_metric_does_not_pay_for_a_loss_in_another():
+    worse_recall = {**BETTER, "recall@10": [0.0] * 300}
+    record = verdict(worse_recall)
+    assert record["verdict"] == KEEP_BASE
+    assert record["reasons"] == ["recall@10 falls"]
+
+
+def test_a_gain_that_chance_explains_is_kept_out():
+    few = scores([1.0, 0.5, 0.0]), scores([0.5, 0.5, 0.0])
+    assert verdict(*few)["verdict"] == KEEP_BASE
+
+
+def test_a_model_below_the_floor_is_kept_out():
+    assert verdict(BETTER, floor=0.99)["reasons"] == ["mrr@10 is no better than shuffling (0.990)"]
+
+
+@pytest.mark.parametrize(("n", "relevant", "k"), [(5, 1, 10), (6, 2, 10), (6, 2, 2), (4, 4, 10), (7, 3, 1)])
+def test_the_floor_is_the_mean_over_every_order(n, relevant, k):
+    def reciprocal_rank(places):
+        first = min(places) + 1
+        return 1 / first if first <= k else 0.0
+
+    every_order = itertools.combinations(range(n), relevant)
+    assert shuffle_floor(n, relevant, k) == pytest.approx(mean(reciprocal_rank(places) for places in every_order))
+
+
+def test_nothing_relevant_gives_nothing():
+    assert shuffle_floor(50, 0) == 0.0

@@ -1,0 +1,105 @@
+"""Training the reranker on a tiny model, and the groups that it is trained on."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from rag.data import Corpus, Question
+from rag.errors import ConfigError, RunMismatchError
+from rag.examples import Example
+from rag.files import read_jsonl
+from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.rerank.train import RECIPES, DevCandidates, make_groups, mrr_at_10, separation, train_reranker
+from rag.telemetry import LOG_FILE
+from rag.training import Watch
+from rag.types import Passage
+from tests.conftest import WORDS
+
+NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:24]
+# What a tiny random model can learn in seconds: gold passages end in words that the others lack.
+CORPUS = Corpus(
+    [Passage(f"d{n}@0", f"the {word} {'long people' if n < 12 else 'in graz'}") for n, word in enumerate(NOUNS)]
+)
+EXAMPLES = [
+    Example(Question(f"q{n}", "", f"who built the {NOUNS[n]}"), (f"d{n}@0",), (f"d{n + 12}@0",)) for n in range(12)
+]
+MINED = {f"q{n}": [f"d{12 + (n + step) % 12}@0" for step in (1, 2, 3, 4)] for n in range(12)}
+FAST = {"epochs": 12, "batch_size": 4, "learning_rate": 3e-3, "warmup_steps": 2, "negatives": 3, "dropout": 0.0}
+DEV = DevCandidates(
+    [example.question.rewrite for example in EXAMPLES[:8]],
+    [[CORPUS[row].content for row in (12 + n, n, 13 + n)] for n in range(8)],
+    [[False, True, False]] * 8,
+)
+
+
+def recipe(name, **changes):
+    return replace(RECIPES[name], **{**FAST, "freeze_embeddings": False, **changes})
+
+
+def train(base, target, name, **changes):
+    chosen = recipe(name, **changes)
+    groups = make_groups(EXAMPLES, CORPUS, chosen, MINED)
+    return train_reranker(base, groups, CORPUS, chosen, target, dev=DEV, watch=Watch(log_steps=1))
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_reranker_folder, name):
+    model = train(tiny_reranker_folder, tmp_path / "run", name)
+    log = read_jsonl(tmp_path / "run" / LOG_FILE)
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert all("eval_dev_mrr@10" in row and "eval_dev_separation" in row for row in log if "eval_dev_mrr@10" in row)
+    pairs = [("who built the river", "the river"), ("who built the tower", "the red bridge")]
+    ours = CrossEncoderReranker(model, precision="fp32", device="cpu").score(pairs)
+    theirs = CrossEncoder(str(model), device="cpu").predict(pairs, activation_fn=torch.nn.Identity())
+    assert np.allclose(ours, theirs, atol=1e-4)
+    assert (tmp_path / "run" / "curves.png").is_file()
+    assert json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))["layer 00"] > 0
+
+
+def test_a_folder_of_another_run_is_refused_and_a_finished_one_left(tmp_path, tiny_reranker_folder):
+    model = train(tiny_reranker_folder, tmp_path / "run", "listnet", epochs=1)
+    before = (model / "model.safetensors").stat().st_mtime_ns
+    train(tiny_reranker_folder, tmp_path / "run", "listnet", epochs=1)
+    assert (model / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(RunMismatchError, match="differing: recipe"):
+        train(tiny_reranker_folder, tmp_path / "run", "lambda", epochs=1)
+
+
+def test_groups_hold_a_gold_passage_hard_negatives_and_random_ones():
+    groups = make_groups(EXAMPLES, CORPUS, recipe("lambda", negatives=4, random_share=0.25), MINED)
+    for n, group in enumerate(groups):
+        assert group.ids[0] == f"d{n}@0"
+        assert group.labels == (1.0, 0.0, 0.0, 0.0, 0.0)
+        assert len(set(group.ids)) == 5
+        assert sum(pid in MINED[f"q{n}"] for pid in group.ids[1:]) >= 3
+
+
+def test_the_reports_groups_hold_judged_negatives_and_random_ones():
+    for n, group in enumerate(make_groups(EXAMPLES, CORPUS, recipe("report-1"), None)):
+        assert group.ids[:2] == (f"d{n}@0", f"d{n + 12}@0")
+        assert len(set(group.ids)) == 4
+
+
+def test_every_gold_passage_has_a_group_and_no_gold_is_a_negative():
+    example = replace(EXAMPLES[0], positives=("d0@0", "d5@0"))
+    groups = make_groups([example], CORPUS, recipe("lambda", negatives=20, random_share=1.0), MINED)
+    assert [group.ids[0] for group in groups] == ["d0@0", "d5@0"]
+    assert all({"d0@0", "d5@0"}.isdisjoint(group.ids[1:]) for group in groups)
+
+
+def test_mined_negatives_are_asked_for():
+    with pytest.raises(ConfigError, match="rag mine"):
+        make_groups(EXAMPLES, CORPUS, recipe("lambda"), None)
+
+
+def test_mrr_and_separation_by_hand():
+    scores = [[1.0, 3.0, 2.0], [1.0, 1.0, 1.0], [5.0] + [6.0] * 10]
+    relevant = [[True, False, False], [False, True, False], [True] + [False] * 10]
+    assert mrr_at_10(scores, relevant) == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    assert separation(scores, relevant) == pytest.approx((-2 + 0 - 1) / 3)
+    assert separation([[1.0]], [[False]]) == 0.0

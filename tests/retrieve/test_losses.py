@@ -1,0 +1,83 @@
+"""The contrastive loss, worked by hand, and what it masks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rag.retrieve.losses import Guide, MaskedContrastiveLoss, PairTable
+
+
+class Given(torch.nn.Module):
+    """A model whose embeddings are its inputs times a learnt scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, features):
+        return {"sentence_embedding": features["input"] * self.scale}
+
+
+QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+POSITIVES = torch.tensor([[0.6, 0.8], [0.0, 2.0]])
+NEGATIVES = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+
+
+def loss_of(table, *columns, temperature=0.5, **options):
+    loss = MaskedContrastiveLoss(Given(), table, temperature=temperature, **options)
+    features = [{"input": column, "input_ids": torch.zeros(len(column), 1)} for column in columns]
+    return loss, loss(features, torch.arange(len(columns[0])))
+
+
+def test_the_loss_by_hand():
+    table = PairTable([[0, 2], [1, 3]], [{0}, {1}])
+    _, value = loss_of(table, QUERIES, POSITIVES, NEGATIVES)
+    # cosines of query 0 with the candidates: .6, 0, 0, 1; of query 1: .8, 1, 1, 0; divided by .5
+    first = -1.2 + math.log(sum(map(math.exp, (1.2, 0.0, 0.0, 2.0))))
+    second = -2.0 + math.log(sum(map(math.exp, (1.6, 2.0, 2.0, 0.0))))
+    assert value.item() == pytest.approx((first + second) / 2, abs=1e-5)
+
+
+def test_known_positives_of_any_question_are_masked():
+    table = PairTable([[0, 2], [1, 3]], [{0, 3}, {1}])
+    mask = table.negatives_mask(np.array([0, 1]))
+    assert mask.tolist() == [[False, True, True, False], [True, False, True, True]]
+    _, value = loss_of(table, QUERIES, POSITIVES, NEGATIVES)
+    first = -1.2 + math.log(sum(map(math.exp, (1.2, 0.0, 0.0))))
+    second = -2.0 + math.log(sum(map(math.exp, (1.6, 2.0, 2.0, 0.0))))
+    assert value.item() == pytest.approx((first + second) / 2, abs=1e-5)
+
+
+def test_a_guide_masks_what_it_takes_for_an_answer():
+    passages = np.array([[1, 0], [0, 1], [0.9, 0.1], [0, 1]], np.float32)
+    guide = Guide(np.array([[0.8, 0.2], [0, 1]], np.float32), passages, margin=0.0)
+    mask = PairTable([[0, 2], [1, 3]], [{0}, {1}], guide).negatives_mask(np.array([0, 1]))
+    # query 0: own .8, others .2, .74, .2; query 1: own 1, passage 3 scores the same and is masked
+    assert mask.tolist() == [[False, True, True, True], [True, False, True, False]]
+    strict = PairTable([[0, 2], [1, 3]], [{0}, {1}], Guide(guide.queries, passages, margin=0.1))
+    assert strict.negatives_mask(np.array([0, 1]))[0].tolist() == [False, True, False, True]
+
+
+def test_the_separation_is_the_margin_to_the_hardest_true_negative():
+    loss, _ = loss_of(PairTable([[0, 2], [1, 3]], [{0, 3}, {1}]), QUERIES, POSITIVES, NEGATIVES)
+    assert loss.separation() == pytest.approx(((0.6 - 0.0) + (1.0 - 1.0)) / 2, abs=1e-6)
+    assert loss.separation() is None
+
+
+def test_cached_gradients_are_the_plain_ones(tiny_encoder_folder):
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["the river", "old tower", "red bridge", "why does bread rise", "tern island", "the amber line"]
+    table = PairTable([[0], [1], [2]], [{0}, {1}, {2}])
+    gradients = []
+    for mini_batch_size in (None, 2):
+        model = SentenceTransformer(str(tiny_encoder_folder), device="cpu")
+        model.eval()  # no dropout: the two passes must see the same model
+        loss = MaskedContrastiveLoss(model, table, temperature=0.1, mini_batch_size=mini_batch_size)
+        loss([model.tokenize(texts[:3]), model.tokenize(texts[3:])], torch.arange(3)).backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for plain, cached in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, cached, atol=1e-5, rtol=1e-3)

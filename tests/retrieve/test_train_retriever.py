@@ -1,0 +1,144 @@
+"""Training the retriever on a tiny model: what it learns, writes, resumes and refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from rag.data import Corpus, Question
+from rag.errors import ConfigError, RunMismatchError
+from rag.examples import Example
+from rag.files import read_jsonl
+from rag.retrieve.encoder import Encoder
+from rag.retrieve.negatives import Mined
+from rag.retrieve.train import RECIPES, make_dev_pool, pool_metrics, train_retriever
+from rag.telemetry import LOG_FILE, Telemetry
+from rag.training import Watch
+from rag.types import Passage
+from tests.conftest import WORDS
+
+PROMPTS = {"query": "query: ", "passage": "passage: "}
+NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:24]
+CORPUS = Corpus([Passage(f"d{n}@0", f"the {word} and the {NOUNS[n - 1]}") for n, word in enumerate(NOUNS)])
+EXAMPLES = [Example(Question(f"q{n}", "", f"who built the {word}"), (f"d{n}@0",)) for n, word in enumerate(NOUNS)]
+MINED = {
+    f"q{n}": Mined(
+        f"q{n}",
+        f"who built the {word}",
+        ((f"d{n}@0", 0.9),),
+        tuple((f"d{(n + step) % len(NOUNS)}@0", 0.1 * step) for step in (1, 2, 3)),
+    )
+    for n, word in enumerate(NOUNS)
+}
+DEV = make_dev_pool(EXAMPLES[:8], CORPUS, [[f"d{n}@0" for n in range(12)]] * 8)
+FAST = {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, "warmup_steps": 2, "freeze_embeddings": False}
+
+
+def read_training_log(run):
+    return read_jsonl(run / LOG_FILE)
+
+
+def recipe(name, **changes):
+    return replace(RECIPES[name], **{**FAST, "negatives": min(RECIPES[name].negatives, 3), **changes})
+
+
+def train(base, target, name="mined", **options):
+    chosen = options.pop("recipe", None) or recipe(name, guide_margin=None)
+    options = {"dev": DEV, "mined": MINED, "watch": Watch(log_steps=1), **options}
+    return train_retriever(base, PROMPTS, EXAMPLES, CORPUS, chosen, target, **options)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encoder_folder, name):
+    model = train(tiny_encoder_folder, tmp_path / "run", name)
+    log = read_training_log(tmp_path / "run")
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    loaded = SentenceTransformer(str(model), device="cpu")
+    assert loaded.prompts["query"] == "query: "
+    assert loaded.max_seq_length == 64
+    encoder = Encoder(model, device="cpu", precision="fp32")
+    assert encoder.fingerprint.passage_prompt == "passage: "
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    drift = json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))
+    assert all(value > 0 for value in drift.values() if value)
+    assert {"layer 00", "layer 01", "embeddings"} <= drift.keys()
+
+
+def test_the_best_by_dev_is_kept_and_better_than_the_base(tmp_path, tiny_encoder_folder):
+    train(tiny_encoder_folder, tmp_path / "run")
+    log = read_training_log(tmp_path / "run")
+    dev = [row["eval_dev_mrr@10"] for row in log if "eval_dev_mrr@10" in row]
+    assert log[0]["step"] == 0
+    assert max(dev[1:]) > dev[0]
+    encoder = Encoder(tmp_path / "run" / "model", device="cpu", precision="fp32")
+    passages, _ = encoder.encode_passages(DEV.passages)
+    kept = pool_metrics(encoder.encode_queries(DEV.queries), passages, DEV.gold)["mrr@10"]
+    assert kept == pytest.approx(max(dev), abs=0.05)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder, monkeypatch):
+    whole = train(tiny_encoder_folder, tmp_path / "whole")
+    plain = Telemetry.on_step_end
+
+    def killed(self, args, state, control, **kwargs):
+        plain(self, args, state, control, **kwargs)
+        if state.global_step == 15:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Telemetry, "on_step_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_encoder_folder, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    monkeypatch.setattr(Telemetry, "on_step_end", plain)
+    model = train(tiny_encoder_folder, tmp_path / "run")
+    steps = [row["step"] for row in read_training_log(tmp_path / "run") if "loss" in row]
+    assert steps == list(range(1, 25))
+    one, other = (SentenceTransformer(str(folder), device="cpu").encode(list(DEV.queries)) for folder in (whole, model))
+    assert np.allclose(one, other, atol=1e-3)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, tiny_encoder_folder):
+    model = train(tiny_encoder_folder, tmp_path / "run")
+    before = (model / "model.safetensors").stat().st_mtime_ns
+    assert train(tiny_encoder_folder, tmp_path / "run") == model
+    assert (model / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path, tiny_encoder_folder):
+    train(tiny_encoder_folder, tmp_path / "run")
+    with pytest.raises(RunMismatchError, match="differing: recipe"):
+        train(tiny_encoder_folder, tmp_path / "run", "report")
+
+
+def test_a_recipe_without_what_it_needs_is_refused(tmp_path, tiny_encoder_folder):
+    with pytest.raises(ConfigError, match="rag mine"):
+        train(tiny_encoder_folder, tmp_path / "a", mined=None)
+    with pytest.raises(ConfigError, match="guide"):
+        train(tiny_encoder_folder, tmp_path / "b", recipe=recipe("mined"))
+    with pytest.raises(ConfigError, match="mine more"):
+        train(tiny_encoder_folder, tmp_path / "c", recipe=recipe("mined", negatives=5, guide_margin=None))
+
+
+def test_frozen_embeddings_stay_as_they_are(tmp_path, tiny_encoder_folder):
+    train(tiny_encoder_folder, tmp_path / "run", recipe=recipe("mined", guide_margin=None, freeze_embeddings=True))
+    drift = json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))
+    before, after = (
+        SentenceTransformer(str(f), device="cpu")[0].model.get_input_embeddings().weight.detach().numpy()
+        for f in (tiny_encoder_folder, tmp_path / "run" / "model")
+    )
+    assert np.array_equal(before, after)
+    assert drift["layer 00"] > 0
+
+
+def test_pool_metrics_by_hand():
+    passages = np.eye(12, dtype=np.float32)
+    queries = np.zeros((2, 12), np.float32)
+    queries[0, [3, 5]] = 2.0, 1.0
+    gold = [frozenset({5, 11}), frozenset({9})]
+    # query 0: order 3, 5, 0, 1, 2, 4, 6, 7, 8, 9 | 10, 11; query 1: all equal, so 0 … 9
+    figures = pool_metrics(queries, passages, gold)
+    assert figures["recall@10"] == pytest.approx((0.5 + 1.0) / 2)
+    assert figures["mrr@10"] == pytest.approx((1 / 2 + 1 / 10) / 2)

@@ -1,0 +1,93 @@
+"""Training questions from files, and splits that do not leak."""
+
+import json
+
+import pytest
+
+from rag.data import Corpus, Question
+from rag.errors import DataError
+from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
+from rag.types import Passage
+
+CORPUS = Corpus([Passage(f"d{n // 2}@{n % 2}", f"text {n}") for n in range(20)])
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def row(qid, evidences, labels, answer="yes"):
+    text = f"question {qid}?"
+    return {"qid": qid, "question": text, "evidences": evidences, "retrieval_labels": labels, "answer": answer}
+
+
+def test_course_rows_become_examples_and_the_rest_is_counted(tmp_path):
+    rows = [
+        row("a", ["text 0", "text 5"], [1, 0]),
+        row("b", ["text 2", "text 3", "unknown"], [1, 1, 0]),
+        row("c", ["text 1"], [0], "CANNOTANSWER"),
+        row("d", ["nowhere"], [1]),
+    ]
+    loaded = load_examples(write_rows(tmp_path / "train.txt", rows), CORPUS)
+    assert [(e.question.id, e.positives, e.negatives) for e in loaded.examples] == [
+        ("a", ("d0@0",), ("d2@1",)),
+        ("b", ("d1@0", "d1@1"), ()),
+    ]
+    assert (loaded.n_questions, loaded.n_unanswerable, loaded.n_gold_missing) == (4, 1, 1)
+    assert loaded.n_unknown_evidences == 2
+    assert loaded.summary("train") == (
+        "train: 2 of 4 questions (left out: 1 unanswerable, 1 whose gold passage is not in the corpus)"
+    )
+
+
+def test_a_beir_folder_becomes_examples(tmp_path):
+    write_rows(tmp_path / "queries.jsonl", [{"_id": q, "text": f"about {q}"} for q in "abc"])
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\na\td0@0\t1\na\td1@0\t0\nb\tgone\t1\n")
+    loaded = load_examples(tmp_path, CORPUS)
+    assert [(e.question.id, e.positives, e.negatives) for e in loaded.examples] == [("a", ("d0@0",), ("d1@0",))]
+    assert (loaded.n_unanswerable, loaded.n_gold_missing) == (1, 1)
+
+
+@pytest.mark.parametrize(("evidences", "labels"), [(["text 0"], [1, 0]), (None, [1]), (["text 0"], ["1"])])
+def test_labels_that_do_not_match_are_named_with_their_line(tmp_path, evidences, labels):
+    file = write_rows(tmp_path / "train.txt", [row("a", ["text 0"], [1]), row("b", evidences, labels)])
+    with pytest.raises(DataError, match=r"train\.txt, line 2: .*'retrieval_labels'"):
+        load_examples(file, CORPUS)
+
+
+def test_the_wrong_corpus_is_told(tmp_path):
+    file = write_rows(tmp_path / "train.txt", [row("a", ["nowhere"], [1])])
+    with pytest.raises(DataError, match="is it the corpus that belongs to it"):
+        load_examples(file, CORPUS)
+
+
+def test_shared_passages_and_documents_are_counted():
+    found = overlaps({"train": {"d0@0", "d1@0", "d2@0"}, "dev": {"d0@0", "d1@1"}, "test": {"d9@0"}})
+    (one,) = found
+    assert (one.splits, one.n_passages, one.n_documents) == (("train", "dev"), 1, 2)
+    assert str(one) == "train and dev share 1 gold passages and 2 documents, such as d0@0"
+
+
+@pytest.mark.parametrize("name", ["test.txt", "test_open.txt", "data/TEST.jsonl"])
+def test_choosing_on_the_test_set_is_refused(name):
+    with pytest.raises(DataError, match="choose on dev"):
+        refuse_test_file(name)
+
+
+def test_a_dev_set_is_split_off_by_document():
+    golds = [("d0@0",), ("d0@1",), ("d1@0", "d2@0"), ("d2@1",), *((f"d{n}@0",) for n in range(3, 10))]
+    examples = [Example(Question(f"q{n}", "?", "?"), gold) for n, gold in enumerate(golds)]
+    train, dev = split_by_document(examples, share=0.3, seed=1)
+    assert len(train) + len(dev) == len(examples)
+    assert 2 <= len(dev) <= 4
+    assert not overlaps(
+        {"train": {p for e in train for p in e.positives}, "dev": {p for e in dev for p in e.positives}}
+    )
+    assert split_by_document(examples, share=0.3, seed=1) == (train, dev)
+
+
+def test_one_document_cannot_be_split():
+    with pytest.raises(DataError, match="--dev"):
+        split_by_document([Example(Question("q", "?", "?"), ("d0@0",))] * 5)
