@@ -291,10 +291,10 @@ def train_retriever_(
 ) -> None:
     """Fine-tune the bi-encoder; started again after a kill, it goes on from its last checkpoint."""
     settings = _settings(config, set_)
-    from rag.tune import tune_retriever
+    from rag.tune import TrainingFiles, tune_retriever
 
-    options = {"dev": dev, "qrels": qrels, "negatives": negatives, "sample": sample, "with_gate": gate}
-    _show_verdict(output, tune_retriever(settings, train, index, output, recipe, **options))
+    files = TrainingFiles(train, dev, qrels, negatives, sample)
+    _show_verdict(output, tune_retriever(settings, files, index, output, recipe, with_gate=gate))
 
 
 @train_app.command("reranker")
@@ -313,10 +313,10 @@ def train_reranker_(
 ) -> None:
     """Fine-tune the cross-encoder; started again after a kill, it goes on from its last checkpoint."""
     settings = _settings(config, set_)
-    from rag.tune import tune_reranker
+    from rag.tune import TrainingFiles, tune_reranker
 
-    options = {"dev": dev, "qrels": qrels, "negatives": negatives, "sample": sample, "with_gate": gate}
-    _show_verdict(output, tune_reranker(settings, train, index, output, recipe, **options))
+    files = TrainingFiles(train, dev, qrels, negatives, sample)
+    _show_verdict(output, tune_reranker(settings, files, index, output, recipe, with_gate=gate))
 
 
 def _show_verdict(output: Path, record: dict | None) -> None:

@@ -142,8 +142,8 @@ class Overlap:
     def __str__(self) -> str:
         first, second = self.splits
         return (
-            f"{first} and {second} share {self.n_passages:,} gold passages and {self.n_documents:,} documents, such as "
-            f"{self.example}"
+            f"{first} and {second} have gold passages in common: {self.n_passages:,}, documents: {self.n_documents:,}, "
+            f"such as {self.example}"
         )
 
 

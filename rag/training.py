@@ -138,6 +138,8 @@ def fit(
         callbacks=[Telemetry(target, separation=separation, label=label)],
     )
     trainer.remove_callback(PrinterCallback)
+    for callback in [c for c in trainer.callback_handler.callbacks if "ModelCard" in type(c).__name__]:
+        trainer.remove_callback(callback)  # computes examples for a card that is not written
     resume = any((target / "checkpoints").glob("checkpoint-*/trainer_state.json"))
     if not resume:
         trainer.evaluate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from rag.files import read_jsonl, write_json
 from rag.models.promoted import promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
-from rag.retrieve.negatives import MiningSettings, PairScorer, load_mined, mine
+from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
 from rag.training import Watch
@@ -29,6 +30,7 @@ from rag.types import Hit
 
 GATE_FILE = "gate.json"
 GATE_DEPTH = 50
+GATE_METRICS = ("mrr@10", "recall@10")
 Scorer = Literal["encoder", "reranker", "none"]
 
 
@@ -110,45 +112,52 @@ def _rows(corpus: Corpus) -> dict[str, int]:
     return {passage.id: row for row, passage in enumerate(corpus)}
 
 
-def load_splits(
-    train: str | Path, dev: str | Path | None, corpus: Corpus, qrels: str | Path | None
-) -> tuple[list[Example], list[Example]]:
-    """(train, dev) examples; tells what is left out and what overlaps. Without `dev` some documents are held out."""
-    given = load_examples(train, corpus, qrels)
-    say(given.summary(str(train)))
-    if dev is None:
-        training, held_out = split_by_document(given.examples)
-        say(f"dev: {len(held_out):,} questions split off by document")
-        return training, held_out
-    refuse_test_file(dev)
-    held_out = load_examples(dev, corpus, qrels)
-    say(held_out.summary(str(dev)))
-    for overlap in overlaps({"train": given.gold, "dev": held_out.gold}):
-        say(f"warning: {overlap}")
-    same = {e.question.id for e in given.examples} & {e.question.id for e in held_out.examples}
-    if same:
-        raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {train} and in {dev}")
-    return list(given.examples), list(held_out.examples)
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """What a model is trained and chosen on. `sample` keeps that many training questions, evenly over sources."""
+
+    train: str | Path
+    dev: str | Path | None = None
+    qrels: str | Path | None = None
+    negatives: str | Path | None = None
+    sample: int | None = None
+
+    def splits(self, corpus: Corpus) -> tuple[list[Example], list[Example]]:
+        """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out."""
+        given = load_examples(self.train, corpus, self.qrels)
+        say(given.summary(str(self.train)))
+        if self.dev is None:
+            training, held_out = split_by_document(given.examples)
+            say(f"dev: {len(held_out):,} questions split off by document")
+            return _sampled(training, self.sample), held_out
+        refuse_test_file(self.dev)
+        chosen = load_examples(self.dev, corpus, self.qrels)
+        say(chosen.summary(str(self.dev)))
+        for overlap in overlaps({"train": given.gold, "dev": chosen.gold}):
+            say(f"warning: {overlap}")
+        same = {q.id for q in given.questions} & {q.id for q in chosen.questions}
+        if same:
+            raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {self.train} and in {self.dev}")
+        return _sampled(given.examples, self.sample), list(chosen.examples)
+
+    def mined(self) -> dict[str, Mined] | None:
+        """Mined negatives by question id, where a file of them is named."""
+        return load_mined(self.negatives) if self.negatives is not None else None
 
 
 def tune_retriever(
     settings: Settings,
-    train: str | Path,
+    files: TrainingFiles,
     index_folder: str | Path,
     target: str | Path,
     recipe_name: str,
     *,
-    dev: str | Path | None = None,
-    qrels: str | Path | None = None,
-    negatives: str | Path | None = None,
-    sample: int | None = None,
     with_gate: bool = True,
 ) -> dict | None:
-    """Train the retriever on the questions of `train` and let it meet its base on dev; returns the gate's record."""
+    """Train the retriever and let it meet its base on dev; returns the gate's record, None without the gate."""
     recipe = _recipe(RECIPES, recipe_name, settings)
     index = open_index(index_folder)
-    training, held_out = load_splits(train, dev, index.corpus, qrels)
-    training = _sampled(training, sample)
+    training, held_out = files.splits(index.corpus)
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
@@ -168,7 +177,7 @@ def tune_retriever(
         recipe,
         target,
         dev=make_dev_pool(watched_examples, index.corpus, candidates),
-        mined=load_mined(negatives) if negatives else None,
+        mined=files.mined(),
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
@@ -198,6 +207,17 @@ def _tell_warnings(target: str | Path) -> None:
         say(f"warning: {warning}")
 
 
+def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
+    """Per question, in the order of `held_out`: the metrics that the gate looks at."""
+    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
+    run = {
+        example.question.id: {hit.passage.id: hit.score for hit in hits}
+        for example, hits in zip(held_out, found, strict=True)
+    }
+    by_metric = ranking_scores(run, qrels)
+    return {metric: [by_metric[metric][qid] for qid in qrels] for metric in GATE_METRICS}
+
+
 def gate_retriever(
     settings: Settings, index_folder: str | Path, target: str | Path, model: str | Path, held_out: Sequence[Example]
 ) -> dict:
@@ -210,16 +230,10 @@ def gate_retriever(
         corpus_path = str(index.folder / "passages.jsonl")
     build.make_index(tuned_settings, corpus_path, own_index)
     queries = [example.question.rewrite for example in held_out]
-    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
     scores = {}
     for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
         found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
-        run = {
-            example.question.id: {hit.passage.id: hit.score for hit in hits}
-            for example, hits in zip(held_out, found, strict=True)
-        }
-        by_metric = ranking_scores(run, qrels)
-        scores[name] = {metric: [by_metric[metric][qid] for qid in qrels] for metric in ("mrr@10", "recall@10")}
+        scores[name] = _gate_scores(held_out, found)
     record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=0.0)
     record |= {
         "role": "retriever",
@@ -235,26 +249,21 @@ def gate_retriever(
 
 def tune_reranker(
     settings: Settings,
-    train: str | Path,
+    files: TrainingFiles,
     index_folder: str | Path,
     target: str | Path,
     recipe_name: str,
     *,
-    dev: str | Path | None = None,
-    qrels: str | Path | None = None,
-    negatives: str | Path | None = None,
-    sample: int | None = None,
     with_gate: bool = True,
 ) -> dict | None:
-    """Train the reranker on the questions of `train` and let it meet its base on dev; returns the gate's record."""
+    """Train the reranker and let it meet its base on dev; returns the gate's record, None without the gate."""
     from rag.rerank.train import RECIPES as RERANKER_RECIPES
     from rag.rerank.train import DevCandidates, make_groups, train_reranker
 
     recipe = _recipe(RERANKER_RECIPES, recipe_name, settings)
     index = open_index(index_folder)
-    training, held_out = load_splits(train, dev, index.corpus, qrels)
-    training = _sampled(training, sample)
-    mined = load_mined(negatives) if negatives else None
+    training, held_out = files.splits(index.corpus)
+    mined = files.mined()
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
@@ -311,19 +320,12 @@ def gate_reranker(
 ) -> dict:
     """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question."""
     queries = [example.question.rewrite for example in held_out]
-    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
     scores, fingerprints = {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
         reranker = build.make_reranker(chosen)
         fingerprints[name] = reranker.weights_sha256
-        order = reranker.rerank(queries, candidates, label=f"Reranking ({name})")
-        run = {
-            example.question.id: {hit.passage.id: hit.score for hit in hits}
-            for example, hits in zip(held_out, order, strict=True)
-        }
-        by_metric = ranking_scores(run, qrels)
-        scores[name] = {metric: [by_metric[metric][qid] for qid in qrels] for metric in ("mrr@10", "recall@10")}
+        scores[name] = _gate_scores(held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})"))
     floor = [
         shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
         for example, hits in zip(held_out, candidates, strict=True)

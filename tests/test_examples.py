@@ -67,7 +67,7 @@ def test_shared_passages_and_documents_are_counted():
     found = overlaps({"train": {"d0@0", "d1@0", "d2@0"}, "dev": {"d0@0", "d1@1"}, "test": {"d9@0"}})
     (one,) = found
     assert (one.splits, one.n_passages, one.n_documents) == (("train", "dev"), 1, 2)
-    assert str(one) == "train and dev share 1 gold passages and 2 documents, such as d0@0"
+    assert str(one) == "train and dev have gold passages in common: 1, documents: 2, such as d0@0"
 
 
 @pytest.mark.parametrize("name", ["test.txt", "test_open.txt", "data/TEST.jsonl"])

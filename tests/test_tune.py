@@ -1,0 +1,130 @@
+"""From files to a tuned model, the gate's verdict and a promotion, on tiny models."""
+
+import json
+
+import pytest
+
+from rag import build, tune
+from rag.config import load_settings
+from rag.errors import ConfigError, DataError, ModelError
+from rag.evaluate.gate import KEEP_BASE, PROMOTE
+from rag.models.promoted import all_promoted, go_back, serving
+from rag.retrieve.negatives import MiningSettings
+from rag.tune import TrainingFiles
+from rag.types import Passage
+from tests.conftest import WORDS, write_corpus
+
+NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
+PASSAGES = [Passage(f"d{n}@0", f"the {word} and the {NOUNS[n - 1]}") for n, word in enumerate(NOUNS)]
+FAST = [f"training.{setting}" for setting in ("epochs=6", "batch_size=8", "learning_rate=5e-3", "warmup_steps=2")]
+
+
+def rows(numbers):
+    return "".join(
+        json.dumps(
+            {
+                "qid": f"q{n}",
+                "question": f"who built the {NOUNS[n]}",
+                "evidences": [PASSAGES[n].text, PASSAGES[(n + 1) % 30].text],
+                "retrieval_labels": [1, 0],
+                "answer": {"text": NOUNS[n]},
+            }
+        )
+        + "\n"
+        for n in numbers
+    )
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
+    """Settings over tiny models, an index, and course files whose dev questions are not in train."""
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    corpus = write_corpus(tmp_path / "corpus.txt", PASSAGES)
+    (tmp_path / "train.txt").write_text(rows(range(22)), "utf-8")
+    (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
+    overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
+    settings = load_settings(overrides=[*overrides, *FAST, "training.freeze_embeddings=false", "retriever.kind=bm25"])
+    build.make_index(settings, corpus, tmp_path / "index")
+    return settings, tmp_path
+
+
+def mined(settings, folder):
+    tune.mine_negatives(
+        settings,
+        folder / "train.txt",
+        folder / "index",
+        folder / "negatives.jsonl",
+        MiningSettings(per_question=7, depth=20, margin=None),
+        retrievers=["dense", "bm25"],
+    )
+    return TrainingFiles(folder / "train.txt", folder / "dev.txt", negatives=folder / "negatives.jsonl")
+
+
+def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
+    settings, folder = data
+    files = mined(settings, folder)
+    record = tune.tune_retriever(settings, files, folder / "index", folder / "run", "mined")
+    assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
+    assert record["verdict"] in (PROMOTE, KEEP_BASE)
+    assert record["n_dev"] == 8
+    assert record["base_fingerprint"]["weights_sha256"] != record["tuned_fingerprint"]["weights_sha256"]
+    assert json.loads((folder / "run" / "warnings.json").read_text("utf-8")) is not None
+    # Whatever it said: only PROMOTE may be applied.
+    (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": KEEP_BASE, "reasons": ["worse"]}))
+    with pytest.raises(ConfigError, match="KEEP BASE: worse"):
+        tune.promote_model(folder / "run")
+    (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}))
+    assert "Index again" in tune.promote_model(folder / "run")
+    base = settings.encoder.model
+    assert serving(base) == str(folder / "run" / "model")
+    tuned = build.make_encoder(settings)
+    assert tuned.fingerprint.weights_sha256 == record["tuned_fingerprint"]["weights_sha256"]
+    assert go_back(base) == base
+    assert all_promoted() == {}
+
+
+def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
+    settings, folder = data
+    record = tune.tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")
+    assert record["role"] == "reranker"
+    assert 0 < record["shuffle_floor"] < 1
+    assert record["metrics"]["mrr@10"]["n"] == 8
+    assert (folder / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_without_dev_documents_are_held_out(data):
+    settings, folder = data
+    files = TrainingFiles(folder / "train.txt")
+    assert tune.tune_reranker(settings, files, folder / "index", folder / "run", "report-2", with_gate=False) is None
+    training, held_out = files.splits(tune.open_index(folder / "index").corpus)
+    assert len(training) + len(held_out) == 22
+    assert 1 <= len(held_out) <= 4
+
+
+def test_bad_input_is_told(data):
+    settings, folder = data
+    (folder / "test_open.txt").write_text(rows(range(22, 30)), "utf-8")
+    index, run = folder / "index", folder / "run"
+    with pytest.raises(DataError, match="choose on dev"):
+        tune.tune_retriever(
+            settings, TrainingFiles(folder / "train.txt", folder / "test_open.txt"), index, run, "mined"
+        )
+    with pytest.raises(DataError, match="stand in"):
+        tune.tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "train.txt"), index, run, "mined")
+    with pytest.raises(ConfigError, match="no recipe is called 'best'; choose one of report, mined"):
+        tune.tune_retriever(settings, TrainingFiles(folder / "train.txt"), index, run, "best")
+    odd = load_settings(overrides=["training.temperature=0.1"])
+    with pytest.raises(ConfigError, match="has no setting training"):
+        tune.tune_reranker(odd, TrainingFiles(folder / "train.txt"), index, run, "lambda")
+    with pytest.raises(ConfigError, match="holds no verdict"):
+        tune.promote_model(folder)
+
+
+def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path))
+    (tmp_path / "promoted.json").write_text(json.dumps({"base": [str(tmp_path / "gone")]}))
+    with pytest.raises(ModelError, match="rag promote --back base"):
+        serving("base")
+    assert go_back("base") == "base"
+    with pytest.raises(ModelError, match="nothing is promoted"):
+        go_back("base")
