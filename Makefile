@@ -16,7 +16,7 @@ BIN      := .venv/bin
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml constraints.txt scripts/setup.py
+.venv/.ready: pyproject.toml constraints.txt constraints-gpu.txt scripts/setup.py
 	python3 scripts/setup.py
 	touch $@
 

@@ -31,11 +31,11 @@ def main() -> int:
             return fail("no Python 3.11, 3.12 or 3.13 was found; install one and run make again")
     install = [uv, "pip", "install", "--python", str(VENV / "bin" / "python"), "-e", f".[{extra},dev]"]
     backend = ["--torch-backend", "cpu"]
+    install += ["--constraint", "constraints-gpu.txt" if extra == "gpu" else "constraints.txt"]
     if extra == "gpu":
         attempts = [install]
     else:
         # The CPU builds of torch come from PyTorch's own index, unless the machine's pip settings offer them.
-        install += ["--constraint", "constraints.txt"]
         attempts = [install, install + backend] if closed_network else [install + backend, install]
     if any(run(command, environment) == 0 for command in attempts):
         return 0
