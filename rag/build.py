@@ -17,7 +17,7 @@ from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.files import write_json
 from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
-from rag.models.promoted import serving
+from rag.models.promoted import all_promoted, serving
 from rag.models.resolve import (
     ResolvedModel,
     cached_models,
@@ -442,4 +442,7 @@ def list_models(settings: Settings, *, fetch: bool) -> list[dict]:
     for name, model in found.items():
         if model.source != "package index":
             records[name] = {**describe(model), "role": roles.get(name, "")}
+    for name, folders in all_promoted().items():
+        if name in records:
+            records[name]["notice"] = f"{folders[-1]}, promoted, serves in its place"
     return list(records.values())

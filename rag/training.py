@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rag.errors import RunMismatchError
 from rag.files import write_json
-from rag.inference import default_device, fastest_precision, n_threads, quiet_transformers
+from rag.inference import default_device, fastest_precision, n_threads
 
 TRAINING_FILE = "training.json"
 
@@ -68,7 +68,6 @@ def prepare(model, schedule: Schedule, embeddings) -> None:
     """Set what holds for training alone: threads, float32 weights, dropout, whether word embeddings learn."""
     import torch
 
-    quiet_transformers()
     torch.set_num_threads(n_threads())
     model.float()
     for module in model.modules():

@@ -26,7 +26,7 @@ import numpy as np
 from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
-from rag.inference import default_device, fastest_precision
+from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
 
 
@@ -157,6 +157,7 @@ def train_reranker(
     finished = target / "model"
     if finished.is_dir():
         return finished
+    quiet_transformers()
     model = CrossEncoder(str(base), device=default_device(), local_files_only=True)
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)

@@ -22,7 +22,7 @@ import numpy as np
 from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
-from rag.inference import default_device, fastest_precision
+from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.retrieve.negatives import Mined
 from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
 
@@ -135,6 +135,7 @@ def train_retriever(
 def _load(base: str | Path):
     from sentence_transformers import SentenceTransformer
 
+    quiet_transformers()
     return SentenceTransformer(str(base), device=default_device(), local_files_only=True)
 
 
