@@ -91,6 +91,8 @@ def metrics_lines(metrics: Mapping) -> list[str]:
 
 
 def model_lines(records: Sequence[Mapping]) -> list[str]:
+    if not records:
+        return ["no model is in a cache yet; fetch them: rag models --fetch"]
     lines = []
     for record in records:
         lines.append(f"{record['model']}  ({record['role']})")
