@@ -272,6 +272,7 @@ DevOption = Annotated[Path | None, typer.Option(help="Dev questions; else some d
 NegativesOption = Annotated[Path | None, typer.Option(help="What rag mine wrote.")]
 JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, where the files do not hold them.")]
 SampleOption = Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")]
+WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out of training; may be repeated.")]
 GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
 
 
@@ -280,11 +281,15 @@ def train_retriever_(
     train: TrainArgument,
     index: IndexOption,
     output: RunOption,
-    recipe: Annotated[str, typer.Option(help="report, mined, distill or margin.")] = "mined",
+    recipe: Annotated[str, typer.Option(help="report, mined, distill, margin or lasttoken.")] = "mined",
+    base: Annotated[
+        str | None, typer.Option(help="The model to start from, else the serving one; lasttoken takes a causal LM.")
+    ] = None,
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,
     sample: SampleOption = None,
+    without: WithoutOption = None,
     gate: GateOption = True,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -293,8 +298,8 @@ def train_retriever_(
     settings = _settings(config, set_)
     from rag.tune import TrainingFiles, tune_retriever
 
-    files = TrainingFiles(train, dev, qrels, negatives, sample)
-    _show_verdict(output, tune_retriever(settings, files, index, output, recipe, with_gate=gate))
+    files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
+    _show_verdict(output, tune_retriever(settings, files, index, output, recipe, base=base, with_gate=gate))
 
 
 @train_app.command("reranker")
@@ -302,11 +307,15 @@ def train_reranker_(
     train: TrainArgument,
     index: IndexOption,
     output: RunOption,
-    recipe: Annotated[str, typer.Option(help="lambda, listnet, ranknet, distill, report-1 or report-2.")] = "lambda",
+    recipe: Annotated[str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill or report-1, -2.")] = "lambda",
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,
     sample: SampleOption = None,
+    without: WithoutOption = None,
+    reuse: Annotated[
+        list[Path] | None, typer.Option(help="Runs whose gate has scored the same base on the same candidates.")
+    ] = None,
     gate: GateOption = True,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -315,8 +324,18 @@ def train_reranker_(
     settings = _settings(config, set_)
     from rag.tune import TrainingFiles, tune_reranker
 
-    files = TrainingFiles(train, dev, qrels, negatives, sample)
-    _show_verdict(output, tune_reranker(settings, files, index, output, recipe, with_gate=gate))
+    files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
+    _show_verdict(output, tune_reranker(settings, files, index, output, recipe, reuse=reuse or (), with_gate=gate))
+
+
+@train_app.command("table")
+def training_table_(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, gated on the same dev.")],
+) -> None:
+    """Finished runs side by side, as Markdown: metrics against the base, by source, and what each run cost."""
+    from rag.evaluate.training_table import training_table
+
+    print("\n".join(training_table(runs)))
 
 
 def _show_verdict(output: Path, record: dict | None) -> None:

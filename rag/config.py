@@ -104,7 +104,19 @@ class TrainingSettings(_Section):
     max_length_tokens: PositiveInt | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     freeze_embeddings: bool | None = None
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
     seed: int | None = None
+    loss: Literal["contrastive", "kl", "margin_mse", "bce", "lambda", "listnet", "ranknet", "hybrid"] | None = None
+    negatives_from: Literal["mined", "evidences", "random"] | None = None
+    mask_positives: bool | None = None
+    filter_by_guide: bool | None = None
+    guide_margin: float | None = None
+    random_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    positive_weight: Annotated[float, Field(gt=0)] | None = None
+    soft_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    select: Literal["mrr", "loss"] | None = None
+    embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
     evaluations: PositiveInt = 4
     dev_questions: PositiveInt = 300
     dev_candidates: PositiveInt = 10

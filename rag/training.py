@@ -2,22 +2,29 @@
 
 RUN/training.json   what the run is made of; another run is refused
 RUN/checkpoints/    the last two, and the best
+RUN/cost.json       seconds, peak memory, questions
 RUN/log.jsonl       steps and evaluations (rag/telemetry.py), RUN/curves.png and drift.json at the end
 RUN/model/          the finished checkpoint
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import RunMismatchError
-from rag.files import write_json
+from rag.files import read_jsonl, write_json
 from rag.inference import default_device, fastest_precision, n_threads
 
 TRAINING_FILE = "training.json"
+COST_FILE = "cost.json"
+RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,7 @@ class Schedule:
     max_length_tokens: int = 256
     dropout: float = 0.0
     freeze_embeddings: bool = True
+    adam_beta2: float = 0.999
     seed: int = 0
 
     def steps(self, n_rows: int) -> int:
@@ -49,8 +57,15 @@ class Watch:
     report_to: str = "none"
 
 
+def is_first_process() -> bool:
+    """Whether this process writes the run's files: the only one, or the first that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def check_same_training(target: Path, identity: Mapping) -> None:
     """Remember what a run is made of; raises RunMismatchError where the folder holds another."""
+    if not is_first_process():
+        return
     target.mkdir(parents=True, exist_ok=True)
     path = target / TRAINING_FILE
     identity = json.loads(json.dumps(identity))
@@ -62,6 +77,14 @@ def check_same_training(target: Path, identity: Mapping) -> None:
         raise RunMismatchError(
             f"{target} holds a training run made otherwise (differing: {', '.join(differing)}); choose another -o"
         )
+
+
+def digest(rows: Iterable[object]) -> str:
+    """A short hash of what is trained on, row by row; rows are anything that JSON takes."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(json.dumps(row).encode() + b"\n")
+    return found.hexdigest()[:16]
 
 
 def prepare(model, schedule: Schedule, embeddings) -> None:
@@ -90,15 +113,17 @@ def fit(
     *,
     label: str,
     separation: Callable[[], float | None] | None = None,
+    eval_dataset=None,
+    metric: str | None = None,
     **arguments,
 ) -> None:
-    """Train `model` in place to its best checkpoint by the evaluator's primary metric.
+    """Train `model` in place to its best checkpoint by the evaluator's primary metric, or by `metric`.
 
     A run that was killed goes on from its last checkpoint. Weights' drift and the curves are written at the end.
     """
     from transformers.trainer_callback import PrinterCallback
 
-    from rag.telemetry import Telemetry, layer_drift, plot_log
+    from rag.telemetry import LOG_FILE, Telemetry, layer_drift, plot_log
 
     device, steps = default_device(), schedule.steps(len(dataset))
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -120,8 +145,9 @@ def fit(
         save_steps=every,
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model=f"eval_{evaluator.primary_metric}",
-        greater_is_better=True,
+        metric_for_best_model=f"eval_{metric or evaluator.primary_metric}",
+        greater_is_better=metric != "loss",
+        adam_beta2=schedule.adam_beta2,
         logging_steps=watch.log_steps,
         logging_nan_inf_filter=False,
         report_to=watch.report_to,
@@ -132,9 +158,10 @@ def fit(
         model=model,
         args=settings,
         train_dataset=dataset,
+        eval_dataset=eval_dataset,
         loss=loss,
         evaluator=evaluator,
-        callbacks=[Telemetry(target, separation=separation, label=label)],
+        callbacks=[Telemetry(target, separation=separation, label=label)] if is_first_process() else [],
     )
     trainer.remove_callback(PrinterCallback)
     for callback in [c for c in trainer.callback_handler.callbacks if "ModelCard" in type(c).__name__]:
@@ -143,13 +170,35 @@ def fit(
     if not resume:
         trainer.evaluate()
     trainer.train(resume_from_checkpoint=resume)
+    if not is_first_process():
+        return
+    write_json(target / COST_FILE, _cost(read_jsonl(target / LOG_FILE), dataset, schedule, device))
     drift = layer_drift(before, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
     write_json(target / "drift.json", drift)
     plot_log(target, drift)
 
 
+def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> dict:
+    """Seconds of training without the looks at dev, and the most memory held: by this process, and on its GPU."""
+    seconds = max((row["seconds"] for row in log), default=0.0) - sum(row.get("eval_runtime", 0.0) for row in log)
+    cost = {
+        "seconds": round(seconds, 1),
+        "n_questions": len(set(dataset[dataset.column_names[0]])),
+        "n_rows": len(dataset),
+        "epochs": schedule.epochs,
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RU_MAXRSS_PER_GIB, 2),
+    }
+    if device == "cuda":
+        import torch
+
+        cost["peak_gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return cost
+
+
 def save_whole(model, folder: Path) -> None:
     """Save a checkpoint folder that is either there or not."""
+    if not is_first_process():
+        return
     saving = folder.with_name(f".{folder.name}")
     model.save_pretrained(str(saving), create_model_card=False)
     saving.rename(folder)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -15,20 +15,19 @@ from rag import build
 from rag.config import Settings
 from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
-from rag.evaluate.gate import PROMOTE, gate, shuffle_floor
+from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, shuffle_floor
 from rag.evaluate.metrics import ranking_scores
 from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
-from rag.files import read_jsonl, write_json
+from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.models.promoted import promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
 from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
-from rag.training import Watch
+from rag.training import Watch, digest, is_first_process
 from rag.types import Hit
 
-GATE_FILE = "gate.json"
 GATE_DEPTH = 50
 GATE_METRICS = ("mrr@10", "recall@10")
 Scorer = Literal["encoder", "reranker", "none"]
@@ -77,6 +76,9 @@ def _recipe(recipes: Mapping, name: str, settings: Settings):
     known = {field.name for field in dataclasses.fields(recipes[name])}
     if odd := sorted(overrides.keys() - known):
         raise ConfigError(f"the recipe {name!r} has no setting training.{odd[0]}")
+    for setting, hint in get_type_hints(type(recipes[name])).items():
+        if get_origin(hint) is Literal and overrides.get(setting, get_args(hint)[0]) not in get_args(hint):
+            raise ConfigError(f"training.{setting} of the recipe {name!r} is one of {', '.join(get_args(hint))}")
     return dataclasses.replace(recipes[name], **overrides)
 
 
@@ -114,13 +116,18 @@ def _rows(corpus: Corpus) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFiles:
-    """What a model is trained and chosen on. `sample` keeps that many training questions, evenly over sources."""
+    """What a model is trained and chosen on.
+
+    `sample` keeps that many training questions, evenly over sources; `without` leaves whole sources out of training and
+    not of dev, to see what tuning does to questions of a kind that it has not met.
+    """
 
     train: str | Path
     dev: str | Path | None = None
     qrels: str | Path | None = None
     negatives: str | Path | None = None
     sample: int | None = None
+    without: tuple[str, ...] = ()
 
     def splits(self, corpus: Corpus) -> tuple[list[Example], list[Example]]:
         """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out."""
@@ -129,7 +136,7 @@ class TrainingFiles:
         if self.dev is None:
             training, held_out = split_by_document(given.examples)
             say(f"dev: {len(held_out):,} questions split off by document")
-            return _sampled(training, self.sample), held_out
+            return self._chosen(training), held_out
         refuse_test_file(self.dev)
         chosen = load_examples(self.dev, corpus, self.qrels)
         say(chosen.summary(str(self.dev)))
@@ -138,7 +145,17 @@ class TrainingFiles:
         same = {q.id for q in given.questions} & {q.id for q in chosen.questions}
         if same:
             raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {self.train} and in {self.dev}")
-        return _sampled(given.examples, self.sample), list(chosen.examples)
+        return self._chosen(given.examples), list(chosen.examples)
+
+    def _chosen(self, examples: Sequence[Example]) -> list[Example]:
+        sources = {example.question.source for example in examples}
+        if unknown := sorted(set(self.without) - sources):
+            known = ", ".join(sorted(sources - {""})) or "none is named"
+            raise DataError(f"no question of {self.train} is of the source {unknown[0]!r}; its sources: {known}")
+        left = [example for example in examples if example.question.source not in self.without]
+        if not left:
+            raise DataError(f"{self.train} holds no question of another source than {', '.join(self.without)}")
+        return _sampled(left, self.sample)
 
     def mined(self) -> dict[str, Mined] | None:
         """Mined negatives by question id, where a file of them is named."""
@@ -152,9 +169,13 @@ def tune_retriever(
     target: str | Path,
     recipe_name: str,
     *,
+    base: str | None = None,
     with_gate: bool = True,
 ) -> dict | None:
-    """Train the retriever and let it meet its base on dev; returns the gate's record, None without the gate."""
+    """Train the retriever and let it meet the serving one on dev; returns the gate's record, None without the gate.
+
+    `base` names the model to start from, by default the serving one.
+    """
     recipe = _recipe(RECIPES, recipe_name, settings)
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus)
@@ -170,7 +191,7 @@ def tune_retriever(
         )
     ]
     model = train_retriever(
-        resolve(serving(settings.encoder.model), source=settings.models.source).folder,
+        resolve(base or serving(settings.encoder.model), source=settings.models.source).folder,
         encoder.prompts,
         training,
         index.corpus,
@@ -181,6 +202,8 @@ def tune_retriever(
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
+    if not is_first_process():
+        return None
     _tell_warnings(target)
     if not with_gate:
         return None
@@ -234,7 +257,7 @@ def gate_retriever(
     for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
         found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
         scores[name] = _gate_scores(held_out, found)
-    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=0.0)
+    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=0.0, sources=_sources(held_out))
     record |= {
         "role": "retriever",
         "base": settings.encoder.model,
@@ -243,8 +266,23 @@ def gate_retriever(
         "corpus_sha256": index.manifest.corpus_sha256,
         "n_dev": len(held_out),
     }
-    write_json(Path(target) / GATE_FILE, record)
+    _write_verdict(target, record, held_out, scores)
     return record
+
+
+def _sources(held_out: Sequence[Example]) -> list[str]:
+    return [example.question.source for example in held_out]
+
+
+def _write_verdict(target: str | Path, record: dict, held_out: Sequence[Example], scores: Mapping) -> None:
+    """The verdict, and beside it each question's scores, by which runs can be compared with each other."""
+    rows = [
+        {"qid": example.question.id, "source": example.question.source}
+        | {name: {metric: values[n] for metric, values in by_metric.items()} for name, by_metric in scores.items()}
+        for n, example in enumerate(held_out)
+    ]
+    write_whole(Path(target) / GATE_QUESTIONS_FILE, b"".join(map(json_line, rows)))
+    write_json(Path(target) / GATE_FILE, record)
 
 
 def tune_reranker(
@@ -254,9 +292,13 @@ def tune_reranker(
     target: str | Path,
     recipe_name: str,
     *,
+    reuse: Sequence[str | Path] = (),
     with_gate: bool = True,
 ) -> dict | None:
-    """Train the reranker and let it meet its base on dev; returns the gate's record, None without the gate."""
+    """Train the reranker and let it meet its base on dev; returns the gate's record, None without the gate.
+
+    `reuse` are other runs' folders, from whose gate the base's scores are taken where they are of the same candidates.
+    """
     from rag.rerank.train import RECIPES as RERANKER_RECIPES
     from rag.rerank.train import DevCandidates, make_groups, train_reranker
 
@@ -287,10 +329,13 @@ def tune_reranker(
             [[hit.passage.content for hit in hits] for _, hits in shown],
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
         ),
+        dev_groups=make_groups([example for example, _ in shown], index.corpus, recipe, hard),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
+    if not is_first_process():
+        return None
     _tell_warnings(target)
-    return gate_reranker(settings, index, target, model, held_out, candidates) if with_gate else None
+    return gate_reranker(settings, index, target, model, held_out, candidates, reuse) if with_gate else None
 
 
 def _softened(settings: Settings, groups, corpus: Corpus, share: float) -> list:
@@ -317,31 +362,59 @@ def gate_reranker(
     model: str | Path,
     held_out: Sequence[Example],
     candidates: Sequence[Sequence[Hit]],
+    reuse: Sequence[str | Path] = (),
 ) -> dict:
     """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question."""
     queries = [example.question.rewrite for example in held_out]
+    candidates_digest = _candidates_digest(held_out, candidates)
     scores, fingerprints = {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
         reranker = build.make_reranker(chosen)
         fingerprints[name] = reranker.weights_sha256
-        scores[name] = _gate_scores(held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})"))
+        scores[name] = _known_scores(reuse, name, reranker.weights_sha256, candidates_digest) or _gate_scores(
+            held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})")
+        )
     floor = [
         shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
         for example, hits in zip(held_out, candidates, strict=True)
     ]
-    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=sum(floor) / len(floor))
+    mean_floor = sum(floor) / len(floor)
+    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=mean_floor, sources=_sources(held_out))
     record |= {
         "role": "reranker",
         "base": settings.reranker.model,
         "base_fingerprint": fingerprints["base"],
         "tuned_fingerprint": fingerprints["tuned"],
         "corpus_sha256": index.manifest.corpus_sha256,
+        "candidates_digest": candidates_digest,
         "depth": settings.reranker.depth,
         "n_dev": len(held_out),
     }
-    write_json(Path(target) / GATE_FILE, record)
+    _write_verdict(target, record, held_out, scores)
     return record
+
+
+def _candidates_digest(held_out: Sequence[Example], candidates: Sequence[Sequence[Hit]]) -> str:
+    """A hash of the questions, their gold passages and what was retrieved for them."""
+    return digest(
+        [example.question.id, example.question.rewrite, sorted(example.positives), [hit.passage.id for hit in hits]]
+        for example, hits in zip(held_out, candidates, strict=True)
+    )
+
+
+def _known_scores(runs: Sequence[str | Path], name: str, weights: str, candidates: str) -> dict | None:
+    """The base's scores from another run's gate of the same model on the same candidates, where there is one."""
+    for run in runs if name == "base" else ():
+        path = Path(run) / GATE_FILE
+        if not path.is_file():
+            raise ConfigError(f"{run} holds no verdict ({GATE_FILE}) to reuse")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if (record.get("base_fingerprint"), record.get("candidates_digest")) == (weights, candidates):
+            rows = read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
+            return {metric: [row["base"][metric] for row in rows] for metric in GATE_METRICS}
+        say(f"{run} has met another base or other candidates: not reused")
+    return None
 
 
 def promote_model(target: str | Path) -> str:

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "generate": COMPONENT,
     "pipeline": {"types", "errors", "generate.prompts", "generate.answer"},
     "batch": {"pipeline", "rerank.known", "data", "types", "errors", "files", "progress"},
-    "evaluate": {"types", "data", "errors", "files"},
+    "evaluate": {"types", "data", "errors", "files", "training"},
     "chat": {"pipeline", "generate", "types", "errors", "present", "retrieve.store"},
     "present": {"pipeline", "generate", "types", "errors", "retrieve.store"},
     "build": {
@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
         *("models", "retrieve", "rerank", "evaluate"),
     },
+    "__main__": {"cli"},
     "cli": {
         "build",
         "tune",

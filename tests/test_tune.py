@@ -9,6 +9,7 @@ from rag.config import load_settings
 from rag.errors import ConfigError, DataError, ModelError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
 from rag.models.promoted import all_promoted, go_back, serving
+from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings
 from rag.tune import TrainingFiles
 from rag.types import Passage
@@ -90,6 +91,57 @@ def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     assert 0 < record["shuffle_floor"] < 1
     assert record["metrics"]["mrr@10"]["n"] == 8
     assert (folder / "run" / "model" / "model.safetensors").is_file()
+    cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
+    assert cost["n_questions"] == 22
+    assert cost["seconds"] > 0
+
+
+def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
+    settings, folder = data
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    first = tune.tune_reranker(settings, files, index, folder / "first", "report-2")
+    labels = []
+    plain = CrossEncoderReranker.rerank
+    monkeypatch.setattr(
+        CrossEncoderReranker,
+        "rerank",
+        lambda self, queries, candidates, label="": (
+            labels.append(label) or plain(self, queries, candidates, label=label)
+        ),
+    )
+    again = tune.tune_reranker(settings, files, index, folder / "again", "report-2", reuse=[folder / "first"])
+    assert labels == ["Reranking (tuned)"]
+    assert again["metrics"]["mrr@10"] == first["metrics"]["mrr@10"]
+    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 5})})
+    tune.tune_reranker(deeper, files, index, folder / "deeper", "report-2", reuse=[folder / "first"])
+    assert labels[1:] == ["Reranking (base)", "Reranking (tuned)"]
+    with pytest.raises(ConfigError, match="holds no verdict"):
+        tune.tune_reranker(settings, files, index, folder / "none", "report-2", reuse=[folder])
+
+
+def test_a_source_can_be_left_out_of_training(data):
+    _, folder = data
+    lines = [json.loads(line) for line in rows(range(22)).splitlines()]
+    with (folder / "train.txt").open("w", encoding="utf-8") as stream:
+        stream.writelines(
+            json.dumps({**row, "source": "nq" if n < 6 else "squad"}) + "\n" for n, row in enumerate(lines)
+        )
+    corpus = tune.open_index(folder / "index").corpus
+    dev = folder / "dev.txt"
+    training, held_out = TrainingFiles(folder / "train.txt", dev, without=("nq",)).splits(corpus)
+    assert {example.question.source for example in training} == {"squad"}
+    assert (len(training), len(held_out)) == (16, 8)
+    with pytest.raises(DataError, match="'news'; its sources: nq, squad"):
+        TrainingFiles(folder / "train.txt", dev, without=("news",)).splits(corpus)
+    with pytest.raises(DataError, match="no question of another source"):
+        TrainingFiles(folder / "train.txt", dev, without=("nq", "squad")).splits(corpus)
+
+
+def test_a_setting_of_the_other_model_is_refused(data):
+    _, folder = data
+    odd = load_settings(overrides=["training.loss=lambda"])
+    with pytest.raises(ConfigError, match="one of contrastive, kl, margin_mse"):
+        tune.tune_retriever(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", "report")
 
 
 def test_without_dev_documents_are_held_out(data):

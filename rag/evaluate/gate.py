@@ -8,8 +8,10 @@ from math import comb
 
 from rag.evaluate.significance import paired_difference
 
+GATE_FILE, GATE_QUESTIONS_FILE = "gate.json", "gate-questions.jsonl"
 PROMOTE, KEEP_BASE = "PROMOTE", "KEEP BASE"
 ALPHA = 0.05
+SOURCE_FALL = 0.01
 
 
 def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
@@ -24,18 +26,22 @@ def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
 
 
 def gate(
-    tuned: Mapping[str, Sequence[float]], base: Mapping[str, Sequence[float]], *, primary: str, floor: float
+    tuned: Mapping[str, Sequence[float]],
+    base: Mapping[str, Sequence[float]],
+    *,
+    primary: str,
+    floor: float,
+    sources: Sequence[str] = (),
 ) -> dict:
     """Compare per-question scores of two models, metric by metric, and give the verdict.
+
+    `sources` names where each question comes from; the record then holds the same figures by source, which do not
+    decide: a few dozen questions seldom can.
 
     `PROMOTE` needs all of: the interval of the primary metric's difference lies above zero, its permutation test has
     p < .05, no other metric's interval lies below zero, and the tuned model beats the `floor` that shuffling gives.
     """
-    metrics = {}
-    for name, scores in tuned.items():
-        difference = paired_difference(scores, base[name])
-        n = max(len(scores), 1)
-        metrics[name] = {"tuned": sum(scores) / n, "base": sum(base[name]) / n, **asdict(difference)}
+    metrics = {name: _figures(scores, base[name]) for name, scores in tuned.items()}
     reasons = []
     first = metrics[primary]
     if first["interval"] is None or first["interval"]["low"] <= 0:
@@ -53,17 +59,41 @@ def gate(
         "primary": primary,
         "shuffle_floor": floor,
         "metrics": metrics,
+        "by_source": {
+            source: {
+                name: _figures(_of(source, sources, scores), _of(source, sources, base[name]))
+                for name, scores in tuned.items()
+            }
+            for source in sorted(set(sources))
+        },
     }
+
+
+def _of(source: str, sources: Sequence[str], scores: Sequence[float]) -> list[float]:
+    return [score for own, score in zip(sources, scores, strict=True) if own == source]
+
+
+def _figures(tuned: Sequence[float], base: Sequence[float]) -> dict:
+    n = max(len(tuned), 1)
+    return {"tuned": sum(tuned) / n, "base": sum(base) / n, **asdict(paired_difference(tuned, base))}
 
 
 def gate_lines(record: Mapping) -> list[str]:
     """The verdict and its figures, for a terminal."""
     lines = [f"{record['verdict']}" + "".join(f"\n  {reason}" for reason in record["reasons"])]
-    for name, figures in record["metrics"].items():
-        interval = figures["interval"]
-        span = f" [{interval['low']:+.4f}, {interval['high']:+.4f}]" if interval else ""
-        lines.append(
-            f"  {name}: {figures['base']:.4f} -> {figures['tuned']:.4f}, "
-            f"difference {figures['difference']:+.4f}{span}, p = {figures['p_value']:.4f}, n = {figures['n']:,}"
-        )
-    return [*lines, f"  shuffling gives {record['shuffle_floor']:.4f}"]
+    lines += [f"  {_figures_line(name, figures)}" for name, figures in record["metrics"].items()]
+    lines.append(f"  shuffling gives {record['shuffle_floor']:.4f}")
+    for source, metrics in record.get("by_source", {}).items():
+        figures = metrics[record["primary"]]
+        if figures["difference"] < -SOURCE_FALL:
+            lines.append(f"  falls on {source}: {_figures_line(record['primary'], figures)}")
+    return lines
+
+
+def _figures_line(name: str, figures: Mapping) -> str:
+    interval = figures["interval"]
+    span = f" [{interval['low']:+.4f}, {interval['high']:+.4f}]" if interval else ""
+    return (
+        f"{name}: {figures['base']:.4f} -> {figures['tuned']:.4f}, "
+        f"difference {figures['difference']:+.4f}{span}, p = {figures['p_value']:.4f}, n = {figures['n']:,}"
+    )

@@ -53,3 +53,12 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, seed: int = 0) 
         extreme += abs((differences * signs).mean()) >= abs(observed) - 1e-12
     p_value = (extreme + 1) / (RESAMPLES + 1)
     return PairedDifference(observed, bootstrap_interval(differences, seed=seed), p_value, len(differences))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for asking several times (Holm 1979, https://www.jstor.org/stable/4615733), in their order."""
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for n, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min((len(p_values) - n) * p_values[place], 1.0))
+        corrected[place] = highest
+    return corrected

@@ -7,6 +7,8 @@ Recipes:
     lambda               LambdaLoss (Wang et al. 2018, https://doi.org/10.1145/3269206.3271784) on whole groups
     listnet              ListNet (Cao et al. 2007, https://doi.org/10.1145/1273496.1273513)
     ranknet              RankNet (Burges et al. 2005, https://doi.org/10.1145/1102351.1102363)
+    hybrid               pairwise on the model's own top 5, listwise on the rest, separations capped by tanh; a learning
+                         rate each for embeddings, encoder and head
     distill              ListNet towards gold labels mixed with the base model's own probabilities, to stay close to it
 
 A group is a question, one gold passage and negatives: for all but `report-*` from what the serving retriever ranks
@@ -27,20 +29,28 @@ from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
 from rag.inference import default_device, fastest_precision, quiet_transformers
-from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
+from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerRecipe(Schedule):
-    """Everything that shapes a training run. `negatives` per question; `random_share` of mined ones are random."""
+    """Everything that shapes a training run.
+
+    `negatives` per question; `random_share` of mined ones are random. The checkpoint kept is the best by `select`:
+    MRR@10 of reranked candidates, or the loss on dev questions made into pairs as the training questions are.
+    `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are None.
+    """
 
     name: str
-    loss: Literal["bce", "lambda", "listnet", "ranknet"] = "lambda"
+    loss: Literal["bce", "lambda", "listnet", "ranknet", "hybrid"] = "lambda"
     negatives: int = 7
-    negatives_from: Literal["mined", "evidences"] = "mined"
+    negatives_from: Literal["mined", "evidences", "random"] = "mined"
     random_share: float = 0.15
     positive_weight: float = 1.0
     soft_share: float = 0.0
+    select: Literal["mrr", "loss"] = "mrr"
+    embedding_learning_rate: float | None = None
+    head_learning_rate: float | None = None
     batch_size: int = 16
     epochs: float = 1.0
 
@@ -67,6 +77,16 @@ RECIPES = {
             learning_rate=5e-6,
             epochs=1,
             max_length_tokens=512,
+            dropout=0.1,
+            freeze_embeddings=False,
+        ),
+        RerankerRecipe(
+            name="hybrid",
+            loss="hybrid",
+            learning_rate=5e-5,
+            embedding_learning_rate=5e-6,
+            head_learning_rate=2e-4,
+            adam_beta2=0.97,
             dropout=0.1,
             freeze_embeddings=False,
         ),
@@ -113,6 +133,8 @@ def make_groups(
     for example in examples:
         if recipe.negatives_from == "evidences":
             hard = list(example.negatives)
+        elif recipe.negatives_from == "random":
+            hard = []
         else:
             hard = list(mined.get(example.question.id, ()))
             rng.shuffle(hard)
@@ -143,9 +165,12 @@ def train_reranker(
     target: str | Path,
     *,
     dev: DevCandidates,
+    dev_groups: Sequence[Group] = (),
     watch: Watch = Watch(),
 ) -> Path:
-    """Fine-tune the checkpoint `base` into `target/model`, the best by dev MRR@10; returns that folder.
+    """Fine-tune the checkpoint `base` into `target/model`, the best on dev; returns that folder.
+
+    `dev_groups` are what selecting by loss is measured on.
 
     A run that was killed goes on from its last checkpoint; a target made with another recipe, base or data is refused
     (RunMismatchError).
@@ -153,7 +178,8 @@ def train_reranker(
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
     target = Path(target)
-    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(groups)})
+    data = digest([group.query, group.ids] for group in groups)
+    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(groups), "data": data})
     finished = target / "model"
     if finished.is_dir():
         return finished
@@ -162,6 +188,9 @@ def train_reranker(
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
     prepare(model, recipe, model.model.get_input_embeddings())
+    by_loss = {}
+    if recipe.select == "loss":
+        by_loss = {"eval_dataset": _dataset(dev_groups, corpus, recipe), "metric": "loss"}
     fit(
         CrossEncoderTrainer,
         CrossEncoderTrainingArguments,
@@ -173,10 +202,21 @@ def train_reranker(
         recipe,
         watch,
         label=f"Training ({recipe.name})",
+        learning_rate_mapping=_learning_rates(recipe),
+        **by_loss,
     )
     model.max_seq_length = longest
     save_whole(model, finished)
     return finished
+
+
+def _learning_rates(recipe: RerankerRecipe) -> dict[str, float]:
+    """Patterns of parameter names with a learning rate of their own."""
+    rates = {
+        r"\.embeddings\.": recipe.embedding_learning_rate,
+        r"\.(classifier|pooler|score)\.": recipe.head_learning_rate,
+    }
+    return {pattern: rate for pattern, rate in rates.items() if rate is not None}
 
 
 def _dataset(groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe):
@@ -203,6 +243,8 @@ def _loss(model, recipe: RerankerRecipe):
     import torch
     from sentence_transformers.cross_encoder import losses
 
+    from rag.rerank.losses import HybridLoss
+
     match recipe.loss:
         case "bce":
             return losses.BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(recipe.positive_weight))
@@ -212,6 +254,8 @@ def _loss(model, recipe: RerankerRecipe):
             return losses.ListNetLoss(model, mini_batch_size=recipe.batch_size)
         case "ranknet":
             return losses.RankNetLoss(model, mini_batch_size=recipe.batch_size)
+        case "hybrid":
+            return HybridLoss(model, mini_batch_size=recipe.batch_size)
 
 
 def dev_evaluator(dev: DevCandidates):

@@ -171,8 +171,14 @@ def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
 def _max_length(folder: Path) -> int:
     transformer = _transformer_folder(folder)
     length = _read_json(transformer / "sentence_bert_config.json").get("max_seq_length")
-    config = _read_json(transformer / "config.json")
-    return int(length or config.get("max_position_embeddings") or 512)
+    if length:
+        return int(length)
+    # Newer sentence-transformers keep the length with the tokenizer; where it has none it says 10^30.
+    limits = (
+        _read_json(transformer / "config.json").get("max_position_embeddings"),
+        _read_json(transformer / "tokenizer_config.json").get("model_max_length"),
+    )
+    return int(min((limit for limit in limits if limit), default=512))
 
 
 def _dimension(folder: Path) -> int:

@@ -40,15 +40,15 @@ class PairTable:
         self.guide = guide
 
     def negatives_mask(self, rows: np.ndarray) -> np.ndarray:
-        """(b, b * (1 + negatives)) bool: True where a candidate of the batch is a true negative of a question.
+        """(b, b * P) bool, P = 1 + negatives: True where a candidate of the batch is a true negative of a question.
 
-        Candidates stand column by column: all positives, then all first negatives, and so on.
+        Candidates stand question by question: the first one's P passages, then the second one's, and so on.
         """
-        candidates = self.columns[rows].T.reshape(-1)
+        candidates = self.columns[rows].reshape(-1)
         mask = np.stack([~np.isin(candidates, self.positives[row]) for row in rows])
         if self.guide is not None:
             scores = self.guide.queries[rows] @ self.guide.passages[candidates].T
-            own = scores[np.arange(len(rows)), np.arange(len(rows))]
+            own = scores[np.arange(len(rows)), np.arange(len(rows)) * self.columns.shape[1]]
             mask &= scores < own[:, None] - self.guide.margin
         return mask
 
@@ -56,6 +56,8 @@ class PairTable:
 class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
     """InfoNCE over cosines divided by `temperature`; the label of a row is its number in `table`.
 
+    Q questions with P passages each, the positive first, are Q * P candidates for every question; the right one of
+    question i is number i * P. With nothing masked this is the plain cross-entropy over `arange(Q) * P`.
     With `mini_batch_size` the gradients of the embeddings are cached, so that memory depends on it and not on the
     batch. `separation()` is the mean of (positive - hardest true negative) cosine since it was last asked.
     """
@@ -81,15 +83,16 @@ class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
 
     def _loss(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
         queries = nn.functional.normalize(embeddings[0].float(), dim=-1)
-        candidates = nn.functional.normalize(torch.cat(list(embeddings[1:])).float(), dim=-1)
-        cosines = queries @ candidates.T
-        n = len(queries)
+        passages = nn.functional.normalize(torch.stack(list(embeddings[1:]), dim=1).float(), dim=-1)
+        n, n_passages, _ = passages.shape
+        cosines = queries @ passages.flatten(0, 1).T
+        labels_in_batch = torch.arange(n, device=cosines.device) * n_passages
         negatives = torch.from_numpy(self.table.negatives_mask(labels.cpu().numpy())).to(cosines.device)
-        own = torch.eye(n, cosines.shape[1], dtype=torch.bool, device=cosines.device)
+        own = nn.functional.one_hot(labels_in_batch, cosines.shape[1]).bool()
         hardest = cosines.detach().masked_fill(~negatives, -1.0).max(dim=1).values
-        self._separations.append(float((cosines.detach().diagonal() - hardest).mean()))
+        self._separations.append(float((cosines.detach()[own] - hardest).mean()))
         logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
-        return nn.functional.cross_entropy(logits, torch.arange(n, device=cosines.device))
+        return nn.functional.cross_entropy(logits, labels_in_batch)
 
     def separation(self) -> float | None:
         values, self._separations = self._separations, []

@@ -2,10 +2,12 @@
 
 Recipes:
 
-    report   the reference report's settings: one positive and 4 random negatives, temperature .05, batch 32, 5 epochs
-    mined    mined hard negatives, every known positive masked, false negatives filtered by the untuned encoder
-    distill  the cross-encoder's scores of the mined candidates, by listwise KL divergence
-    margin   the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
+    report     the reference report's settings: one positive and 4 random negatives, temperature .05, batch 32, 5 epochs
+    mined      mined hard negatives, every known positive masked, false negatives filtered by the untuned encoder
+    distill    the cross-encoder's scores of the mined candidates, by listwise KL divergence
+    margin     the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
+    lasttoken  a causal language model as the encoder: EOS forced, last-token pooling, 1 positive and 9 negatives a
+               question, every other question's ten passages as negatives too
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
 from rag.inference import default_device, fastest_precision, quiet_transformers
+from rag.retrieve.lasttoken import is_causal_lm, lasttoken_encoder
 from rag.retrieve.negatives import Mined
-from rag.training import Schedule, Watch, check_same_training, fit, prepare, save_whole
+from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
 
 if TYPE_CHECKING:
     from rag.retrieve.losses import Guide
+
+LASTTOKEN_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +44,11 @@ class RetrieverRecipe(Schedule):
     negatives: int = 1
     negatives_from: Literal["mined", "random"] = "mined"
     mask_positives: bool = True
-    guide_margin: float | None = 0.0
+    filter_by_guide: bool = True
+    guide_margin: float = 0.0
     temperature: float = 0.02
     mini_batch_size: int | None = None
+    pooling: Literal["own", "lasttoken"] = "own"
 
 
 RECIPES = {
@@ -52,7 +59,7 @@ RECIPES = {
             negatives=4,
             negatives_from="random",
             mask_positives=False,
-            guide_margin=None,
+            filter_by_guide=False,
             temperature=0.05,
             epochs=5,
             batch_size=32,
@@ -64,6 +71,15 @@ RECIPES = {
         RetrieverRecipe(name="mined"),
         RetrieverRecipe(name="distill", loss="kl", negatives=7, batch_size=16, temperature=0.02),
         RetrieverRecipe(name="margin", loss="margin_mse", negatives=3, batch_size=32),
+        RetrieverRecipe(
+            name="lasttoken",
+            pooling="lasttoken",
+            negatives=9,
+            mask_positives=False,
+            filter_by_guide=False,
+            batch_size=8,
+            epochs=1,
+        ),
     )
 }
 
@@ -93,6 +109,8 @@ def train_retriever(
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best by dev MRR@10; returns that folder.
 
+    `base` is a sentence-transformers folder, or for last-token pooling a causal language model.
+
     A run that was killed goes on from its last checkpoint; a target made with another recipe, base or data is refused
     (RunMismatchError). Needs `mined` for recipes that take mined negatives, and where false negatives are filtered a
     `guide` made for the training queries.
@@ -102,11 +120,13 @@ def train_retriever(
 
     target = Path(target)
     rows = _rows(examples, corpus, recipe, mined)
-    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(rows), "prompts": dict(prompts)})
+    data = digest([row.query, row.columns] for row in rows)
+    identity = {"recipe": asdict(recipe), "base": str(base), "n": len(rows), "data": data, "prompts": dict(prompts)}
+    check_same_training(target, identity)
     finished = target / "model"
     if finished.is_dir():
         return finished
-    model = _load(base)
+    model = _load(base, recipe, prompts)
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest)
     prepare(model, recipe, model[0].model.get_input_embeddings())
@@ -132,9 +152,14 @@ def train_retriever(
     return finished
 
 
-def _load(base: str | Path):
+def _load(base: str | Path, recipe: RetrieverRecipe, prompts: Mapping[str, str]):
     from sentence_transformers import SentenceTransformer
 
+    if is_causal_lm(base) != (recipe.pooling == "lasttoken"):
+        wanted = "a causal language model" if recipe.pooling == "lasttoken" else "a sentence-transformers checkpoint"
+        raise ConfigError(f"the recipe {recipe.name!r} starts from {wanted}, and {base} is none; choose another --base")
+    if recipe.pooling == "lasttoken":
+        return lasttoken_encoder(base, prompts, LASTTOKEN_MAX_LENGTH).to(default_device())
     quiet_transformers()
     return SentenceTransformer(str(base), device=default_device(), local_files_only=True)
 
@@ -217,7 +242,7 @@ def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
     if recipe.loss == "margin_mse":
         return losses.MarginMSELoss(model)
     found = None
-    if recipe.guide_margin is not None:
+    if recipe.filter_by_guide:
         if guide is None:
             raise ConfigError(f"the recipe {recipe.name!r} filters false negatives by a guide, and none was given")
         found = dataclasses.replace(guide([row.query for row in rows]), margin=recipe.guide_margin)

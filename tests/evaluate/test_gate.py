@@ -71,3 +71,16 @@ def test_the_floor_is_the_mean_over_every_order(n, relevant, k):
 
 def test_nothing_relevant_gives_nothing():
     assert shuffle_floor(50, 0) == 0.0
+
+
+def test_sources_are_told_apart_and_a_fall_of_one_is_told():
+    sources = ["nq"] * 200 + ["squad"] * 100
+    tuned = scores([*np.minimum(np.array(BASE["mrr@10"][:200]) + 0.2, 1.0), *[0.0] * 100])
+    record = gate(tuned, BASE, primary="mrr@10", floor=0.01, sources=sources)
+    squad = record["by_source"]["squad"]["mrr@10"]
+    assert squad["n"] == 100
+    assert squad["tuned"] == 0.0
+    assert squad["base"] == pytest.approx(mean(BASE["mrr@10"][200:]))
+    falls = [line for line in gate_lines(record) if "falls on" in line]
+    assert len(falls) == 1
+    assert "falls on squad" in falls[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rag.evaluate import significance
-from rag.evaluate.significance import bootstrap_interval, paired_difference
+from rag.evaluate.significance import bootstrap_interval, holm, paired_difference
 
 
 @pytest.fixture
@@ -99,3 +99,10 @@ def test_samples_of_different_length_are_not_paired():
 def test_no_queries_are_no_difference():
     result = paired_difference([], [])
     assert (result.difference, result.interval, result.p_value, result.n) == (0.0, None, 1.0, 0)
+
+
+def test_holm_by_hand():
+    # smallest first: .01 * 3, then .03 * 2, then .04 * 1, never falling
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -43,7 +43,10 @@ def recipe(name, **changes):
 def train(base, target, name, **changes):
     chosen = recipe(name, **changes)
     groups = make_groups(EXAMPLES, CORPUS, chosen, MINED)
-    return train_reranker(base, groups, CORPUS, chosen, target, dev=DEV, watch=Watch(log_steps=1))
+    dev_groups = make_groups(EXAMPLES[:4], CORPUS, chosen, MINED)
+    return train_reranker(
+        base, groups, CORPUS, chosen, target, dev=DEV, dev_groups=dev_groups, watch=Watch(log_steps=1)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -59,6 +62,24 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_rerank
     assert np.allclose(ours, theirs, atol=1e-4)
     assert (tmp_path / "run" / "curves.png").is_file()
     assert json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))["layer 00"] > 0
+
+
+def test_parts_of_the_model_learn_at_their_own_rates(tmp_path, tiny_reranker_folder):
+    slow = {"learning_rate": 1e-12, "embedding_learning_rate": 1e-12, "head_learning_rate": 1e-12, "epochs": 1}
+    for name, rate in (("head", "head_learning_rate"), ("embeddings", "embedding_learning_rate")):
+        train(tiny_reranker_folder, tmp_path / name, "hybrid", **{**slow, rate: 1e-2})
+        drift = json.loads((tmp_path / name / "drift.json").read_text("utf-8"))
+        assert drift[name] > 1e-3
+        assert all(value < 1e-6 for part, value in drift.items() if part != name)
+
+
+def test_the_checkpoint_may_be_chosen_by_loss(tmp_path, tiny_reranker_folder):
+    train(tiny_reranker_folder, tmp_path / "run", "report-1", select="loss")
+    log = read_jsonl(tmp_path / "run" / LOG_FILE)
+    losses = [row["eval_loss"] for row in log if row["step"] and "eval_loss" in row]
+    states = (tmp_path / "run" / "checkpoints").glob("*/trainer_state.json")
+    best = max((json.loads(path.read_text("utf-8")) for path in states), key=lambda state: state["global_step"])
+    assert best["best_metric"] == pytest.approx(min(losses))
 
 
 def test_a_folder_of_another_run_is_refused_and_a_finished_one_left(tmp_path, tiny_reranker_folder):
@@ -90,6 +111,12 @@ def test_every_gold_passage_has_a_group_and_no_gold_is_a_negative():
     groups = make_groups([example], CORPUS, recipe("lambda", negatives=20, random_share=1.0), MINED)
     assert [group.ids[0] for group in groups] == ["d0@0", "d5@0"]
     assert all({"d0@0", "d5@0"}.isdisjoint(group.ids[1:]) for group in groups)
+
+
+def test_negatives_may_all_be_random():
+    for n, group in enumerate(make_groups(EXAMPLES, CORPUS, recipe("report-1", negatives_from="random"), None)):
+        assert group.ids[0] == f"d{n}@0"
+        assert len(set(group.ids)) == 4
 
 
 def test_mined_negatives_are_asked_for():

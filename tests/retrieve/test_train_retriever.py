@@ -45,20 +45,21 @@ def recipe(name, **changes):
 
 
 def train(base, target, name="mined", **options):
-    chosen = options.pop("recipe", None) or recipe(name, guide_margin=None)
+    chosen = options.pop("recipe", None) or recipe(name, filter_by_guide=False)
     options = {"dev": DEV, "mined": MINED, "watch": Watch(log_steps=1), **options}
     return train_retriever(base, PROMPTS, EXAMPLES, CORPUS, chosen, target, **options)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encoder_folder, name):
-    model = train(tiny_encoder_folder, tmp_path / "run", name)
+def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encoder_folder, tiny_generator_folder, name):
+    last_token = RECIPES[name].pooling == "lasttoken"
+    model = train(tiny_generator_folder if last_token else tiny_encoder_folder, tmp_path / "run", name)
     log = read_training_log(tmp_path / "run")
     losses = [row["loss"] for row in log if "loss" in row]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     loaded = SentenceTransformer(str(model), device="cpu")
     assert loaded.prompts["query"] == "query: "
-    assert loaded.max_seq_length == 64
+    assert loaded.max_seq_length == (512 if last_token else 64)
     encoder = Encoder(model, device="cpu", precision="fp32")
     assert encoder.fingerprint.passage_prompt == "passage: "
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
@@ -119,11 +120,11 @@ def test_a_recipe_without_what_it_needs_is_refused(tmp_path, tiny_encoder_folder
     with pytest.raises(ConfigError, match="guide"):
         train(tiny_encoder_folder, tmp_path / "b", recipe=recipe("mined"))
     with pytest.raises(ConfigError, match="mine more"):
-        train(tiny_encoder_folder, tmp_path / "c", recipe=recipe("mined", negatives=5, guide_margin=None))
+        train(tiny_encoder_folder, tmp_path / "c", recipe=recipe("mined", negatives=5, filter_by_guide=False))
 
 
 def test_frozen_embeddings_stay_as_they_are(tmp_path, tiny_encoder_folder):
-    train(tiny_encoder_folder, tmp_path / "run", recipe=recipe("mined", guide_margin=None, freeze_embeddings=True))
+    train(tiny_encoder_folder, tmp_path / "run", recipe=recipe("mined", filter_by_guide=False, freeze_embeddings=True))
     drift = json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))
     before, after = (
         SentenceTransformer(str(f), device="cpu")[0].model.get_input_embeddings().weight.detach().numpy()
@@ -142,3 +143,10 @@ def test_pool_metrics_by_hand():
     figures = pool_metrics(queries, passages, gold)
     assert figures["recall@10"] == pytest.approx((0.5 + 1.0) / 2)
     assert figures["mrr@10"] == pytest.approx((1 / 2 + 1 / 10) / 2)
+
+
+def test_a_base_of_the_wrong_kind_is_refused(tmp_path, tiny_encoder_folder, tiny_generator_folder):
+    with pytest.raises(ConfigError, match="--base"):
+        train(tiny_encoder_folder, tmp_path / "a", "lasttoken")
+    with pytest.raises(ConfigError, match="--base"):
+        train(tiny_generator_folder, tmp_path / "b", "mined")
