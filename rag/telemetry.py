@@ -132,13 +132,16 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
     from matplotlib import pyplot as plt
 
     log = read_jsonl(folder / LOG_FILE)
-    names = sorted({name for row in log for name in row if name.startswith("eval_") and "@10" in name})
-    panels: list[tuple[str, list[str]]] = [
-        (name, [name]) for name in ("loss", "learning_rate", "grad_norm", "separation")
-    ]
-    panels = [panel for panel in panels if any(row.get(panel[0]) is not None for row in log)]
-    if names:
-        panels.append(("dev", names))
+    logged = sorted({name for row in log for name, value in row.items() if value is not None})
+    wanted = {
+        "loss": ["loss", "eval_loss"],
+        "learning_rate": ["learning_rate"],
+        "grad_norm": ["grad_norm"],
+        "separation": ["separation", "eval_dev_separation"],
+        "dev": [name for name in logged if name.startswith("eval_") and "@10" in name],
+    }
+    panels = [(title, [name for name in names if name in logged]) for title, names in wanted.items()]
+    panels = [(title, names) for title, names in panels if names]
     n = len(panels) + bool(drift)
     if not n:
         return None
@@ -147,11 +150,10 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
     for axis, (title, columns) in zip(flat, panels, strict=False):
         for column in columns:
             points = [(row["step"], row[column]) for row in log if row.get(column) is not None]
-            axis.plot(
-                *zip(*points, strict=True), marker="o" if title == "dev" else None, label=column.removeprefix("eval_")
-            )
+            marker = "o" if column.startswith("eval_") else None
+            axis.plot(*zip(*points, strict=True), marker=marker, label=column.removeprefix("eval_"))
         axis.set(title=title, xlabel="step")
-        if title == "dev":
+        if columns != [title]:
             axis.legend()
     if drift:
         axis = flat[len(panels)]

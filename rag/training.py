@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import resource
 import sys
@@ -127,7 +128,7 @@ def fit(
 
     device, steps = default_device(), schedule.steps(len(dataset))
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    every = max(1, steps // watch.evaluations)
+    every = math.ceil(steps / watch.evaluations)
     settings = arguments_class(
         output_dir=str(target / "checkpoints"),
         num_train_epochs=schedule.epochs,

@@ -28,8 +28,8 @@ only="--no-generate --set reranker.enabled=false --set retriever.kind=dense --se
 for model in tuned untuned; do
   chosen=()
   [ "$model" = untuned ] || chosen=(--set "encoder.model=$out/model")
-  "$rag" index "$other/corpus.txt" -o "$out/other-$model.index" "${chosen[@]}"
+  "$rag" index "$other/corpus.txt" -o "$out/other-$model.index" ${chosen[@]+"${chosen[@]}"}
   # shellcheck disable=SC2086
-  "$rag" batch "$questions" -i "$out/other-$model.index" -o "$out/other-$model" $only "${chosen[@]}"
+  "$rag" batch "$questions" -i "$out/other-$model.index" -o "$out/other-$model" $only ${chosen[@]+"${chosen[@]}"}
   "$rag" evaluate "$out/other-$model" --qrels "$other/qrels.txt" --queries "$questions"
 done
