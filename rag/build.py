@@ -210,7 +210,7 @@ def make_prompt(settings: Settings) -> Prompt:
 def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
     """The whole pipeline over an index; nothing heavy is loaded until it is first used."""
     serving_manifest(index_folder)  # a wrong index should fail before any model loads
-    if settings.reranker.depth > settings.retriever.depth:
+    if settings.reranker.enabled and settings.reranker.depth > settings.retriever.depth:
         raise ConfigError(
             f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
             f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
@@ -252,8 +252,9 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:
     """The logit below which a question is refused: set, or from the index's calibration, or the uncalibrated default.
 
-    A calibration made with another reranker or for other passages does not apply, nor does the default to another
-    reranker, whose scale is its own. `strictness` moves along the calibrated curve; 0 never refuses.
+    A calibration made with another reranker (one promoted since, too) or for other passages does not apply, nor does
+    the default to another reranker, whose scale is its own. `strictness` moves along the calibrated curve; 0 never
+    refuses.
     """
     if not settings.reranker.enabled:
         return None
@@ -263,8 +264,13 @@ def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | No
     if calibration is not None and calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
         say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
         calibration = None
-    if calibration is None or calibration["reranker_model"] != settings.reranker.model:
-        is_default = settings.reranker.model == RerankerSettings().model
+    model = settings.reranker.model
+    if (
+        calibration is None
+        or calibration["reranker_model"] != model
+        or calibration.get("serving", model) != serving(model)
+    ):
+        is_default = serving(model) == RerankerSettings().model
         return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None
     from rag.evaluate.calibration import threshold_at
 
@@ -363,6 +369,7 @@ def make_calibration(
     )
     result |= {
         "reranker_model": settings.reranker.model,
+        "serving": serving(settings.reranker.model),
         "index": serving_manifest(index_folder)[1].fingerprint,
         "queries": str(queries),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -128,7 +128,7 @@ def batch(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
     generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Stop after reranking.")] = True,
     reuse: Annotated[
         list[Path] | None, typer.Option(help="A run whose stages and rerank scores are taken over; may be repeated.")
@@ -159,7 +159,7 @@ def calibrate(
         Path | None, typer.Option("-o", "--output", help="A run folder to keep (else INDEX/calibration-run).")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1)] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
     min_precision: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the refusals by score that must be right on dev.")
     ] = 0.5,
@@ -237,7 +237,7 @@ def mine_(
     ] = 0.95,
     random_share: Annotated[float, typer.Option(min=0, max=1, help="Share drawn from the whole corpus.")] = 0.0,
     qrels: Annotated[Path | None, typer.Option(help="Judgements, where the file does not hold them.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -271,7 +271,7 @@ RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of t
 DevOption = Annotated[Path | None, typer.Option(help="Dev questions; else some documents are held out.")]
 NegativesOption = Annotated[Path | None, typer.Option(help="What rag mine wrote.")]
 JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, where the files do not hold them.")]
-SampleOption = Annotated[int | None, typer.Option(min=1, help="N questions drawn evenly over sources (seeded).")]
+SampleOption = Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")]
 WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out of training; may be repeated.")]
 GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
 

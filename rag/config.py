@@ -120,7 +120,7 @@ class TrainingSettings(_Section):
     evaluations: PositiveInt = 4
     dev_questions: PositiveInt = 300
     dev_candidates: PositiveInt = 10
-    report_to: str = "none"
+    report_to: Literal["none", "tensorboard", "wandb"] = "none"
 
     def overrides(self) -> dict:
         """The recipe's fields that are set."""

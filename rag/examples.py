@@ -54,18 +54,20 @@ class ExampleSet:
         return f"{text} (left out: {', '.join(left_out)})" if left_out else text
 
 
-def load_examples(path: str | Path, corpus: Corpus, qrels: str | Path | None = None) -> ExampleSet:
+def load_examples(
+    path: str | Path, corpus: Corpus, qrels: str | Path | None = None, *, split: str = "train"
+) -> ExampleSet:
     """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
 
-    A positive that the corpus lacks is dropped; a question left without one is counted and skipped. Raises DataError
-    naming file and line, and where nothing is left to train on.
+    Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken. A positive that the corpus lacks is
+    dropped; a question left without one is counted and skipped. Raises DataError naming file and line, and where
+    nothing is left to train on.
     """
     path = Path(path)
     if qrels is None and path.is_dir():
-        found = [file for file in (path / "qrels" / "train.tsv", path / "qrels") if file.exists()]
-        if not found:
-            raise DataError(f"{path} holds no qrels/train.tsv; name a course file (train.txt) or a BEIR folder")
-        qrels = found[0]
+        qrels = path / "qrels" / f"{split}.tsv"
+        if not qrels.is_file():
+            raise DataError(f"{path} holds no qrels/{split}.tsv; name a course file ({split}.txt) or a BEIR folder")
     examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus)
     if not examples.examples:
         raise DataError(
@@ -77,6 +79,8 @@ def load_examples(path: str | Path, corpus: Corpus, qrels: str | Path | None = N
 
 def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     questions, qrels = load_questions(path), load_qrels(qrels_path)
+    if path.is_dir():  # BEIR keeps the questions of every split in one file
+        questions = [question for question in questions if question.id in qrels]
     examples, unanswerable, missing = [], 0, 0
     for question in questions:
         judged = qrels.get(question.id, {})

@@ -26,17 +26,27 @@ RISING_EVALUATIONS = 2
 class Telemetry(TrainerCallback):
     """Writes the log, shows the progress, and stops a run that diverges.
 
-    `separation` is asked at each logging step for the mean margin between positive and hardest negative.
+    `separation` is asked at each logging step for the mean margin between positive and hardest negative. Of several
+    processes that train together each has one, so that all stop; only the one that `writes` writes and shows anything.
     """
 
-    def __init__(self, folder: Path, *, separation: Callable[[], float | None] | None = None, label: str = "Training"):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        writes: bool = True,
+        separation: Callable[[], float | None] | None = None,
+        label: str = "Training",
+    ):
         self.folder, self.separation, self.label = folder, separation, label
-        self.diverged = False
+        self.writes, self.diverged = writes, False
         self._bar = self._context = None
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if not self.writes:
+            return
         path = self.folder / LOG_FILE
         earlier = [row for row in read_jsonl(path) if row["step"] <= state.global_step]
         path.write_text("".join(json.dumps(row) + "\n" for row in earlier), encoding="utf-8")
@@ -47,11 +57,14 @@ class Telemetry(TrainerCallback):
         self._shown = state.global_step
 
     def on_step_end(self, args, state, control, **kwargs):
+        if not self.writes:
+            return
         self._bar.advance(state.global_step - self._shown)
         self._shown = state.global_step
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._context.__exit__(None, None, None)
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "train_runtime" in logs:
@@ -61,8 +74,9 @@ class Telemetry(TrainerCallback):
         row |= {name: _number(value) for name, value in logs.items() if name != "epoch"}
         if "loss" in logs and self.separation is not None:
             row["separation"] = self.separation()
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        if self.writes:
+            with (self.folder / LOG_FILE).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
         if any(value is None for name, value in row.items() if name in ("loss", "grad_norm")):
             self.diverged = True
             control.should_training_stop = True

@@ -10,6 +10,7 @@ RUN/model/          the finished checkpoint
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.errors import RunMismatchError
+from rag.errors import ConfigError, ModelError, RunMismatchError
 from rag.files import read_jsonl, write_json
 from rag.inference import default_device, fastest_precision, n_threads
 
@@ -46,7 +47,7 @@ class Schedule:
 
     def steps(self, n_rows: int) -> int:
         """Optimizer steps over `n_rows` training rows."""
-        return max(1, round(n_rows / (self.batch_size * self.accumulation) * self.epochs))
+        return max(1, round(n_rows / (self.batch_size * self.accumulation * n_processes()) * self.epochs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,11 @@ class Watch:
 def is_first_process() -> bool:
     """Whether this process writes the run's files: the only one, or the first that `accelerate launch` started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def n_processes() -> int:
+    """Processes that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def check_same_training(target: Path, identity: Mapping) -> None:
@@ -122,10 +128,13 @@ def fit(
 
     A run that was killed goes on from its last checkpoint. Weights' drift and the curves are written at the end.
     """
+    import torch
     from transformers.trainer_callback import PrinterCallback
 
     from rag.telemetry import LOG_FILE, Telemetry, layer_drift, plot_log
 
+    if watch.report_to != "none" and importlib.util.find_spec(watch.report_to) is None:
+        raise ConfigError(f"training.report_to = {watch.report_to} needs that package: pip install {watch.report_to}")
     device, steps = default_device(), schedule.steps(len(dataset))
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     every = math.ceil(steps / watch.evaluations)
@@ -139,6 +148,7 @@ def fit(
         lr_scheduler_type="linear",
         bf16=fastest_precision(device) == "bf16",
         use_cpu=device == "cpu",
+        ddp_backend="gloo" if device == "cpu" and n_processes() > 1 else None,
         seed=schedule.seed,
         eval_strategy="steps",
         eval_steps=every,
@@ -162,21 +172,32 @@ def fit(
         eval_dataset=eval_dataset,
         loss=loss,
         evaluator=evaluator,
-        callbacks=[Telemetry(target, separation=separation, label=label)] if is_first_process() else [],
+        callbacks=[Telemetry(target, writes=is_first_process(), separation=separation, label=label)],
     )
     trainer.remove_callback(PrinterCallback)
     for callback in [c for c in trainer.callback_handler.callbacks if "ModelCard" in type(c).__name__]:
         trainer.remove_callback(callback)  # computes examples for a card that is not written
-    resume = any((target / "checkpoints").glob("checkpoint-*/trainer_state.json"))
-    if not resume:
+    checkpoint = last_checkpoint(target)
+    if checkpoint is None:
         trainer.evaluate()
-    trainer.train(resume_from_checkpoint=resume)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise ModelError(
+            f"the training in {target} diverged before its first look at dev, and no good checkpoint is left; choose "
+            "a lower learning rate (--set training.learning_rate=…) and another -o"
+        )
     if not is_first_process():
         return
     write_json(target / COST_FILE, _cost(read_jsonl(target / LOG_FILE), dataset, schedule, device))
     drift = layer_drift(before, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
     write_json(target / "drift.json", drift)
     plot_log(target, drift)
+
+
+def last_checkpoint(target: Path) -> Path | None:
+    """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, and is passed over."""
+    whole = [path.parent for path in (target / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> dict:

@@ -12,7 +12,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from rag import build
-from rag.config import Settings
+from rag.config import RetrieverKind, Settings
 from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
 from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, shuffle_floor
@@ -22,7 +22,8 @@ from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.models.promoted import promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
-from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine
+from rag.retrieve.encoder import weights_sha256
+from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
 from rag.training import Watch, digest, is_first_process
@@ -46,6 +47,10 @@ def mine_negatives(
     sample: int | None = None,
 ) -> dict:
     """Mine hard negatives for the questions of a training file; returns the report."""
+    if scorer not in get_args(Scorer):
+        raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
+    if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
+        raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
     index = open_index(index_folder)
     examples = _sampled(load_examples(train, index.corpus, qrels).examples, sample)
     available = build.Retrievers(settings, index_folder)
@@ -138,7 +143,8 @@ class TrainingFiles:
             say(f"dev: {len(held_out):,} questions split off by document")
             return self._chosen(training), held_out
         refuse_test_file(self.dev)
-        chosen = load_examples(self.dev, corpus, self.qrels)
+        is_folder = Path(self.dev).is_dir()
+        chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
         say(chosen.summary(str(self.dev)))
         for overlap in overlaps({"train": given.gold, "dev": chosen.gold}):
             say(f"warning: {overlap}")
@@ -157,9 +163,17 @@ class TrainingFiles:
             raise DataError(f"{self.train} holds no question of another source than {', '.join(self.without)}")
         return _sampled(left, self.sample)
 
-    def mined(self) -> dict[str, Mined] | None:
-        """Mined negatives by question id, where a file of them is named."""
-        return load_mined(self.negatives) if self.negatives is not None else None
+    def mined(self, corpus: Corpus, training: Sequence[Example], n: int) -> dict[str, Mined] | None:
+        """Mined negatives by question id, where a file of them is named; tells which questions have fewer than n."""
+        if self.negatives is None:
+            return None
+        mined = load_mined(self.negatives, corpus)
+        few = sum(
+            example.question.id not in mined or len(mined[example.question.id].negatives) < n for example in training
+        )
+        if few:
+            say(f"warning: {few:,} of {len(training):,} questions have fewer than {n} negatives in {self.negatives}")
+        return mined
 
 
 def tune_retriever(
@@ -179,6 +193,11 @@ def tune_retriever(
     recipe = _recipe(RECIPES, recipe_name, settings)
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus)
+    if recipe.loss != "contrastive" and files.negatives is not None and mined_by(files.negatives) != "reranker":
+        raise ConfigError(
+            f"the recipe {recipe.name!r} learns from the cross-encoder's scores; mine with them: rag mine TRAIN "
+            "-i INDEX -o FILE --scorer reranker"
+        )
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
@@ -198,7 +217,7 @@ def tune_retriever(
         recipe,
         target,
         dev=make_dev_pool(watched_examples, index.corpus, candidates),
-        mined=files.mined(),
+        mined=files.mined(index.corpus, training, recipe.negatives),
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
@@ -264,6 +283,7 @@ def gate_retriever(
         "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
         "tuned_fingerprint": dataclasses.asdict(open_index(own_index).manifest.encoder),
         "corpus_sha256": index.manifest.corpus_sha256,
+        "dev_digest": _dev_digest(held_out),
         "n_dev": len(held_out),
     }
     _write_verdict(target, record, held_out, scores)
@@ -303,14 +323,22 @@ def tune_reranker(
     from rag.rerank.train import DevCandidates, make_groups, train_reranker
 
     recipe = _recipe(RERANKER_RECIPES, recipe_name, settings)
+    if not settings.reranker.enabled:
+        raise ConfigError("a reranker is trained to serve; leave reranker.enabled = true")
+    if recipe.select == "loss" and recipe.negatives_from == "mined":
+        raise ConfigError(
+            "training.select = loss needs dev pairs made as the training pairs are, and dev questions have no mined "
+            "negatives; choose select = mrr"
+        )
+    known = [_verdict(run) for run in reuse]
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus)
-    mined = files.mined()
+    mined = files.mined(index.corpus, training, 1) if recipe.negatives_from == "mined" else None
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
-        groups = _softened(settings, groups, index.corpus, recipe.soft_share)
+        groups = _softened(settings, groups, index.corpus, recipe)
     candidates = _candidates(settings, index_folder, held_out)
     watched = {q.id for q in sample_questions([e.question for e in held_out], settings.training.dev_questions)}
     shown = [
@@ -318,6 +346,11 @@ def tune_reranker(
         for example, hits in zip(held_out, candidates, strict=True)
         if example.question.id in watched
     ]
+    dev_groups = []
+    if recipe.select == "loss":
+        dev_groups = make_groups([example for example, _ in shown], index.corpus, recipe, None)
+        if recipe.soft_share:
+            dev_groups = _softened(settings, dev_groups, index.corpus, recipe)
     model = train_reranker(
         base,
         groups,
@@ -329,24 +362,23 @@ def tune_reranker(
             [[hit.passage.content for hit in hits] for _, hits in shown],
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
         ),
-        dev_groups=make_groups([example for example, _ in shown], index.corpus, recipe, hard),
+        dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
     if not is_first_process():
         return None
     _tell_warnings(target)
-    return gate_reranker(settings, index, target, model, held_out, candidates, reuse) if with_gate else None
+    return gate_reranker(settings, index, target, model, held_out, candidates, known) if with_gate else None
 
 
-def _softened(settings: Settings, groups, corpus: Corpus, share: float) -> list:
-    """Labels mixed with the probabilities that the serving reranker gives."""
+def _softened(settings: Settings, groups, corpus: Corpus, recipe) -> list:
+    """Labels mixed with what the serving reranker says of the same pairs."""
+    from rag.rerank.train import soften
+
     pairs = [(group.query, corpus.by_id(pid).content) for group in groups for pid in group.ids]
     logits = np.asarray(build.make_reranker(settings).score(pairs, label="Scoring"))
-    own = iter((1 / (1 + np.exp(-logits))).tolist())
-    return [
-        dataclasses.replace(group, labels=tuple((1 - share) * label + share * next(own) for label in group.labels))
-        for group in groups
-    ]
+    ends = np.cumsum([len(group.ids) for group in groups])
+    return [soften(group, own, recipe) for group, own in zip(groups, np.split(logits, ends[:-1]), strict=True)]
 
 
 def _candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
@@ -362,17 +394,30 @@ def gate_reranker(
     model: str | Path,
     held_out: Sequence[Example],
     candidates: Sequence[Sequence[Hit]],
-    reuse: Sequence[str | Path] = (),
+    known: Sequence[tuple[dict, list[dict]]] = (),
 ) -> dict:
-    """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question."""
+    """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question.
+
+    `known` are other gates' records and their questions' scores, taken over where they are of the same base.
+    """
     queries = [example.question.rewrite for example in held_out]
-    candidates_digest = _candidates_digest(held_out, candidates)
+    candidates_digest = digest(
+        [example.question.id, example.question.rewrite, sorted(example.positives), [hit.passage.id for hit in hits]]
+        for example, hits in zip(held_out, candidates, strict=True)
+    )
     scores, fingerprints = {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
         reranker = build.make_reranker(chosen)
         fingerprints[name] = reranker.weights_sha256
-        scores[name] = _known_scores(reuse, name, reranker.weights_sha256, candidates_digest) or _gate_scores(
+        how = {
+            "base_fingerprint": reranker.weights_sha256,
+            "candidates_digest": candidates_digest,
+            "corpus_sha256": index.manifest.corpus_sha256,
+            "precision": settings.reranker.precision,
+            "max_length_tokens": settings.reranker.max_length_tokens,
+        }
+        scores[name] = _known_scores(known if name == "base" else (), how) or _gate_scores(
             held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})")
         )
     floor = [
@@ -388,43 +433,65 @@ def gate_reranker(
         "tuned_fingerprint": fingerprints["tuned"],
         "corpus_sha256": index.manifest.corpus_sha256,
         "candidates_digest": candidates_digest,
+        "dev_digest": _dev_digest(held_out),
         "depth": settings.reranker.depth,
+        "precision": settings.reranker.precision,
+        "max_length_tokens": settings.reranker.max_length_tokens,
         "n_dev": len(held_out),
     }
     _write_verdict(target, record, held_out, scores)
     return record
 
 
-def _candidates_digest(held_out: Sequence[Example], candidates: Sequence[Sequence[Hit]]) -> str:
-    """A hash of the questions, their gold passages and what was retrieved for them."""
-    return digest(
-        [example.question.id, example.question.rewrite, sorted(example.positives), [hit.passage.id for hit in hits]]
-        for example, hits in zip(held_out, candidates, strict=True)
-    )
+def _dev_digest(held_out: Sequence[Example]) -> str:
+    """A hash of the dev questions and their gold passages."""
+    return digest([e.question.id, e.question.rewrite, sorted(e.positives)] for e in held_out)
 
 
-def _known_scores(runs: Sequence[str | Path], name: str, weights: str, candidates: str) -> dict | None:
-    """The base's scores from another run's gate of the same model on the same candidates, where there is one."""
-    for run in runs if name == "base" else ():
-        path = Path(run) / GATE_FILE
-        if not path.is_file():
-            raise ConfigError(f"{run} holds no verdict ({GATE_FILE}) to reuse")
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if (record.get("base_fingerprint"), record.get("candidates_digest")) == (weights, candidates):
-            rows = read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
+def _verdict(run: str | Path) -> tuple[dict, list[dict]]:
+    """A run's record of the gate, and the scores of its questions."""
+    path = Path(run) / GATE_FILE
+    if not path.is_file():
+        raise ConfigError(f"{run} holds no verdict ({GATE_FILE}); train with the gate: rag train …")
+    return json.loads(path.read_text(encoding="utf-8")), read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
+
+
+def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> dict | None:
+    """The base's scores from a gate that scored the same candidates in the same way, where there is one."""
+    for record, rows in known:
+        if all(record.get(name) == value for name, value in how.items()) and len(rows) == record["n_dev"]:
             return {metric: [row["base"][metric] for row in rows] for metric in GATE_METRICS}
-        say(f"{run} has met another base or other candidates: not reused")
+    if known:
+        say("no reused run has scored this base on these candidates: scored again")
     return None
 
 
 def promote_model(target: str | Path) -> str:
-    """Let a model that passed the gate serve in the place of its base; returns a line to tell."""
-    path = Path(target) / GATE_FILE
-    if not path.is_file():
-        raise ConfigError(f"{target} holds no verdict ({GATE_FILE}); train with the gate: rag train …")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    """Let a model that passed the gate serve in the place of its base; returns a line to tell.
+
+    Raises ConfigError where the verdict is another, or was given on other weights than those at hand: the model has
+    changed since, or what serves is no longer what it has beaten.
+    """
+    record, _ = _verdict(target)
     if record["verdict"] != PROMOTE:
         raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
-    promote(record["base"], Path(target) / "model")
-    again = " Index again: rag index CORPUS -o INDEX." if record["role"] == "retriever" else ""
-    return f"{Path(target) / 'model'} now serves in the place of {record['base']}.{again}"
+    model, base = Path(target) / "model", record["base"]
+    if serving(base) == str(model.resolve()):
+        return f"{model} serves already in the place of {base}."
+    if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
+        raise ConfigError(f"{model} has changed since it met the gate; train it again into another folder")
+    if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
+        raise ConfigError(
+            f"{target} has met another model than the one that serves now in the place of {base}; train again from it, "
+            f"or go back first: rag promote --back {base}"
+        )
+    promote(base, model)
+    again = {
+        "retriever": "Index again: rag index CORPUS -o INDEX.",
+        "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
+    }
+    return f"{model} now serves in the place of {base}. {again[record['role']]}"
+
+
+def _weights(fingerprint: str | Mapping) -> str:
+    return fingerprint if isinstance(fingerprint, str) else fingerprint["weights_sha256"]

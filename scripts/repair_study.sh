@@ -3,7 +3,7 @@
 # time, then all of them: a row each of `rag train table`.
 #   scripts/repair_study.sh DATA INDEX OUT [rag train options…]
 # DATA holds train.txt and dev.txt; INDEX is the index whose candidates are reranked. SAMPLE training questions (else
-# 2,000), evenly over sources; MINE holds options of rag mine. Killed at any moment, the same command goes on.
+# 2,000), each source in its share; MINE holds options of rag mine. Killed at any moment, the same command goes on.
 set -euo pipefail
 usage="usage: scripts/repair_study.sh DATA INDEX OUT [rag train options…]"
 data=${1:?$usage}

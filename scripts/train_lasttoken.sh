@@ -24,7 +24,7 @@ questions=$other/test_open.txt
 "$rag" train retriever "$data/train.txt" -i "$index" -o "$out" --recipe lasttoken --dev "$data/dev.txt" --no-gate \
   --base "${BASE:-Qwen/Qwen2.5-Coder-0.5B-Instruct}" --negatives "$out.negatives.jsonl" "$@"
 # 4. Search the other domain: the tuned model, then the untuned encoder.
-only="--no-generate --set reranker.enabled=false --set retriever.kind=dense --set retriever.depth=10"
+only="--no-generate --set reranker.enabled=false --set retriever.kind=dense --set retriever.depth=10 --set reranker.depth=10"
 for model in tuned untuned; do
   chosen=()
   [ "$model" = untuned ] || chosen=(--set "encoder.model=$out/model")

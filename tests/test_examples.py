@@ -41,13 +41,27 @@ def test_course_rows_become_examples_and_the_rest_is_counted(tmp_path):
     )
 
 
+def test_a_beir_folder_is_never_trained_or_chosen_on_by_its_test_judgements(tmp_path):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.jsonl").write_text('{"_id": "a", "text": "who"}\n{"_id": "b", "text": "what"}\n', "utf-8")
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\na\td0@0\t1\n", "utf-8")
+    for split in ("train", "dev"):
+        with pytest.raises(DataError, match=rf"holds no qrels/{split}\.tsv"):
+            load_examples(tmp_path, CORPUS, split=split)
+    (tmp_path / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nb\td1@0\t1\n", "utf-8")
+    found = load_examples(tmp_path, CORPUS, split="dev")
+    assert [example.question.id for example in found.examples] == ["b"]
+    assert (found.n_questions, found.n_unanswerable) == (1, 0)
+
+
 def test_a_beir_folder_becomes_examples(tmp_path):
     write_rows(tmp_path / "queries.jsonl", [{"_id": q, "text": f"about {q}"} for q in "abc"])
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\na\td0@0\t1\na\td1@0\t0\nb\tgone\t1\n")
     loaded = load_examples(tmp_path, CORPUS)
     assert [(e.question.id, e.positives, e.negatives) for e in loaded.examples] == [("a", ("d0@0",), ("d1@0",))]
-    assert (loaded.n_unanswerable, loaded.n_gold_missing) == (1, 1)
+    # "c" is judged in another split, if at all
+    assert (loaded.n_unanswerable, loaded.n_gold_missing, loaded.n_questions) == (0, 1, 2)
 
 
 @pytest.mark.parametrize(("evidences", "labels"), [(["text 0"], [1, 0]), (None, [1]), (["text 0"], ["1"])])

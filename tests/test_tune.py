@@ -1,6 +1,9 @@
 """From files to a tuned model, the gate's verdict and a promotion, on tiny models."""
 
 import json
+import subprocess
+import sys
+import zlib
 
 import pytest
 
@@ -8,11 +11,12 @@ from rag import build, tune
 from rag.config import load_settings
 from rag.errors import ConfigError, DataError, ModelError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
-from rag.models.promoted import all_promoted, go_back, serving
+from rag.examples import load_examples
+from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings
 from rag.tune import TrainingFiles
-from rag.types import Passage
+from rag.types import Hit, Passage
 from tests.conftest import WORDS, write_corpus
 
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
@@ -112,11 +116,111 @@ def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(da
     again = tune.tune_reranker(settings, files, index, folder / "again", "report-2", reuse=[folder / "first"])
     assert labels == ["Reranking (tuned)"]
     assert again["metrics"]["mrr@10"] == first["metrics"]["mrr@10"]
-    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 5})})
+    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 1})})
     tune.tune_reranker(deeper, files, index, folder / "deeper", "report-2", reuse=[folder / "first"])
     assert labels[1:] == ["Reranking (base)", "Reranking (tuned)"]
     with pytest.raises(ConfigError, match="holds no verdict"):
         tune.tune_reranker(settings, files, index, folder / "none", "report-2", reuse=[folder])
+
+
+class Scorer:
+    """A reranker that scores by rule; the tuned one and the base differ in what the rule makes of gold."""
+
+    def __init__(self, weights, score):
+        self.weights_sha256, self._score = weights, score
+
+    def rerank(self, queries, candidates, *, label=""):
+        scored = [
+            [Hit(hit.passage, self._score(query, hit.passage, place)) for place, hit in enumerate(hits)]
+            for query, hits in zip(queries, candidates, strict=True)
+        ]
+        return [sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) for hits in scored]
+
+
+def is_gold(query, passage):
+    return query.rpartition(" ")[2] == passage.text.split()[1]
+
+
+def good(query, passage, place):
+    return float(is_gold(query, passage)) + zlib.crc32(f"{query} {passage.id}".encode()) % 7 / 4
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        (lambda query, passage, place: float(is_gold(query, passage)) + 1, PROMOTE),
+        (good, KEEP_BASE),
+        (lambda query, passage, place: -good(query, passage, place), KEEP_BASE),
+        (lambda query, passage, place: 0.0, KEEP_BASE),
+        (lambda query, passage, place: float("nan"), KEEP_BASE),
+    ],
+    ids=["better", "copy", "inverted", "constant", "not a number"],
+)
+def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, verdict):
+    settings, folder = data
+    index = tune.open_index(folder / "index")
+    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
+    candidates = [[Hit(index.corpus[(n + step) % 30], 1.0 + step / 10) for step in (-1, -2, 0, -3)] for n in range(22)]
+    scorers = iter([Scorer("base", good), Scorer("tuned", score)])
+    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    (folder / "run").mkdir()
+    record = tune.gate_reranker(settings, index, folder / "run", folder / "model", held_out, candidates)
+    assert record["verdict"] == verdict
+
+
+def test_a_verdict_on_other_weights_is_not_applied(data):
+    settings, folder = data
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    for name in ("first", "second"):
+        record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
+        (folder / name / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
+    assert "calibrate again" in tune.promote_model(folder / "first")
+    assert "serves already" in tune.promote_model(folder / "first")
+    assert all_promoted() == {settings.reranker.model: [str((folder / "first" / "model").resolve())]}
+    with pytest.raises(ConfigError, match="has met another model than the one that serves now"):
+        tune.promote_model(folder / "second")
+    go_back(settings.reranker.model)
+    weights = folder / "second" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ConfigError, match="has changed since"):
+        tune.promote_model(folder / "second")
+
+
+def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
+    settings, folder = data
+    _, manifest = build.serving_manifest(folder / "index")
+    point = {"threshold": 1.5, "precision": 1.0, "recall": 1.0, "wrong_refusals": 0.0}
+    calibration = {"reranker_model": settings.reranker.model, "serving": settings.reranker.model}
+    calibration |= {"index": manifest.fingerprint, "threshold": 1.5, "curve": [point]}
+    (folder / "index" / build.CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
+    assert build.rerank_threshold(settings, folder / "index") == 1.5
+    (tmp_path / "tuned").mkdir()
+    promote(settings.reranker.model, tmp_path / "tuned")
+    assert build.rerank_threshold(settings, folder / "index") is None
+
+
+def test_unknown_scorers_and_retrievers_are_told(data):
+    settings, folder = data
+    arguments = (settings, folder / "train.txt", folder / "index", folder / "negatives.jsonl", MiningSettings())
+    with pytest.raises(ConfigError, match="'cross-encoder' is unknown; choose one of encoder, reranker, none"):
+        tune.mine_negatives(*arguments, scorer="cross-encoder")
+    with pytest.raises(ConfigError, match="no retriever is called 'BM25'"):
+        tune.mine_negatives(*arguments, retrievers=["BM25"])
+
+
+def test_what_cannot_end_well_is_refused_before_training(data):
+    settings, folder = data
+    index, run = folder / "index", folder / "run"
+    files = mined(settings, folder)
+    with pytest.raises(ConfigError, match="--scorer reranker"):
+        tune.tune_retriever(settings, files, index, run, "distill")
+    off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
+    with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
+        tune.tune_reranker(off, files, index, run, "lambda")
+    by_loss = settings.model_copy(update={"training": settings.training.model_copy(update={"select": "loss"})})
+    with pytest.raises(ConfigError, match="choose select = mrr"):
+        tune.tune_reranker(by_loss, files, index, run, "lambda")
+    assert not run.exists()
 
 
 def test_a_source_can_be_left_out_of_training(data):
@@ -142,6 +246,30 @@ def test_a_setting_of_the_other_model_is_refused(data):
     odd = load_settings(overrides=["training.loss=lambda"])
     with pytest.raises(ConfigError, match="one of contrastive, kl, margin_mse"):
         tune.tune_retriever(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", "report")
+
+
+@pytest.mark.parametrize(("model", "recipe"), [("retriever", "mined"), ("reranker", "hybrid")])
+def test_several_processes_train_one_model(data, model, recipe):
+    settings, folder = data
+    files = mined(settings, folder)
+    chosen = [f"encoder.model={settings.encoder.model}", f"reranker.model={settings.reranker.model}", *FAST]
+    chosen += ["training.batch_size=2", "training.epochs=2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "rag", "train", model]
+    result = subprocess.run(
+        [*launch, files.train, "-i", folder / "index", "-o", folder / "run", "--recipe", recipe]
+        + ["--dev", files.dev, "--negatives", files.negatives, "--no-gate"]
+        + [part for setting in chosen for part in ("--set", setting)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert (folder / "run" / "model" / "model.safetensors").is_file()
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [row["step"] for row in log] == sorted(row["step"] for row in log)
+    # 22 questions in batches of 2 on two processes: 5 or 6 steps an epoch, not 11
+    assert 8 <= max(row["step"] for row in log) <= 12
 
 
 def test_without_dev_documents_are_held_out(data):

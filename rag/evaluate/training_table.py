@@ -11,7 +11,7 @@ from rag.evaluate.gate import GATE_FILE
 from rag.evaluate.significance import holm
 from rag.training import COST_FILE, TRAINING_FILE
 
-SHARED = ("role", "primary", "base_fingerprint", "corpus_sha256", "candidates_digest", "n_dev")
+SHARED = ("role", "primary", "base_fingerprint", "corpus_sha256", "dev_digest", "candidates_digest", "n_dev")
 """What two runs' gates must agree in to stand in one table."""
 
 

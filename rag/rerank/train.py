@@ -18,8 +18,9 @@ high, which is what the reranker will have to tell apart.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -178,8 +179,14 @@ def train_reranker(
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
     target = Path(target)
-    data = digest([group.query, group.ids] for group in groups)
-    check_same_training(target, {"recipe": asdict(recipe), "base": str(base), "n": len(groups), "data": data})
+    identity = {
+        "recipe": asdict(recipe),
+        "base": str(base),
+        "n": len(groups),
+        "data": digest([group.query, group.ids, group.labels] for group in groups),
+        "dev": digest([list(dev.queries), [list(texts) for texts in dev.candidates]]),
+    }
+    check_same_training(target, identity)
     finished = target / "model"
     if finished.is_dir():
         return finished
@@ -202,7 +209,7 @@ def train_reranker(
         recipe,
         watch,
         label=f"Training ({recipe.name})",
-        learning_rate_mapping=_learning_rates(recipe),
+        learning_rate_mapping=_learning_rates(model, recipe),
         **by_loss,
     )
     model.max_seq_length = longest
@@ -210,13 +217,17 @@ def train_reranker(
     return finished
 
 
-def _learning_rates(recipe: RerankerRecipe) -> dict[str, float]:
-    """Patterns of parameter names with a learning rate of their own."""
+def _learning_rates(model, recipe: RerankerRecipe) -> dict[str, float]:
+    """Patterns of parameter names with a learning rate of their own; ConfigError where the model has none such."""
     rates = {
         r"\.embeddings\.": recipe.embedding_learning_rate,
         r"\.(classifier|pooler|score)\.": recipe.head_learning_rate,
     }
-    return {pattern: rate for pattern, rate in rates.items() if rate is not None}
+    rates = {pattern: rate for pattern, rate in rates.items() if rate is not None}
+    for pattern in rates:
+        if not any(re.search(pattern, f".{name}") for name, _ in model.named_parameters()):
+            raise ConfigError(f"the recipe {recipe.name!r} has a learning rate for {pattern}, which this model lacks")
+    return rates
 
 
 def _dataset(groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe):
@@ -234,9 +245,31 @@ def _dataset(groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe):
         {
             "query": [group.query for group in groups],
             "passages": [[text(pid) for pid in group.ids] for group in groups],
-            "labels": [list(group.labels) for group in groups],
+            "labels": [_targets(group.labels, recipe.loss) for group in groups],
         }
     )
+
+
+def _targets(labels: Sequence[float], loss: str) -> list[float]:
+    """Labels as the loss takes them. ListNet takes a softmax of them: the logarithm gives the distribution back."""
+    if loss != "listnet":
+        return list(labels)
+    share = np.asarray(labels, float) / max(sum(labels), 1e-9)
+    return np.log(np.clip(share, 1e-6, None)).tolist()
+
+
+def soften(group: Group, logits: Sequence[float], recipe: RerankerRecipe) -> Group:
+    """The group with `soft_share` of the model's own judgement, from its `logits`, in the labels.
+
+    For ListNet that is the softmax over the group, else each pair's own probability.
+    """
+    values, share = np.asarray(logits, float), recipe.soft_share
+    if recipe.loss == "listnet":
+        own = np.exp(values - values.max())
+        own, labels = own / own.sum(), np.asarray(group.labels) / max(sum(group.labels), 1e-9)
+    else:
+        own, labels = 1 / (1 + np.exp(-values)), np.asarray(group.labels)
+    return replace(group, labels=tuple(((1 - share) * labels + share * own).tolist()))
 
 
 def _loss(model, recipe: RerankerRecipe):
@@ -282,18 +315,40 @@ def dev_evaluator(dev: DevCandidates):
                 )
             values = iter(scores.float().cpu().tolist())
             grouped = [[next(values) for _ in texts] for texts in dev.candidates]
-            return {"dev_mrr@10": mrr_at_10(grouped, dev.relevant), "dev_separation": separation(grouped, dev.relevant)}
+            return {
+                "dev_mrr@10": mrr_at_10(grouped, dev.relevant),
+                "dev_recall@10": recall_at_10(grouped, dev.relevant),
+                "dev_separation": separation(grouped, dev.relevant),
+            }
 
     return DevEvaluator()
 
 
 def mrr_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:
-    """The mean over questions of 1 / rank of the first relevant candidate in the ten best; ties by position."""
-    reciprocal_ranks = []
-    for values, flags in zip(scores, relevant, strict=True):
-        order = sorted(range(len(values)), key=lambda n: (-values[n], n))[:10]
-        reciprocal_ranks.append(next((1 / rank for rank, n in enumerate(order, 1) if flags[n]), 0.0))
-    return float(np.mean(reciprocal_ranks)) if reciprocal_ranks else 0.0
+    """The mean over questions of 1 / rank of the first relevant candidate in the ten best.
+
+    Of a tie the relevant one comes last, and 0 where a score is no number: a model that scores all alike must not live
+    on the order it was handed.
+    """
+    ranked = [_flags_ranked(values, flags) for values, flags in zip(scores, relevant, strict=True)]
+    found = [next((1 / rank for rank, flag in enumerate(flags, 1) if flag), 0.0) for flags in ranked]
+    return float(np.mean(found)) if found else 0.0
+
+
+def recall_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:
+    """The mean over questions with a relevant candidate of the share of these in the ten best; ties as in the MRR."""
+    shares = [
+        sum(_flags_ranked(values, flags)) / sum(flags)
+        for values, flags in zip(scores, relevant, strict=True)
+        if any(flags)
+    ]
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _flags_ranked(values: Sequence[float], flags: Sequence[bool]) -> list[bool]:
+    if not np.isfinite(values).all():
+        return []
+    return [flag for _, flag in sorted(zip((-value for value in values), flags, strict=True))][:10]
 
 
 def separation(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rag.data import Corpus
-from rag.errors import RunMismatchError
+from rag.errors import DataError, RunMismatchError
 from rag.examples import Example
 from rag.files import json_line, read_jsonl, resume_jsonl, write_json
 from rag.progress import progress
@@ -93,18 +93,31 @@ def mine(
                 stream.flush()
                 os.fsync(stream.fileno())
                 bar.advance(len(chunk))
-    report = _report(load_mined(target).values(), corpus, settings)
+    report = _report(load_mined(target, corpus).values(), corpus, settings)
     write_json(target.with_suffix(".report.json"), report)
     return report
 
 
-def load_mined(path: str | Path) -> dict[str, Mined]:
-    """Mined negatives by question id."""
+def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
+    """Mined negatives by question id. Raises DataError for a file that is missing, or mined from another corpus."""
+    if not Path(path).is_file():
+        raise DataError(f"{path} does not exist; mine negatives first: rag mine TRAIN -i INDEX -o {path}")
     mined = {}
     for row in read_jsonl(Path(path)):
         pairs = {name: tuple((pid, score) for pid, score in row[name]) for name in ("positives", "negatives")}
         mined[row["qid"]] = Mined(**{**row, **pairs, "origins": tuple(row["origins"])})
+        unknown = next((pid for name in pairs for pid, _ in pairs[name] if pid not in corpus), None)
+        if unknown is not None:
+            raise DataError(f"{path} names the passage {unknown!r}, which the index lacks; mine from this index")
+    if not mined:
+        raise DataError(f"{path} holds no mined negatives; was rag mine stopped at once? The same command goes on")
     return mined
+
+
+def mined_by(path: str | Path) -> str:
+    """The scorer whose scores stand in a file of mined negatives; empty where nothing beside the file says."""
+    settings = Path(path).with_suffix(".settings.json")
+    return json.loads(settings.read_text(encoding="utf-8")).get("scorer", "") if settings.is_file() else ""
 
 
 def _check_same(target: Path, identity: dict) -> None:

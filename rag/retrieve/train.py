@@ -37,7 +37,12 @@ LASTTOKEN_MAX_LENGTH = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieverRecipe(Schedule):
-    """Everything that shapes a training run. `negatives` are explicit ones per question, beside those in the batch."""
+    """Everything that shapes a training run. `negatives` are explicit ones per question, beside those in the batch.
+
+    A teacher's scores are its probabilities, as mining keeps them; `kl` compares softmax(logits / teacher_temperature)
+    with the student's softmax(cosines / temperature), `margin_mse` differences of logits with those of cosines /
+    temperature.
+    """
 
     name: str
     loss: Literal["contrastive", "kl", "margin_mse"] = "contrastive"
@@ -47,6 +52,7 @@ class RetrieverRecipe(Schedule):
     filter_by_guide: bool = True
     guide_margin: float = 0.0
     temperature: float = 0.02
+    teacher_temperature: float = 1.0
     mini_batch_size: int | None = None
     pooling: Literal["own", "lasttoken"] = "own"
 
@@ -120,8 +126,14 @@ def train_retriever(
 
     target = Path(target)
     rows = _rows(examples, corpus, recipe, mined)
-    data = digest([row.query, row.columns] for row in rows)
-    identity = {"recipe": asdict(recipe), "base": str(base), "n": len(rows), "data": data, "prompts": dict(prompts)}
+    identity = {
+        "recipe": asdict(recipe),
+        "base": str(base),
+        "n": len(rows),
+        "data": digest([row.query, row.columns, row.scores] for row in rows),
+        "dev": digest([list(dev.queries), [sorted(gold) for gold in dev.gold], list(dev.passages)]),
+        "prompts": dict(prompts),
+    }
     check_same_training(target, identity)
     finished = target / "model"
     if finished.is_dir():
@@ -226,10 +238,17 @@ def _dataset(rows: Sequence[_Row], corpus: Corpus, recipe: RetrieverRecipe):
     if recipe.loss == "contrastive":
         columns["label"] = list(range(len(rows)))
     elif recipe.loss == "kl":
-        columns["label"] = [list(row.scores) for row in rows]
+        columns["label"] = [_logits(row.scores).tolist() for row in rows]
     else:
-        columns["label"] = [[row.scores[0] - score for score in row.scores[1:]] for row in rows]
+        logits = [_logits(row.scores) * recipe.temperature for row in rows]
+        columns["label"] = [(own[0] - own[1:]).tolist() for own in logits]
     return Dataset.from_dict(columns)
+
+
+def _logits(probabilities: Sequence[float]) -> np.ndarray:
+    """The cross-encoder's logits from its probabilities, within what float32 tells apart from 0 and 1."""
+    inside = np.clip(np.asarray(probabilities, float), 1e-6, 1 - 1e-6)
+    return np.log(inside / (1 - inside))
 
 
 def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
@@ -238,7 +257,9 @@ def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
     from rag.retrieve.losses import MaskedContrastiveLoss, PairTable
 
     if recipe.loss == "kl":
-        return losses.DistillKLDivLoss(model, student_temperature=recipe.temperature, teacher_temperature=1.0)
+        return losses.DistillKLDivLoss(
+            model, student_temperature=recipe.temperature, teacher_temperature=recipe.teacher_temperature
+        )
     if recipe.loss == "margin_mse":
         return losses.MarginMSELoss(model)
     found = None
@@ -253,7 +274,7 @@ def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
 
 
 def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):
-    """An evaluator for the trainer: `dev_recall@10` and `dev_mrr@10` of dev questions among the pool."""
+    """An evaluator for the trainer: `dev_recall@10`, `dev_mrr@10`, `dev_separation` of dev questions in the pool."""
     import torch
     from sentence_transformers.base.evaluation import BaseEvaluator
 
@@ -288,14 +309,28 @@ def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):
 
 
 def pool_metrics(queries: np.ndarray, passages: np.ndarray, gold: Sequence[frozenset[int]]) -> dict[str, float]:
-    """Recall@10 and MRR@10 of unit vectors (q, d) against (p, d); ties by row."""
+    """Recall@10, MRR@10 and the mean margin of gold to the best of the rest, of unit vectors (q, d) against (p, d).
+
+    Ties by row; all 0 where a score is no number.
+    """
     scores = queries @ passages.T
+    if not np.isfinite(scores).all():
+        return {"recall@10": 0.0, "mrr@10": 0.0, "separation": 0.0}
     top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     recalls, reciprocal_ranks = [], []
     for found, wanted in zip(top.tolist(), gold, strict=True):
         recalls.append(sum(row in wanted for row in found) / len(wanted))
         reciprocal_ranks.append(next((1 / rank for rank, row in enumerate(found, 1) if row in wanted), 0.0))
-    return {"recall@10": float(np.mean(recalls)), "mrr@10": float(np.mean(reciprocal_ranks))}
+    margins = [
+        row[list(wanted)].max() - np.delete(row, list(wanted)).max()
+        for row, wanted in zip(scores, gold, strict=True)
+        if len(wanted) < len(row)
+    ]
+    return {
+        "recall@10": float(np.mean(recalls)),
+        "mrr@10": float(np.mean(reciprocal_ranks)),
+        "separation": float(np.mean(margins)) if margins else 0.0,
+    }
 
 
 def make_dev_pool(examples: Sequence[Example], corpus: Corpus, candidates: Sequence[Sequence[str]]) -> DevPool:

@@ -1,6 +1,7 @@
 """Training the reranker on a tiny model, and the groups that it is trained on."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,23 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from rag.data import Corpus, Question
-from rag.errors import ConfigError, RunMismatchError
+from rag.errors import ConfigError, ModelError, RunMismatchError
 from rag.examples import Example
 from rag.files import read_jsonl
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.rerank.train import RECIPES, DevCandidates, make_groups, mrr_at_10, separation, train_reranker
+from rag.rerank.train import (
+    RECIPES,
+    DevCandidates,
+    Group,
+    _learning_rates,
+    _targets,
+    make_groups,
+    mrr_at_10,
+    recall_at_10,
+    separation,
+    soften,
+    train_reranker,
+)
 from rag.telemetry import LOG_FILE
 from rag.training import Watch
 from rag.types import Passage
@@ -127,6 +140,37 @@ def test_mined_negatives_are_asked_for():
 def test_mrr_and_separation_by_hand():
     scores = [[1.0, 3.0, 2.0], [1.0, 1.0, 1.0], [5.0] + [6.0] * 10]
     relevant = [[True, False, False], [False, True, False], [True] + [False] * 10]
-    assert mrr_at_10(scores, relevant) == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    # of a tie the relevant one comes last
+    assert mrr_at_10(scores, relevant) == pytest.approx((1 / 3 + 1 / 3 + 0) / 3)
+    assert recall_at_10(scores, relevant) == pytest.approx((1 + 1 + 0) / 3)
+    assert mrr_at_10([[float("nan"), 1.0]], [[True, False]]) == 0.0
+    assert recall_at_10([[float("nan"), 1.0]], [[True, False]]) == 0.0
     assert separation(scores, relevant) == pytest.approx((-2 + 0 - 1) / 3)
     assert separation([[1.0]], [[False]]) == 0.0
+
+
+def test_soft_labels_by_hand():
+    group = Group("q", ("a", "b"), (1.0, 0.0))
+    listwise = soften(group, [0.0, math.log(3)], recipe("distill", soft_share=0.5))
+    assert listwise.labels == pytest.approx((0.5 + 0.5 * 0.25, 0.5 * 0.75))
+    pairwise = soften(group, [0.0, math.log(3)], recipe("report-1", soft_share=0.5))
+    assert pairwise.labels == pytest.approx((0.5 + 0.5 * 0.5, 0.5 * 0.75))
+
+
+def test_listnets_targets_give_the_labels_back_as_a_distribution():
+    for labels, expected in (((1, 0, 0), (1, 0, 0)), ((0.6, 0.3, 0.1), (0.6, 0.3, 0.1)), ((1, 1, 0), (0.5, 0.5, 0))):
+        assert torch.tensor(_targets(labels, "listnet")).softmax(0).tolist() == pytest.approx(expected, abs=1e-5)
+    assert _targets((1.0, 0.0), "lambda") == [1.0, 0.0]
+
+
+def test_a_learning_rate_for_a_part_that_the_model_lacks_is_refused(tiny_reranker_folder):
+    model = CrossEncoder(str(tiny_reranker_folder), device="cpu")
+    assert len(_learning_rates(model, recipe("hybrid"))) == 2
+    with pytest.raises(ConfigError, match="lacks"):
+        _learning_rates(torch.nn.Linear(2, 2), recipe("hybrid"))
+
+
+def test_a_run_that_diverges_at_once_leaves_no_model(tmp_path, tiny_reranker_folder):
+    with pytest.raises(ModelError, match="diverged"):
+        train(tiny_reranker_folder, tmp_path / "run", "report-1", learning_rate=1e30, warmup_steps=0)
+    assert not (tmp_path / "run" / "model").exists()

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from rag.data import Corpus, Question
-from rag.errors import RunMismatchError
+from rag.errors import DataError, RunMismatchError
 from rag.examples import Example
-from rag.retrieve.negatives import MiningSettings, load_mined, mine
+from rag.retrieve.negatives import MiningSettings, load_mined, mine, mined_by
 from rag.types import Hit, Passage
 
 CORPUS = Corpus([Passage(f"d{n}@0", f"text {n}") for n in range(12)] + [Passage("copy@0", "Text  0")])
@@ -30,7 +30,7 @@ class InOrder:
 def run(tmp_path, retrievers, score=None, settings=SETTINGS, examples=EXAMPLES, **options):
     target = tmp_path / "negatives.jsonl"
     report = mine(examples, CORPUS, retrievers, score, settings, target, **options)
-    return {qid: [pid for pid, _ in one.negatives] for qid, one in load_mined(target).items()}, report
+    return {qid: [pid for pid, _ in one.negatives] for qid, one in load_mined(target, CORPUS).items()}, report
 
 
 def test_known_positives_and_copies_of_them_are_no_negatives(tmp_path):
@@ -61,9 +61,22 @@ def test_what_scores_close_to_the_positive_is_dropped(tmp_path):
     assert mined == {"q0": ["d6@0", "d7@0"], "q1": ["d6@0", "d7@0"], "q2": ["d7@0"]}
     assert report["candidates_dropped"] == {"within the margin": 4}
     assert (report["n_short_of_negatives"], report["n_without_negatives"]) == (3, 0)
-    one = load_mined(tmp_path / "negatives.jsonl")["q0"]
+    one = load_mined(tmp_path / "negatives.jsonl", CORPUS)["q0"]
     assert one.positives == (("d0@0", 0.8),)
     assert one.negatives == (("d6@0", 0.75), ("d7@0", 0.2))
+
+
+def test_a_file_that_is_missing_or_of_another_corpus_is_told(tmp_path):
+    with pytest.raises(DataError, match="does not exist; mine negatives first"):
+        load_mined(tmp_path / "negatives.jsonl", CORPUS)
+    run(tmp_path, {"dense": InOrder("d5@0")}, identity={"scorer": "none"})
+    assert mined_by(tmp_path / "negatives.jsonl") == "none"
+    assert mined_by(tmp_path / "others.jsonl") == ""
+    with pytest.raises(DataError, match="'d5@0', which the index lacks"):
+        load_mined(tmp_path / "negatives.jsonl", Corpus(list(CORPUS)[:3]))
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="holds no mined negatives"):
+        load_mined(tmp_path / "empty.jsonl", CORPUS)
 
 
 def test_a_share_is_drawn_from_the_whole_corpus(tmp_path):

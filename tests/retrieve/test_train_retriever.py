@@ -13,7 +13,7 @@ from rag.examples import Example
 from rag.files import read_jsonl
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.negatives import Mined
-from rag.retrieve.train import RECIPES, make_dev_pool, pool_metrics, train_retriever
+from rag.retrieve.train import RECIPES, _logits, make_dev_pool, pool_metrics, train_retriever
 from rag.telemetry import LOG_FILE, Telemetry
 from rag.training import Watch
 from rag.types import Passage
@@ -94,6 +94,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder,
         train(tiny_encoder_folder, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
     monkeypatch.setattr(Telemetry, "on_step_end", plain)
+    (tmp_path / "run" / "checkpoints" / "checkpoint-99").mkdir()  # the kill fell into the writing of another one
     model = train(tiny_encoder_folder, tmp_path / "run")
     steps = [row["step"] for row in read_training_log(tmp_path / "run") if "loss" in row]
     assert steps == list(range(1, 25))
@@ -110,7 +111,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, tiny_encoder_folder):
 
 def test_a_folder_of_another_run_is_refused(tmp_path, tiny_encoder_folder):
     train(tiny_encoder_folder, tmp_path / "run")
-    with pytest.raises(RunMismatchError, match="differing: recipe"):
+    with pytest.raises(RunMismatchError, match="differing: data, recipe"):
         train(tiny_encoder_folder, tmp_path / "run", "report")
 
 
@@ -143,6 +144,27 @@ def test_pool_metrics_by_hand():
     figures = pool_metrics(queries, passages, gold)
     assert figures["recall@10"] == pytest.approx((0.5 + 1.0) / 2)
     assert figures["mrr@10"] == pytest.approx((1 / 2 + 1 / 10) / 2)
+    assert figures["separation"] == pytest.approx(((1.0 - 2.0) + 0.0) / 2)
+
+
+def test_pool_metrics_of_what_is_no_number_are_nothing():
+    queries, passages = np.full((1, 4), np.nan, np.float32), np.eye(4, dtype=np.float32)
+    assert set(pool_metrics(queries, passages, [frozenset({0})]).values()) == {0.0}
+
+
+def test_teachers_logits_come_back_from_probabilities():
+    assert _logits([0.5, 0.75, 0.25]) == pytest.approx([0.0, np.log(3), -np.log(3)])
+    assert np.isfinite(_logits([0.0, 1.0])).all()
+
+
+def test_other_teacher_scores_are_another_run(tmp_path, tiny_encoder_folder):
+    train(tiny_encoder_folder, tmp_path / "run", "distill", recipe=recipe("distill", epochs=1))
+    other = {
+        qid: replace(one, negatives=tuple((pid, score / 2) for pid, score in one.negatives))
+        for qid, one in MINED.items()
+    }
+    with pytest.raises(RunMismatchError, match="differing: data"):
+        train(tiny_encoder_folder, tmp_path / "run", recipe=recipe("distill", epochs=1), mined=other)
 
 
 def test_a_base_of_the_wrong_kind_is_refused(tmp_path, tiny_encoder_folder, tiny_generator_folder):
