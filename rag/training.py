@@ -165,7 +165,12 @@ def fit(
         disable_tqdm=True,
         **arguments,
     )
-    trainer = trainer_class(
+
+    class CardlessTrainer(trainer_class):
+        def add_model_card_callback(self, default_args_dict):
+            """It would compute examples for a card that is not written."""
+
+    trainer = CardlessTrainer(
         model=model,
         args=settings,
         train_dataset=dataset,
@@ -175,8 +180,6 @@ def fit(
         callbacks=[Telemetry(target, writes=is_first_process(), separation=separation, label=label)],
     )
     trainer.remove_callback(PrinterCallback)
-    for callback in [c for c in trainer.callback_handler.callbacks if "ModelCard" in type(c).__name__]:
-        trainer.remove_callback(callback)  # computes examples for a card that is not written
     checkpoint = last_checkpoint(target)
     if checkpoint is None:
         trainer.evaluate()
