@@ -47,7 +47,8 @@ class Schedule:
 
     def steps(self, n_rows: int) -> int:
         """Optimizer steps over `n_rows` training rows."""
-        return max(1, round(n_rows / (self.batch_size * self.accumulation * n_processes()) * self.epochs))
+        an_epoch = math.ceil(n_rows / (self.batch_size * self.accumulation * n_processes()))
+        return math.ceil(an_epoch * self.epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
