@@ -51,6 +51,8 @@ def mine_negatives(
         raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
     if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
         raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
+    if scorer == "none":  # nothing to measure a margin by
+        mining = dataclasses.replace(mining, margin=None)
     index = open_index(index_folder)
     examples = _sampled(load_examples(train, index.corpus, qrels).examples, sample)
     available = build.Retrievers(settings, index_folder)

@@ -253,7 +253,7 @@ def test_several_processes_train_one_model(data, model, recipe):
     settings, folder = data
     files = mined(settings, folder)
     chosen = [f"encoder.model={settings.encoder.model}", f"reranker.model={settings.reranker.model}", *FAST]
-    chosen += ["training.batch_size=2", "training.epochs=2"]
+    chosen += ["training.batch_size=2", "training.epochs=1", "training.evaluations=1", "training.negatives=2"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "rag", "train", model]
     result = subprocess.run(
         [*launch, files.train, "-i", folder / "index", "-o", folder / "run", "--recipe", recipe]
@@ -268,8 +268,8 @@ def test_several_processes_train_one_model(data, model, recipe):
     assert (folder / "run" / "model" / "model.safetensors").is_file()
     log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text("utf-8").splitlines()]
     assert [row["step"] for row in log] == sorted(row["step"] for row in log)
-    # 22 questions in batches of 2 on two processes: 5 or 6 steps an epoch, not 11
-    assert 8 <= max(row["step"] for row in log) <= 12
+    # 22 questions in batches of 2 on two processes: 5 or 6 steps, not 11
+    assert 4 <= max(row["step"] for row in log) <= 6
 
 
 def test_without_dev_documents_are_held_out(data):
