@@ -125,8 +125,8 @@ def _rows(corpus: Corpus) -> dict[str, int]:
 class TrainingFiles:
     """What a model is trained and chosen on.
 
-    `sample` keeps that many training questions, evenly over sources; `without` leaves whole sources out of training and
-    not of dev, to see what tuning does to questions of a kind that it has not met.
+    `sample` keeps that many training questions, each source in its share; `without` leaves whole sources out of
+    training and not of dev, to see what tuning does to questions of a kind that it has not met.
     """
 
     train: str | Path
@@ -203,12 +203,11 @@ def tune_retriever(
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
-    watched = {q.id for q in sample_questions([e.question for e in held_out], settings.training.dev_questions)}
-    watched_examples = [example for example in held_out if example.question.id in watched]
+    watched = _sampled(held_out, settings.training.dev_questions)
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
-            [e.question.rewrite for e in watched_examples], settings.training.dev_candidates
+            [example.question.rewrite for example in watched], settings.training.dev_candidates
         )
     ]
     model = train_retriever(
@@ -218,8 +217,8 @@ def tune_retriever(
         index.corpus,
         recipe,
         target,
-        dev=make_dev_pool(watched_examples, index.corpus, candidates),
-        mined=files.mined(index.corpus, training, recipe.negatives),
+        dev=make_dev_pool(watched, index.corpus, candidates),
+        mined=files.mined(index.corpus, training, recipe.negatives) if recipe.negatives_from == "mined" else None,
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
@@ -342,7 +341,7 @@ def tune_reranker(
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe)
     candidates = _candidates(settings, index_folder, held_out)
-    watched = {q.id for q in sample_questions([e.question for e in held_out], settings.training.dev_questions)}
+    watched = {example.question.id for example in _sampled(held_out, settings.training.dev_questions)}
     shown = [
         (example, hits[: settings.training.dev_candidates])
         for example, hits in zip(held_out, candidates, strict=True)
@@ -403,23 +402,21 @@ def gate_reranker(
     `known` are other gates' records and their questions' scores, taken over where they are of the same base.
     """
     queries = [example.question.rewrite for example in held_out]
-    candidates_digest = digest(
-        [example.question.id, example.question.rewrite, sorted(example.positives), [hit.passage.id for hit in hits]]
-        for example, hits in zip(held_out, candidates, strict=True)
-    )
+    how = {
+        "corpus_sha256": index.manifest.corpus_sha256,
+        "dev_digest": _dev_digest(held_out),
+        "candidates_digest": digest([hit.passage.id for hit in hits] for hits in candidates),
+        "depth": settings.reranker.depth,
+        "precision": settings.reranker.precision,
+        "max_length_tokens": settings.reranker.max_length_tokens,
+    }
     scores, fingerprints = {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
         reranker = build.make_reranker(chosen)
         fingerprints[name] = reranker.weights_sha256
-        how = {
-            "base_fingerprint": reranker.weights_sha256,
-            "candidates_digest": candidates_digest,
-            "corpus_sha256": index.manifest.corpus_sha256,
-            "precision": settings.reranker.precision,
-            "max_length_tokens": settings.reranker.max_length_tokens,
-        }
-        scores[name] = _known_scores(known if name == "base" else (), how) or _gate_scores(
+        same = {"base_fingerprint": reranker.weights_sha256, **how}
+        scores[name] = _known_scores(known if name == "base" else (), same) or _gate_scores(
             held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})")
         )
     floor = [
@@ -433,12 +430,7 @@ def gate_reranker(
         "base": settings.reranker.model,
         "base_fingerprint": fingerprints["base"],
         "tuned_fingerprint": fingerprints["tuned"],
-        "corpus_sha256": index.manifest.corpus_sha256,
-        "candidates_digest": candidates_digest,
-        "dev_digest": _dev_digest(held_out),
-        "depth": settings.reranker.depth,
-        "precision": settings.reranker.precision,
-        "max_length_tokens": settings.reranker.max_length_tokens,
+        **how,
         "n_dev": len(held_out),
     }
     _write_verdict(target, record, held_out, scores)
