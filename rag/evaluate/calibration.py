@@ -57,6 +57,26 @@ def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float) -> dict
     }
 
 
+def risk_coverage(scores: Sequence[float], bad: Sequence[bool], n: int, n_points: int) -> dict | None:
+    """What share of the answered questions is bad, as fewer and fewer of `n` are answered, the best score first.
+
+    Returns {"coverage", "risk", "threshold": lists of at most `n_points`, "area"}: the area under the curve over the
+    coverage that it reaches, which is the mean risk there (Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500).
+    None where nothing was scored.
+    """
+    if not len(scores):
+        return None
+    order = np.argsort(-np.asarray(scores, float), kind="stable")
+    risks = np.cumsum(np.asarray(bad, float)[order]) / np.arange(1, len(order) + 1)
+    shown = np.unique(np.linspace(0, len(order) - 1, min(n_points, len(order))).round().astype(int))
+    return {
+        "coverage": ((shown + 1) / n).round(4).tolist(),
+        "risk": risks[shown].round(4).tolist(),
+        "threshold": np.asarray(scores, float)[order][shown].round(4).tolist(),
+        "area": float(risks.mean()),
+    }
+
+
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     """The Mann-Whitney estimate of P(positive > negative), ties counted half."""
     from scipy.stats import rankdata

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from rag.data import Question
+from rag.data import Corpus, Question
 from rag.errors import DataError, RunMismatchError
-from rag.evaluate.metrics import RANKING_METRICS, exact_match, mean, ranking_scores, token_f1
+from rag.evaluate.answers import (
+    citation_scores,
+    format_leaks,
+    grounded_share,
+    invented_numbers,
+    is_right,
+    length_bin,
+    question_word,
+    reference_token_recall,
+    sentences,
+    supported_share,
+)
+from rag.evaluate.calibration import risk_coverage
+from rag.evaluate.metrics import (
+    RANKING_METRICS,
+    exact_match,
+    mean,
+    ranking_scores,
+    relevant_passages,
+    shuffle_floor,
+    token_f1,
+)
+from rag.evaluate.outcomes import Outcome, classify
 from rag.evaluate.significance import bootstrap_interval
-from rag.files import write_json, write_whole
+from rag.files import read_jsonl, write_json, write_whole
 from rag.types import CANNOTANSWER, Qrels, Run
 
 STAGES = {"retrieve": "retrieved", "rerank": "reranked"}
 METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
+FORMAT = 2
+MRR_BOUNDS = {"shuffled": "floor/mrr@10", "perfect": "perfect/mrr@10"}
+WITH_INTERVALS = ("recall@10", "success@10", "mrr@10", "ndcg@10")
+PASSAGE_WORDS, REFERENCE_WORDS = (50, 100, 150, 250), (1, 3, 8, 20)
+CURVE_POINTS = 200
+BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top passage"}
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 
@@ -46,94 +73,235 @@ def read_predictions(folder: str | Path) -> list[dict]:
 
 
 def evaluate(
-    rows: Sequence[dict], qrels: Qrels, references: Mapping[str, Question] | None = None, embed: Embed | None = None
+    rows: Sequence[dict],
+    qrels: Qrels,
+    references: Mapping[str, Question] | None = None,
+    embed: Embed | None = None,
+    *,
+    corpus: Corpus | None = None,
+    n_contexts: int | None = None,
 ) -> tuple[dict, list[dict]]:
     """(metrics, per-question scores) of predictions against judgements and, where given, reference answers.
 
     Ranking metrics average over the judged queries among `references` (the questions that were to be answered; without
     them, among the predictions); a judged query without a prediction scores 0. `embed` maps texts to (n, d) unit
-    vectors; CosSim is the cosine of prediction and reference.
+    vectors; CosSim is the cosine of prediction and reference. Figures about passages' words need `corpus`;
+    `n_contexts` is how many passages were to reach the prompt (else as many as were cut and shown).
     """
     by_id = {row["qid"]: row for row in rows}
     asked = list(references) if references else list(by_id)
-    judged = {qid: qrels[qid] for qid in asked if any(grade > 0 for grade in qrels.get(qid, {}).values())}
+    judged = {qid: qrels[qid] for qid in asked if relevant_passages(qrels.get(qid, {}))}
+    scores: dict[str, dict] = {qid: _described(qid, by_id, references or {}, judged, corpus) for qid in asked}
+    stages = _score_ranking(scores, by_id, judged)
+    _score_answers(scores, by_id, corpus, embed)
+    for qid, score in scores.items():
+        _place(score, by_id.get(qid), corpus, n_contexts)
+    questions = list(scores.values())
     metrics: dict = {
+        "format": FORMAT,
         "n_queries": len(asked),
         "n_judged": len(judged),
         "n_predicted": sum(qid in by_id for qid in asked),
+        **_summarize(questions, stages),
+        "bounds": {name: mean([s[key] for s in questions if key in s]) for name, key in MRR_BOUNDS.items()},
+        "outcomes": {outcome.value: sum(s["outcome"] == outcome for s in questions) for outcome in Outcome},
+        "abstention": _abstention(questions),
+        "slices": {
+            name: {
+                value: _summarize([s for s in questions if s.get(name) == value], stages, intervals=False)
+                for value in sorted({s[name] for s in questions if s.get(name)}, key=_bin_order)
+            }
+            for name in ("source", "question_word", "passage_words", "reference_words")
+        },
+        "cost": _cost(rows),
     }
-    scores: dict[str, dict] = {qid: {"qid": qid, "source": _source(qid, by_id, references)} for qid in asked}
-    for stage, field in STAGES.items():
-        run: Run = {qid: dict(by_id[qid][field]) for qid in judged if qid in by_id}
-        per_query = ranking_scores(run, judged)
-        for name, values in per_query.items():
+    return metrics, questions
+
+
+def _described(
+    qid: str, by_id: Mapping[str, dict], references: Mapping[str, Question], judged: Qrels, corpus: Corpus | None
+) -> dict:
+    """What is known of a question before anything is scored, and what it is grouped by."""
+    reference, row = references.get(qid), by_id.get(qid, {})
+    text = row.get("query") or (reference.rewrite if reference else "")
+    score: dict = {
+        "qid": qid,
+        "source": (reference.source if reference else "") or row.get("source", ""),
+        "question_word": question_word(text),
+        "gold": relevant_passages(judged.get(qid, {})),
+    }
+    if reference and reference.answer is not None:
+        score |= {"reference": reference.answer, "aliases": list(reference.aliases)}
+        if reference.answer != CANNOTANSWER:
+            score["reference_words"] = length_bin(len(reference.answer.split()), REFERENCE_WORDS)
+    if corpus is not None and (golds := [pid for pid in score["gold"] if pid in corpus]):
+        words = min(len(corpus.by_id(pid).text.split()) for pid in golds)
+        score["passage_words"] = length_bin(words, PASSAGE_WORDS)
+    return score
+
+
+def _bin_order(name: str) -> tuple[int, str]:
+    """Bins of lengths by their first number, anything else by name."""
+    digits = "".join(ch for ch in name.removeprefix("up to ").split("–")[0] if ch.isdigit())
+    return (1 << 30 if name.startswith("over ") else int(digits or 0), name)
+
+
+def _score_ranking(scores: dict[str, dict], by_id: Mapping[str, dict], judged: Qrels) -> list[str]:
+    """Add `STAGE/METRIC` to every judged question; returns the stages: the parts of a fusion, then ours."""
+    parts = sorted({name for row in by_id.values() for name in row.get("parts", {})})
+    runs: dict[str, Run] = {
+        part: {qid: dict(by_id[qid].get("parts", {}).get(part, ())) for qid in judged if qid in by_id} for part in parts
+    }
+    runs |= {stage: {qid: dict(by_id[qid][field]) for qid in judged if qid in by_id} for stage, field in STAGES.items()}
+    for stage, run in runs.items():
+        for name, values in ranking_scores(run, judged).items():
             for qid, value in values.items():
                 scores[qid][f"{stage}/{name}"] = value
-    _score_answers(scores, by_id, references or {}, judged, embed)
-    metrics |= _summarize(list(scores.values()))
-    metrics["seconds"] = _seconds(rows)
-    metrics["dropped_contexts"] = sum(row.get("dropped_contexts", 0) for row in rows)
-    sources = sorted({row["source"] for row in scores.values()} - {""})
-    metrics["by_source"] = {
-        source: _summarize([row for row in scores.values() if row["source"] == source], intervals=False)
-        for source in sources
-    }
-    return metrics, list(scores.values())
-
-
-def _source(qid: str, by_id: Mapping[str, dict], references: Mapping[str, Question] | None) -> str:
-    if references and references[qid].source:
-        return references[qid].source
-    return by_id.get(qid, {}).get("source", "")
+    for qid in judged:
+        candidates = [pid for pid, _ in by_id[qid]["reranked"]] if qid in by_id else []
+        n_found = sum(pid in scores[qid]["gold"] for pid in candidates)
+        scores[qid][MRR_BOUNDS["shuffled"]] = shuffle_floor(len(candidates), n_found)
+        scores[qid][MRR_BOUNDS["perfect"]] = float(n_found > 0)
+    return list(runs)
 
 
 def _score_answers(
     scores: dict[str, dict],
     by_id: Mapping[str, dict],
-    references: Mapping[str, Question],
-    judged: Qrels,
+    corpus: Corpus | None,
     embed: Embed | None,
 ) -> None:
-    """Add cos_sim, exact_match, f1, abstained, answerable and citation_precision to the rows that can have them."""
-    answered = [
-        qid for qid in scores if qid in references and references[qid].answer is not None and _has_answers(by_id)
-    ]
-    for qid in answered:
-        row, reference = by_id.get(qid), references[qid]
-        golds = [reference.answer, *reference.aliases]
-        score = scores[qid]
-        score["answerable"] = reference.answer != CANNOTANSWER
-        score["abstained"] = bool(row and row["abstained"])
-        score["exact_match"] = exact_match(row["answer"], golds) if row else 0.0
-        score["f1"] = token_f1(row["answer"], golds) if row else 0.0
-    for qid in scores:
+    """Add the figures of answers, refusals and citations to the questions that can have them."""
+    by_id = {qid: row for qid, row in by_id.items() if row.get("answer") is not None}
+    if not by_id:
+        return
+    for qid, score in scores.items():
         row = by_id.get(qid)
-        gold = {pid for pid, grade in judged.get(qid, {}).items() if grade > 0}
-        if row and row.get("citations") and gold.intersection(row["contexts"]):
-            cited = row["citations"]
-            scores[qid]["citation_precision"] = sum(pid in gold for pid in cited) / len(cited)
+        if row is not None:
+            _score_output(score, row, corpus)
+        if "reference" not in score:
+            continue
+        golds = [score["reference"], *score["aliases"]]
+        answer = row["answer"] if row else ""
+        score["answerable"] = score["reference"] != CANNOTANSWER
+        score["abstained"] = bool(row and row["abstained"])
+        score["exact_match"] = exact_match(answer, golds) if row else 0.0
+        score["f1"] = token_f1(answer, golds) if row else 0.0
+        score["reference_recall"] = reference_token_recall(answer, golds) if row else 0.0
+    answered = [qid for qid, score in scores.items() if "reference" in score]
     if embed and answered:
-        predictions = embed([by_id[qid]["answer"] if qid in by_id else "" for qid in answered])
-        wanted = embed([references[qid].answer for qid in answered])
-        cosines = np.einsum("nd,nd->n", predictions, wanted)
-        for qid, cosine in zip(answered, cosines, strict=True):
-            # A question without a prediction scores 0, whatever an empty string would embed to.
-            scores[qid]["cos_sim"] = float(cosine) if qid in by_id else 0.0
+        _score_cosines([scores[qid] for qid in answered], by_id, corpus, embed)
 
 
-def _has_answers(by_id: Mapping[str, dict]) -> bool:
-    return any(row.get("answer") is not None for row in by_id.values())
+def _score_output(score: dict, row: Mapping, corpus: Corpus | None) -> None:
+    """What an output shows by itself: leaks, invented numbers, words that its contexts and citations hold."""
+    citations, contexts = row.get("citations") or [], row["contexts"]
+    score["best_score"] = row["reranked"][0][1] if row["reranked"] else None
+    if row["abstained"]:
+        return
+    score["leaks"] = format_leaks(row["answer"])
+    score["n_citations"] = len(citations)
+    score["invented_in_output"] = invented_numbers(row["raw"] or "", len(contexts))
+    score["invented_shown"] = sum(pid not in contexts for pid in citations)
+    score |= citation_scores(citations, contexts, set(score["gold"]))
+    if corpus is not None:
+        texts = {pid: corpus.by_id(pid).content for pid in {*contexts, *citations} if pid in corpus}
+        score["grounded"] = grounded_share(row["answer"], list(texts.values()))
+        score["supported"] = supported_share(row["answer"], [texts[pid] for pid in citations if pid in texts])
 
 
-def _summarize(rows: Sequence[dict], *, intervals: bool = True) -> dict:
-    summary: dict = {"n": len(rows)}
-    for stage in STAGES:
+def _score_cosines(
+    answered: Sequence[dict],
+    by_id: Mapping[str, dict],
+    corpus: Corpus | None,
+    embed: Embed,
+) -> None:
+    """CosSim of the answer with the reference and with its best alias; the same for what needs no generator."""
+    vectors = _Embedded(embed)
+    top = {s["qid"]: _top_sentences(by_id.get(s["qid"]), corpus) for s in answered}
+    for score in answered:
+        row = by_id.get(score["qid"])
+        vectors.want([score["reference"], *score["aliases"], *top[score["qid"]], CANNOTANSWER])
+        if row is not None:
+            vectors.want([row["answer"], row["query"]])
+    vectors.embed()
+    for score in answered:
+        row, reference = by_id.get(score["qid"]), score["reference"]
+        # A question without a prediction scores 0, whatever an empty string would embed to.
+        score["cos_sim"] = vectors.cosine(row["answer"], reference) if row else 0.0
+        golds = [reference, *score["aliases"]]
+        score["cos_sim_best_alias"] = max(vectors.cosine(row["answer"], gold) for gold in golds) if row else 0.0
+        score["baseline/refuse"] = vectors.cosine(CANNOTANSWER, reference)
+        if candidates := top[score["qid"]]:
+            best = max(candidates, key=lambda sentence: vectors.cosine(row["query"], sentence))
+            score["baseline/sentence"] = vectors.cosine(best, reference)
+
+
+def _top_sentences(row: Mapping | None, corpus: Corpus | None) -> list[str]:
+    if row is None or corpus is None or not row["reranked"] or row["reranked"][0][0] not in corpus:
+        return []
+    return sentences(corpus.by_id(row["reranked"][0][0]).text)
+
+
+class _Embedded:
+    """Texts gathered first, then embedded once each."""
+
+    def __init__(self, embed: Embed):
+        self._embed, self._rows, self._vectors = embed, {}, np.zeros((0, 0))
+
+    def want(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._rows.setdefault(text, len(self._rows))
+
+    def embed(self) -> None:
+        self._vectors = np.asarray(self._embed(list(self._rows)))
+
+    def cosine(self, a: str, b: str) -> float:
+        return float(self._vectors[self._rows[a]] @ self._vectors[self._rows[b]])
+
+
+def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: int | None) -> None:
+    """Add `right`, `gold_in_context` and the question's class."""
+    gold = set(score["gold"])
+    answered = row is not None and row.get("answer") is not None
+    abstained = score.get("abstained", False)
+    if "answerable" in score:
+        golds = [score["reference"], *score["aliases"]]
+        score["right"] = bool(
+            abstained != score["answerable"]
+            and answered
+            and (abstained or is_right(row["answer"], golds, row["query"]))
+        )
+    wanted = shown = ()
+    if row is not None:
+        by_score = row.get("abstained_by") == "score"
+        size = n_contexts if n_contexts is not None else len(row["contexts"]) + row.get("dropped_contexts", 0)
+        wanted = [pid for pid, _ in row["reranked"][:size]]
+        # What was refused by score, or never asked, would have been shown what it wanted.
+        shown = wanted if by_score or not answered else row["contexts"]
+    if gold:
+        score["gold_in_context"] = bool(gold.intersection(shown))
+    score["outcome"] = classify(
+        predicted=row is not None,
+        answerable=score.get("answerable"),
+        answered=answered,
+        abstained=abstained,
+        right=score.get("right", False),
+        judged=bool(gold),
+        in_corpus=corpus is None or any(pid in corpus for pid in gold),
+        retrieved=bool(row) and bool(gold.intersection(pid for pid, _ in row["retrieved"])),
+        ranked_in=bool(gold.intersection([*wanted, *shown])),
+        in_context=bool(gold.intersection(shown)),
+    )
+
+
+def _summarize(rows: Sequence[dict], stages: Sequence[str], *, intervals: bool = True) -> dict:
+    summary: dict = {"n": len(rows), "stages": {}}
+    for stage in stages:
         named = {name: [row[f"{stage}/{name}"] for row in rows if f"{stage}/{name}" in row] for name in RANKING_METRICS}
-        summary[stage] = {name: mean(values) for name, values in named.items()}
+        summary["stages"][stage] = {name: mean(values) for name, values in named.items()}
         if intervals:
-            summary[stage]["intervals"] = {
-                name: _interval(named[name]) for name in ("recall@10", "success@10", "mrr@10", "ndcg@10")
-            }
+            summary["stages"][stage]["intervals"] = {name: _interval(named[name]) for name in WITH_INTERVALS}
     summary["answer"] = _summarize_answers(rows, intervals=intervals)
     return summary
 
@@ -145,27 +313,60 @@ def _summarize_answers(rows: Sequence[dict], *, intervals: bool) -> dict | None:
     answerable = [row for row in rows if row["answerable"]]
     unanswerable = [row for row in rows if not row["answerable"]]
     refused = [row for row in rows if row["abstained"]]
-    cosines = [row["cos_sim"] for row in rows if "cos_sim" in row]
+    given = [row for row in rows if "n_citations" in row]
+    oracle = [row for row in answerable if row.get("gold_in_context")]
     summary = {
         "n": len(rows),
         "n_answerable": len(answerable),
-        "cos_sim": mean(cosines),
-        "cos_sim_answerable": mean([row["cos_sim"] for row in answerable if "cos_sim" in row]),
-        "cos_sim_unanswerable": mean([row["cos_sim"] for row in unanswerable if "cos_sim" in row]),
-        "exact_match": mean([row["exact_match"] for row in answerable]),
-        "f1": mean([row["f1"] for row in answerable]),
+        "cos_sim": _mean(rows, "cos_sim"),
+        "cos_sim_answerable": _mean(answerable, "cos_sim"),
+        "cos_sim_unanswerable": _mean(unanswerable, "cos_sim"),
+        "cos_sim_best_alias": _mean(rows, "cos_sim_best_alias"),
+        "cos_sim_gold_in_context": _mean(oracle, "cos_sim"),
+        "n_gold_in_context": len(oracle),
+        "exact_match": _mean(answerable, "exact_match"),
+        "f1": _mean(answerable, "f1"),
+        "reference_recall": _mean(answerable, "reference_recall"),
+        "right": mean([float(row["right"]) for row in rows]),
+        "grounded": _mean(given, "grounded"),
+        "format_leaks": mean([float(bool(row["leaks"])) for row in given]),
         "abstain_precision": mean([float(not row["answerable"]) for row in refused]),
         "abstain_recall": mean([float(row["abstained"]) for row in unanswerable]),
         "wrong_refusals": mean([float(row["abstained"]) for row in answerable]),
-        "citation_precision": mean([row["citation_precision"] for row in rows if "citation_precision" in row]),
+        "cited": mean([float(row["n_citations"] > 0) for row in given]),
+        "citation_precision": _mean(rows, "citation_precision"),
+        "citation_recall": _mean(rows, "citation_recall"),
+        "citation_supported": _mean(rows, "supported"),
+        "invented_in_output": sum(row["invented_in_output"] for row in given),
+        "invented_shown": sum(row["invented_shown"] for row in given),
         "n_cited_with_gold_in_context": sum("citation_precision" in row for row in rows),
+        "baselines": {
+            name: {
+                "cos_sim": _mean(rows, f"baseline/{key}"),
+                "cos_sim_answerable": _mean(answerable, f"baseline/{key}"),
+                "cos_sim_unanswerable": _mean(unanswerable, f"baseline/{key}"),
+            }
+            for key, name in BASELINES.items()
+        },
     }
     if intervals:
         summary["intervals"] = {
-            "cos_sim": _interval(cosines),
-            "cos_sim_answerable": _interval([row["cos_sim"] for row in answerable if "cos_sim" in row]),
+            "cos_sim": _interval(_values(rows, "cos_sim")),
+            "cos_sim_answerable": _interval(_values(answerable, "cos_sim")),
+            "cos_sim_unanswerable": _interval(_values(unanswerable, "cos_sim")),
+            "cos_sim_gold_in_context": _interval(_values(oracle, "cos_sim")),
+            "f1": _interval(_values(answerable, "f1")),
+            "right": _interval([float(row["right"]) for row in rows]),
         }
     return summary
+
+
+def _values(rows: Iterable[dict], key: str) -> list[float]:
+    return [row[key] for row in rows if row.get(key) is not None]
+
+
+def _mean(rows: Iterable[dict], key: str) -> float | None:
+    return mean(_values(rows, key))
 
 
 def _interval(values: Sequence[float]) -> list[float] | None:
@@ -173,15 +374,56 @@ def _interval(values: Sequence[float]) -> list[float] | None:
     return list(asdict(interval).values()) if interval else None
 
 
-def _seconds(rows: Sequence[dict]) -> dict:
-    """Per stage: the sum, and the median per question."""
+def _abstention(scores: Sequence[dict]) -> dict | None:
+    """The confusion of refusals, and what answering fewer questions would have cost or won."""
+    rows = [row for row in scores if "answerable" in row]
+    if not rows:
+        return None
+    counts = {
+        name: sum(row["answerable"] == answerable and row["abstained"] == abstained for row in rows)
+        for name, answerable, abstained in (
+            ("answerable_answered", True, False),
+            ("answerable_refused", True, True),
+            ("unanswerable_answered", False, False),
+            ("unanswerable_refused", False, True),
+        )
+    }
+    scored = [row for row in rows if row.get("best_score") is not None]
+    answered = [row for row in scored if not row["abstained"]]
+    precision = mean([float(not row["answerable"]) for row in rows if row["abstained"]])
+    recall = mean([float(row["abstained"]) for row in rows if not row["answerable"]])
+    return {
+        "counts": counts,
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if precision and recall else None,
+        "risk": risk_coverage(
+            [row["best_score"] for row in answered], [not row["right"] for row in answered], len(rows), CURVE_POINTS
+        ),
+        "risk_unanswerable": risk_coverage(
+            [row["best_score"] for row in scored], [not row["answerable"] for row in scored], len(rows), CURVE_POINTS
+        ),
+    }
+
+
+def _cost(rows: Sequence[dict]) -> dict:
+    """Seconds per stage (sum, and quantiles over questions) and what was cut."""
     stages: dict[str, list[float]] = {}
     for row in rows:
         for stage, seconds in row["seconds"].items():
             stages.setdefault(stage, []).append(seconds)
+    tokens = {kind: _values([row.get("tokens", {}) for row in rows], kind) for kind in ("prompt", "answer")}
     return {
-        stage: {"total": round(sum(values), 2), "median_per_question": round(statistics.median(values), 4)}
-        for stage, values in stages.items()
+        "seconds": {
+            stage: {
+                "total": round(sum(values), 2),
+                "p50": round(float(np.percentile(values, 50)), 4),
+                "p95": round(float(np.percentile(values, 95)), 4),
+            }
+            for stage, values in stages.items()
+        },
+        "tokens": {kind: sum(values) for kind, values in tokens.items() if values},
+        "dropped_contexts": sum(row.get("dropped_contexts", 0) for row in rows),
     }
 
 
@@ -193,14 +435,24 @@ def write_evaluation(folder: str | Path, metrics: dict, scores: Sequence[dict]) 
 
 
 def read_metrics(folder: str | Path) -> dict:
+    """RUN/metrics.json. Raises RunMismatchError where it is missing, damaged or of another version."""
     path = Path(folder) / METRICS_FILE
+    again = f"rag evaluate {folder} --qrels QRELS --queries FILE"
     if not path.is_file():
-        raise RunMismatchError(f"{folder} is not evaluated yet: rag evaluate {folder} --qrels QRELS --queries FILE")
-    return json.loads(path.read_text(encoding="utf-8"))
+        raise RunMismatchError(f"{folder} is not evaluated yet: {again}")
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        found = metrics.get("format")
+    except (ValueError, AttributeError) as error:
+        raise RunMismatchError(f"{path} is damaged; evaluate again: {again}") from error
+    if found != FORMAT:
+        raise RunMismatchError(f"{folder} was evaluated by another version of this program; evaluate again: {again}")
+    return metrics
 
 
 def read_scores(folder: str | Path) -> dict[str, dict]:
+    """The rows of RUN/scores.jsonl by question id. Raises RunMismatchError where there are none."""
     path = Path(folder) / SCORES_FILE
     if not path.is_file():
         raise RunMismatchError(f"{folder} is not evaluated yet: rag evaluate {folder} --qrels QRELS --queries FILE")
-    return {row["qid"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    return {row["qid"]: row for row in read_jsonl(path)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import comb
 
 from rag.evaluate.significance import paired_difference
 
@@ -12,17 +11,6 @@ GATE_FILE, GATE_QUESTIONS_FILE = "gate.json", "gate-questions.jsonl"
 PROMOTE, KEEP_BASE = "PROMOTE", "KEEP BASE"
 ALPHA = 0.05
 SOURCE_FALL = 0.01
-
-
-def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
-    """The expected reciprocal rank at k when `n_candidates`, `n_relevant` of them relevant, are put in random order."""
-    if n_relevant <= 0 or n_candidates <= 0:
-        return 0.0
-    ways = comb(n_candidates, n_relevant)
-    return sum(
-        comb(n_candidates - rank, n_relevant - 1) / ways / rank
-        for rank in range(1, min(k, n_candidates - n_relevant + 1) + 1)
-    )
 
 
 def gate(

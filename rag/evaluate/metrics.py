@@ -23,25 +23,26 @@ def ranking(scores: Mapping[str, float]) -> list[str]:
     return [pid for pid, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _relevant(judged: Mapping[str, int]) -> dict[str, int]:
+def relevant_passages(judged: Mapping[str, int]) -> dict[str, int]:
+    """The passages judged relevant, with their grades."""
     return {pid: grade for pid, grade in judged.items() if grade > 0}
 
 
 def recall(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
     """Relevant passages in the top k, over all relevant."""
-    relevant = _relevant(judged)
+    relevant = relevant_passages(judged)
     return sum(pid in relevant for pid in ranked[:k]) / len(relevant)
 
 
 def success(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
     """1 where any relevant passage is in the top k."""
-    relevant = _relevant(judged)
+    relevant = relevant_passages(judged)
     return float(any(pid in relevant for pid in ranked[:k]))
 
 
 def reciprocal_rank(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
     """1 / rank of the first relevant passage in the top k, else 0."""
-    relevant = _relevant(judged)
+    relevant = relevant_passages(judged)
     return next((1 / rank for rank, pid in enumerate(ranked[:k], 1) if pid in relevant), 0.0)
 
 
@@ -50,7 +51,7 @@ def ndcg(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
 
     Järvelin and Kekäläinen 2002, https://doi.org/10.1145/582415.582418, with linear gains as in trec_eval.
     """
-    relevant = _relevant(judged)
+    relevant = relevant_passages(judged)
     gained = sum(relevant.get(pid, 0) / math.log2(rank + 1) for rank, pid in enumerate(ranked[:k], 1))
     ideal = sum(g / math.log2(rank + 1) for rank, g in enumerate(sorted(relevant.values(), reverse=True)[:k], 1))
     return gained / ideal
@@ -63,13 +64,25 @@ RANKING_METRICS = {
     "recall@50": (recall, 50),
     "success@10": (success, 10),
     "mrr@10": (reciprocal_rank, 10),
+    "ndcg@5": (ndcg, 5),
     "ndcg@10": (ndcg, 10),
 }
 
 
+def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
+    """The expected reciprocal rank at k when `n_candidates`, `n_relevant` of them relevant, are put in random order."""
+    if n_relevant <= 0 or n_candidates <= 0:
+        return 0.0
+    ways = math.comb(n_candidates, n_relevant)
+    return sum(
+        math.comb(n_candidates - rank, n_relevant - 1) / ways / rank
+        for rank in range(1, min(k, n_candidates - n_relevant + 1) + 1)
+    )
+
+
 def judged_queries(qrels: Qrels) -> list[str]:
     """Queries with at least one relevant passage; the others have no ranking metric."""
-    return [qid for qid, judged in qrels.items() if _relevant(judged)]
+    return [qid for qid, judged in qrels.items() if relevant_passages(judged)]
 
 
 def ranking_scores(run: Run, qrels: Qrels) -> dict[str, dict[str, float]]:

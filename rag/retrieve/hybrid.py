@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rag.types import Hit, Passage, Retriever, ranked
 
@@ -11,31 +11,37 @@ class HybridRetriever:
     """Reciprocal rank fusion: score(p) = sum over retrievers of weight / (rrf_k + rank of p), ranks from 1.
 
     Cormack, Clarke, Büttcher 2009, https://doi.org/10.1145/1571941.1572114. Each retriever is asked for `depth`
-    candidates (at least k).
+    candidates (at least k). `weights` names retrievers; one that it does not name has weight 1.
     """
 
     def __init__(
         self,
-        retrievers: Sequence[Retriever],
+        retrievers: Mapping[str, Retriever],
         *,
-        weights: Sequence[float] | None = None,
+        weights: Mapping[str, float] | None = None,
         rrf_k: int = 60,
         depth: int = 100,
     ):
-        self.retrievers = list(retrievers)
-        self.weights = list(weights) if weights is not None else [1.0] * len(self.retrievers)
+        self.retrievers = dict(retrievers)
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in self.retrievers}
         self.rrf_k, self.depth = rrf_k, depth
 
     def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The k passages of highest fused score for each query, best first, ties by id."""
-        runs = [retriever.retrieve(queries, max(k, self.depth)) for retriever in self.retrievers]
-        return [self._fuse(lists)[:k] for lists in zip(*runs, strict=True)]
+        return self.retrieve_with_parts(queries, k)[0]
 
-    def _fuse(self, lists: Sequence[Sequence[Hit]]) -> list[Hit]:
+    def retrieve_with_parts(self, queries: Sequence[str], k: int) -> tuple[list[list[Hit]], dict[str, list[list[Hit]]]]:
+        """The same, and the k best of each retriever by its name."""
+        depth = max(k, self.depth)
+        runs = {name: retriever.retrieve(queries, depth) for name, retriever in self.retrievers.items()}
+        fused = [self._fuse({name: run[row] for name, run in runs.items()})[:k] for row in range(len(queries))]
+        return fused, {name: [hits[:k] for hits in run] for name, run in runs.items()}
+
+    def _fuse(self, lists: Mapping[str, Sequence[Hit]]) -> list[Hit]:
         scores: dict[str, float] = {}
         passages: dict[str, Passage] = {}
-        for weight, hits in zip(self.weights, lists, strict=True):
+        for name, hits in lists.items():
             for rank, hit in enumerate(hits, 1):
                 passages[hit.passage.id] = hit.passage
-                scores[hit.passage.id] = scores.get(hit.passage.id, 0.0) + weight / (self.rrf_k + rank)
+                scores[hit.passage.id] = scores.get(hit.passage.id, 0.0) + self.weights[name] / (self.rrf_k + rank)
         return ranked([Hit(passages[pid], score) for pid, score in scores.items()])

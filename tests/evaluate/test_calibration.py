@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from rag.evaluate.calibration import auc, calibrate, threshold_at
+from rag.evaluate.calibration import auc, calibrate, risk_coverage, threshold_at
 
 ANSWERABLE, UNANSWERABLE = True, False
 
@@ -117,3 +117,14 @@ def test_a_threshold_whose_refusals_are_mostly_wrong_is_not_taken():
     strict = calibrate(scores, known, min_precision=0.6, max_wrong_refusals=1)
     loose = calibrate(scores, known, min_precision=0.5, max_wrong_refusals=1)
     assert strict["threshold"] <= 1 < 2 < loose["threshold"] <= 3
+
+
+def test_risk_by_coverage_by_hand():
+    """Best scores first: right, wrong, right; a fourth question was never answered."""
+    curve = risk_coverage([1.0, 3.0, 2.0], [False, False, True], 4, 10)
+    assert curve["coverage"] == [0.25, 0.5, 0.75]
+    assert curve["risk"] == [0, 0.5, pytest.approx(1 / 3, abs=1e-4)]
+    assert curve["threshold"] == [3, 2, 1]
+    assert curve["area"] == pytest.approx((0 + 1 / 2 + 1 / 3) / 3)
+    assert risk_coverage([], [], 4, 10) is None
+    assert len(risk_coverage(range(1000), [True] * 1000, 1000, 50)["risk"]) == 50

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rag.data import Question
+from rag.data import Corpus, Question
 from rag.errors import DataError, RunMismatchError
 from rag.evaluate.evaluation import (
     evaluate,
@@ -15,7 +15,8 @@ from rag.evaluate.evaluation import (
     write_evaluation,
 )
 from rag.evaluate.metrics import RANKING_METRICS
-from rag.types import CANNOTANSWER
+from rag.evaluate.outcomes import Outcome
+from rag.types import CANNOTANSWER, Passage
 
 
 def prediction(qid, retrieved="abc", reranked=None, answer="Clara Voss", citations=(), contexts="ab", **fields):
@@ -52,15 +53,17 @@ def embed(texts):
 def test_ranking_metrics_are_shown_before_and_after_reranking():
     rows = [prediction("q1", retrieved="abc", reranked="bac"), prediction("q2", retrieved="abc", reranked="cab")]
     metrics, scores = evaluate(rows, {"q1": {"b": 1}, "q2": {"b": 1}})
-    assert metrics["retrieve"]["mrr@10"] == 0.5
-    assert metrics["rerank"]["mrr@10"] == pytest.approx((1 + 1 / 3) / 2)
-    assert metrics["retrieve"]["recall@1"] == 0
-    assert metrics["rerank"]["recall@1"] == 0.5
+    assert metrics["stages"]["retrieve"]["mrr@10"] == 0.5
+    assert metrics["stages"]["rerank"]["mrr@10"] == pytest.approx((1 + 1 / 3) / 2)
+    assert metrics["stages"]["retrieve"]["recall@1"] == 0
+    assert metrics["stages"]["rerank"]["recall@1"] == 0.5
     assert (
-        metrics["retrieve"].keys() - {"intervals"} == metrics["rerank"].keys() - {"intervals"} == RANKING_METRICS.keys()
+        metrics["stages"]["retrieve"].keys() - {"intervals"}
+        == metrics["stages"]["rerank"].keys() - {"intervals"}
+        == RANKING_METRICS.keys()
     )
-    low, high = metrics["rerank"]["intervals"]["mrr@10"]
-    assert low <= metrics["rerank"]["mrr@10"] <= high
+    low, high = metrics["stages"]["rerank"]["intervals"]["mrr@10"]
+    assert low <= metrics["stages"]["rerank"]["mrr@10"] <= high
     assert [row["rerank/mrr@10"] for row in scores] == [1, pytest.approx(1 / 3)]
 
 
@@ -68,13 +71,13 @@ def test_unanswerable_questions_are_counted_but_not_ranked():
     rows = [prediction("q1", "a"), prediction("q2", "x"), prediction("q3", "x")]
     metrics, scores = evaluate(rows, {"q1": {"a": 1}, "q3": {"x": 0}}, questions(q1="a", q2=CANNOTANSWER, q3="a"))
     assert (metrics["n_queries"], metrics["n_judged"], metrics["n_predicted"]) == (3, 1, 3)
-    assert metrics["retrieve"]["mrr@10"] == metrics["retrieve"]["recall@10"] == 1
-    assert [any(key.startswith("re") for key in row) for row in scores] == [True, False, False]
+    assert metrics["stages"]["retrieve"]["mrr@10"] == metrics["stages"]["retrieve"]["recall@10"] == 1
+    assert [any(key.startswith("retrieve/") for key in row) for row in scores] == [True, False, False]
 
 
 def test_judgements_of_questions_that_were_not_asked_do_not_count():
     metrics, _ = evaluate([prediction("q1", "a")], {"q1": {"a": 1}, "q9": {"a": 1}})
-    assert (metrics["n_judged"], metrics["retrieve"]["mrr@10"]) == (1, 1)
+    assert (metrics["n_judged"], metrics["stages"]["retrieve"]["mrr@10"]) == (1, 1)
 
 
 def test_a_question_without_a_prediction_scores_zero_everywhere():
@@ -83,7 +86,7 @@ def test_a_question_without_a_prediction_scores_zero_everywhere():
         [prediction("q1", "a", answer="Clara")], {"q1": {"a": 1}, "q2": {"a": 1}}, references, embed
     )
     assert (metrics["n_queries"], metrics["n_judged"], metrics["n_predicted"]) == (4, 2, 1)
-    assert all(metrics[stage][name] == 0.5 for stage in ("retrieve", "rerank") for name in RANKING_METRICS)
+    assert all(metrics["stages"][stage][name] == 0.5 for stage in ("retrieve", "rerank") for name in RANKING_METRICS)
     missing = scores[1:]
     for key in ("exact_match", "f1", "cos_sim", "abstained"):
         assert [row[key] for row in missing] == [0, 0, 0], key
@@ -145,7 +148,7 @@ def test_a_retrieval_run_has_no_answers():
     bare = dict.fromkeys(("raw", "answer", "citations", "abstained", "abstained_by")) | {"contexts": []}
     metrics, _ = evaluate([prediction("q1", "a") | bare], {"q1": {"a": 1}}, questions(q1="Clara"), embed)
     assert metrics["answer"] is None
-    assert metrics["retrieve"]["mrr@10"] == 1
+    assert metrics["stages"]["retrieve"]["mrr@10"] == 1
 
 
 def test_citation_precision_counts_answers_that_had_a_gold_passage_to_cite():
@@ -169,24 +172,144 @@ def test_a_context_judged_irrelevant_is_no_gold_passage():
     assert "citation_precision" not in scores[0]
 
 
+def test_citation_recall_counts_the_gold_passages_that_could_be_cited():
+    rows = [prediction("q1", citations="ab", contexts="abc"), prediction("q2", citations="", contexts="ab")]
+    metrics, scores = evaluate(rows, {"q1": {"a": 1, "c": 1, "z": 1}, "q2": {"a": 1}}, questions(q1="A", q2="A"))
+    assert [row["citation_recall"] for row in scores] == [0.5, 0]
+    assert metrics["answer"]["cited"] == 0.5
+    assert metrics["answer"]["citation_recall"] == 0.25
+
+
+def test_invented_numbers_are_counted_where_they_came_out_and_where_they_are_shown():
+    rows = [
+        prediction("q1", raw="Clara [7] [0, 2]", citations="b", contexts="ab"),
+        prediction("q2", citations="z", contexts="ab"),
+    ]
+    metrics, _ = evaluate(rows, {}, questions(q1="A", q2="A"))
+    assert (metrics["answer"]["invented_in_output"], metrics["answer"]["invented_shown"]) == (2, 1)
+
+
+def test_the_parts_of_a_fusion_are_stages_of_their_own():
+    rows = [prediction("q1", "ab", parts={"dense": [["b", 0.9], ["a", 0.1]], "bm25": [["z", 3.0]]})]
+    metrics, _ = evaluate(rows, {"q1": {"a": 1}})
+    assert list(metrics["stages"]) == ["bm25", "dense", "retrieve", "rerank"]
+    assert [figures["mrr@10"] for figures in metrics["stages"].values()] == [0, 0.5, 1, 1]
+
+
+def test_the_same_candidates_shuffled_and_ranked_perfectly():
+    rows = [prediction("q1", "abcd"), prediction("q2", "abcd")]
+    metrics, _ = evaluate(rows, {"q1": {"c": 1}, "q2": {"z": 1}})
+    shuffled = (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
+    assert metrics["bounds"] == {"shuffled": pytest.approx(shuffled / 2), "perfect": 0.5}
+
+
+CORPUS = Corpus(
+    [
+        Passage("a", "Clara Voss built the bridge. She was born in Graz."),
+        Passage("b", "Bread rises."),
+        Passage("c", "Clara"),
+    ]
+)
+
+
+def test_words_are_looked_up_in_contexts_and_cited_passages():
+    rows = [
+        prediction("q1", answer="Clara Voss of Bern", citations="a", contexts="ab"),
+        prediction("q2", answer="Clara Voss", citations="ac", contexts="ac"),
+        prediction("q3", answer="Clara"),
+    ]
+    metrics, scores = evaluate(rows, {}, questions(q1="A", q2="A", q3="A"), corpus=CORPUS)
+    assert [row["grounded"] for row in scores] == [0.5, 1, 1]
+    assert [row["supported"] for row in scores] == [0, 0.5, None]
+    assert metrics["answer"]["citation_supported"] == 0.25
+
+
+def test_baselines_put_cos_sim_in_its_place():
+    """The nearest sentence to the question (which begins with q, as nothing else does) stands for an answer."""
+    rows = [prediction("q1", "ab", answer="Graz"), prediction("q2", "ba", answer=CANNOTANSWER)]
+    references = questions(q1="Clara", q2=CANNOTANSWER)
+    metrics, scores = evaluate(rows, {}, references, embed, corpus=CORPUS)
+    # "Clara Voss built …" lies at .6, "She was …" at 1 from the question; that is (.6, .8), the reference (1, 0).
+    assert scores[0]["baseline/sentence"] == pytest.approx(0.6)
+    assert [row["baseline/refuse"] for row in scores] == [1, 1]
+    assert metrics["answer"]["baselines"]["always refusing"]["cos_sim_unanswerable"] == 1
+
+
+def test_cos_sim_with_the_best_alias():
+    references = {"q1": Question("q1", "where?", "where?", "Clara", ("Graz",))}
+    metrics, _ = evaluate([prediction("q1", answer="Graz")], {}, references, embed)
+    assert (metrics["answer"]["cos_sim"], metrics["answer"]["cos_sim_best_alias"]) == (0, 1)
+
+
+def test_every_stage_can_lose_a_question():
+    def refused(by):
+        return {"answer": CANNOTANSWER, "abstained_by": by, "contexts": "ab" if by == "model" else ""}
+
+    cases = {
+        "not in corpus": (prediction("q"), {"z": 1}, Outcome.NOT_IN_CORPUS),
+        "not retrieved": (prediction("q", "bc"), {"a": 1}, Outcome.NOT_RETRIEVED),
+        "ranked out": (prediction("q", "abc", reranked="bca"), {"a": 1}, Outcome.RANKED_OUT),
+        "cut": (prediction("q", "abc", contexts="a", dropped_contexts=1), {"b": 1}, Outcome.CUT),
+        "refused by the model": (prediction("q", **refused("model")), {"a": 1}, Outcome.REFUSED_WRONGLY),
+        "refused by score": (prediction("q", **refused("score")), {"a": 1}, Outcome.REFUSED_WRONGLY),
+        "answered wrongly": (prediction("q"), {"a": 1}, Outcome.ANSWERED_WRONGLY),
+        "right": (prediction("q", answer="Graz"), {"a": 1}, Outcome.RIGHT),
+        "right without its gold passage": (prediction("q", "bc", answer="Graz"), {"a": 1}, Outcome.RIGHT),
+    }
+    for name, (row, judged, expected) in cases.items():
+        _, (score,) = evaluate([row], {"q": judged}, questions(q="Graz"), corpus=CORPUS, n_contexts=2)
+        assert score["outcome"] == expected, name
+    for answer, expected in (
+        (CANNOTANSWER, Outcome.REFUSED_RIGHTLY),
+        ("Graz", Outcome.ANSWERED_UNANSWERABLE),
+    ):
+        metrics, _ = evaluate([prediction("q", answer=answer)], {}, questions(q=CANNOTANSWER))
+        assert metrics["outcomes"][expected] == 1
+
+
+def test_a_run_without_answers_is_classified_as_far_as_it_goes():
+    bare = dict.fromkeys(("raw", "answer", "citations", "abstained", "abstained_by")) | {"contexts": []}
+    rows = [prediction("q1", "ab") | bare, prediction("q2", "bca") | bare, prediction("q3") | bare]
+    metrics, _ = evaluate(rows, {"q1": {"a": 1}, "q2": {"a": 1}}, questions(q1="A", q2="A", q3="A"), n_contexts=2)
+    classes = {name: n for name, n in metrics["outcomes"].items() if n}
+    assert classes == {Outcome.IN_CONTEXT: 1, Outcome.RANKED_OUT: 1, Outcome.NOT_JUDGED: 1}
+
+
+def test_tokens_are_summed_where_a_run_has_counted_them():
+    rows = [prediction("q1", tokens={"prompt": 10, "answer": 2}), prediction("q2", tokens={"prompt": 5, "answer": 1})]
+    assert evaluate(rows, {})[0]["cost"]["tokens"] == {"prompt": 15, "answer": 3}
+    assert evaluate([prediction("q1")], {})[0]["cost"]["tokens"] == {}
+
+
+def test_figures_are_split_by_question_word_and_by_length():
+    rows = [prediction("q1", query="How many bridges?"), prediction("q2", query="Name the town.")]
+    metrics, _ = evaluate(rows, {"q1": {"a": 1}}, questions(q1="two old bridges", q2=CANNOTANSWER), corpus=CORPUS)
+    assert {name: list(values) for name, values in metrics["slices"].items()} == {
+        "source": [],
+        "question_word": ["how many", "other"],
+        "passage_words": ["up to 50"],
+        "reference_words": ["2–3"],
+    }
+
+
 def test_figures_are_split_by_source():
     rows = [prediction("q1", "ab", source="quac"), prediction("q2", "ba", source="doqa"), prediction("q3", "x")]
     metrics, scores = evaluate(rows, {"q1": {"a": 1}, "q2": {"a": 1}})
-    assert {source: figures["n"] for source, figures in metrics["by_source"].items()} == {"doqa": 1, "quac": 1}
-    assert metrics["by_source"]["quac"]["rerank"]["mrr@10"] == 1
-    assert metrics["by_source"]["doqa"]["rerank"]["mrr@10"] == 0.5
+    assert {source: figures["n"] for source, figures in metrics["slices"]["source"].items()} == {"doqa": 1, "quac": 1}
+    assert metrics["slices"]["source"]["quac"]["stages"]["rerank"]["mrr@10"] == 1
+    assert metrics["slices"]["source"]["doqa"]["stages"]["rerank"]["mrr@10"] == 0.5
     assert [row["source"] for row in scores] == ["quac", "doqa", ""]
 
 
 def test_seconds_are_summed_and_at_the_median():
     rows = [prediction(f"q{n}", seconds={"rerank": seconds}) for n, seconds in enumerate((1.0, 2.0, 6.0))]
     metrics, _ = evaluate(rows, {})
-    assert metrics["seconds"] == {"rerank": {"total": 9.0, "median_per_question": 2.0}}
+    assert metrics["cost"]["seconds"] == {"rerank": {"total": 9.0, "p50": 2.0, "p95": pytest.approx(5.6)}}
 
 
 def test_dropped_contexts_are_summed():
     metrics, _ = evaluate([prediction("q1", dropped_contexts=2), prediction("q2", dropped_contexts=1)], {})
-    assert metrics["dropped_contexts"] == 3
+    assert metrics["cost"]["dropped_contexts"] == 3
 
 
 def test_an_evaluation_is_read_as_it_was_written(tmp_path):

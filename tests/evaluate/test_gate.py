@@ -6,7 +6,8 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines, shuffle_floor
+from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines
+from rag.evaluate.metrics import shuffle_floor
 
 
 def scores(mrr, recall=None):

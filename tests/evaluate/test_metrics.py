@@ -92,6 +92,7 @@ def assert_equal_to_trec_eval(scores, qrels, run, *, top_10):
         **{f"recall@{k}": (f"recall_{k}", run) for k in (1, 5, 10, 50)},
         "success@10": ("success_10", run),
         "mrr@10": ("recip_rank", top_10),
+        "ndcg@5": ("ndcg_cut_5", run),
         "ndcg@10": ("ndcg_cut_10", run),
     }
     assert scores.keys() == theirs.keys()

@@ -1,22 +1,35 @@
 """The report of two small runs: one page that needs nothing else, its Markdown twin, and the figures as JSON."""
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from rag.data import Question
-from rag.errors import RunMismatchError
+from rag.data import Corpus, Question
+from rag.errors import DataError, RunMismatchError
 from rag.evaluate.evaluation import evaluate, write_evaluation
-from rag.evaluate.report import ANSWER_ROWS, RANKING_COLUMNS, write_report
-from rag.types import CANNOTANSWER
+from rag.evaluate.outcomes import Outcome
+from rag.evaluate.report import (
+    ANSWER_ROWS,
+    CITATION_ROWS,
+    MAX_QUESTIONS_SHOWN,
+    RANKING_COLUMNS,
+    write_report,
+)
+from rag.generate.prompts import get_prompt
+from rag.types import CANNOTANSWER, Passage
 
 EVIL = "<script>alert('x')</script>"
 N_QUESTIONS = 6
 
 
-def make_run(folder, *, gold_at, identity=None, source="quac", evil="", answers=True):
+CORPUS = Corpus([Passage(f"d{n}@0", f"Text of passage {n}. {EVIL}", f"Title {n}") for n in range(5)])
+
+
+def make_run(folder, *, gold_at, identity=None, source="quac", evil="", answers=True, parts=False, embed=None):
     """A run folder, predicted and evaluated: in every question the gold passage stands at rank `gold_at`."""
     folder.mkdir()
     rows, references = [], {}
@@ -33,6 +46,7 @@ def make_run(folder, *, gold_at, identity=None, source="quac", evil="", answers=
                 "query": f"Who built {n}?{evil}",
                 "source": source,
                 "retrieved": hits,
+                **({"parts": {"dense": hits[::-1]}} if parts else {}),
                 "reranked": hits,
                 "contexts": passages[:3] if answers else [],
                 "dropped_contexts": 1,
@@ -46,7 +60,7 @@ def make_run(folder, *, gold_at, identity=None, source="quac", evil="", answers=
         )
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     (folder / "run.json").write_text(json.dumps(identity or {"settings": {"url": "http://127.0.0.1:8000/v1"}}), "utf-8")
-    write_evaluation(folder, *evaluate(rows, {f"q{n}": {gold: 1} for n in range(5)}, references))
+    write_evaluation(folder, *evaluate(rows, {f"q{n}": {gold: 1} for n in range(5)}, references, embed))
     return folder
 
 
@@ -60,13 +74,15 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.fetched, self.tables, self._cell = [], [], [], None
+        self.tags, self.fetched, self.tables, self.ids, self._cell = [], [], [], [], None
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.ids += [value for name, value in attributes if name == "id"]
         for name, value in attributes:
-            if name in ("src", "href", "srcset", "action", "data", "poster") and not value.startswith("data:"):
+            is_outside = not (value or "").startswith(("data:", "#"))
+            if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href") and is_outside:
                 self.fetched.append((tag, name, value))
         if tag == "table":
             self.tables.append([])
@@ -76,6 +92,8 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
             self._cell = self.tables[-1][-1]
 
+    handle_startendtag = handle_starttag
+
     def handle_endtag(self, tag):
         if tag in ("td", "th"):
             self._cell = None
@@ -83,6 +101,17 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._cell:
             self._cell[-1] += data
+
+
+def packed(html):
+    """The questions and passages inside a page."""
+    data = re.search(r'id="data">([^<]*)<', html)[1]
+    return json.loads(gzip.decompress(base64.b64decode(data)))
+
+
+def section(html, name):
+    """The tables of one section."""
+    return Page(re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL)[0]).tables
 
 
 def test_the_three_files_stand_side_by_side(runs, tmp_path):
@@ -97,59 +126,121 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
     page = Page(html)
     assert page.fetched == []
     assert "link" not in page.tags
-    assert "img" in page.tags
+    assert "svg" in page.tags
     assert not re.search(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", html)
-    assert not re.search(r"@import|url\(", html)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_markup_in_questions_answers_sources_and_settings_stays_text(tmp_path):
     run = make_run(
         tmp_path / "run", gold_at=1, evil=EVIL, source=EVIL, identity={"settings": {"model": f"</pre>{EVIL}"}}
     )
-    html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
+    other = make_run(tmp_path / "other", gold_at=1, answers=False)
+    html = write_report([run, other], tmp_path / "report.html", corpora=[CORPUS, CORPUS])[0].read_text("utf-8")
     assert EVIL not in html
     assert "alert" in html
-    page = Page(html)
-    assert page.tags.count("script") == 1  # the filter's own
-    questions = page.tables[-1]
-    assert f"Who built 0?{EVIL}" in questions[1][0]
-    assert questions[1][1] == f"Clara & 0{EVIL}"
+    assert Page(html).tags.count("script") == 2  # the data and the table's own
+    question = packed(html)["runs"][0]["questions"][0]
+    assert question["query"] == f"Who built 0?{EVIL}"
+    assert question["answer"] == f"Clara & 0{EVIL}"
 
 
 def test_half_a_surrogate_pair_in_an_answer_can_be_reported(tmp_path):
     run = make_run(tmp_path / "run", gold_at=1, evil="\ud83d")
     html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
-    assert "Clara &amp; 0?" in html
+    assert packed(html)["runs"][0]["questions"][0]["answer"] == "Clara & 0?"
 
 
 def test_the_page_shows_every_figure(runs, tmp_path):
-    page = Page(write_report(runs, tmp_path / "report.html")[0].read_text("utf-8"))
-    stages, answers, differences, *_, questions = page.tables
+    html = write_report(runs, tmp_path / "report.html")[0].read_text("utf-8")
+    (stages,) = section(html, "stages")
     assert stages[0] == ["run", "stage", *RANKING_COLUMNS]
-    assert [row[:2] for row in stages[1:]] == [
-        ["base", "before reranking"],
-        ["base", "after reranking"],
-        ["better", "before reranking"],
-        ["better", "after reranking"],
-    ]
+    assert [row[0] for row in stages[1:]] == ["base"] * 4 + ["better"] * 4
+    assert [row[1] for row in stages[1:3]] == ["retrieved", "reranked"]
     mrr = stages[0].index("mrr@10")
-    assert [row[mrr] for row in stages[1:]] == ["0.3333", "0.3333", "1.0000", "1.0000"]
-    assert [row[0] for row in answers[2:]] == [label for _, label in ANSWER_ROWS]
+    shuffled = f"{(1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 5:.4f}"
+    assert [row[mrr] for row in stages[1:]] == ["0.3333", "0.3333", shuffled, "1.0000"] + ["1.0000"] * 2 + [
+        shuffled,
+        "1.0000",
+    ]
+    answers, _baselines = section(html, "answers")
+    assert [row[0].split(" (n = ")[0] for row in answers[2:]] == [label for _, label in ANSWER_ROWS]
     assert [cell.strip() for cell in answers[1]] == ["questions with a reference (answerable)", "6 (5)", "6 (5)"]
-    assert ["MRR@10", "better", "base", "+0.6667"] in [row[:4] for row in differences]
-    assert len(questions) == 1 + N_QUESTIONS
-    assert questions[1][3] == "3 → 3"
-    assert questions[6][3] == ""  # unjudged
+    (refusals,) = section(html, "abstention")
+    assert refusals[1] == ["base", "answerable", "5", "0", "1.0000", "1.0000", "1.0000", "0.0000"]
+    assert refusals[2] == ["unanswerable", "0", "1"]
+    (citations,) = section(html, "citations")
+    assert [row[0] for row in citations[1:5]] == [label for _, label in CITATION_ROWS]
+    assert citations[-1][1:] == ["0", "0"]
+    (lost,) = section(html, "lost")
+    classes = {row[0]: row[1] for row in lost[1:]}
+    assert classes == {"✓ right": "5 (83.3 %)", "✓ refused rightly": "1 (16.7 %)"}
+    differences = section(html, "differences")[0]
+    row = next(row for row in differences if row[:3] == ["MRR@10", "better", "base"])
+    assert row[3] == "+0.6667"
+    assert row[-3:] == ["5", "0", "0"]
+
+
+def test_the_parts_of_a_fusion_are_shown_as_stages(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=1, parts=True)
+    html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
+    assert [row[1] for row in section(html, "stages")[0][1:4]] == ["dense", "retrieved", "reranked"]
+
+
+def test_a_question_opens_on_its_passages_prompt_and_ranks(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=3)
+    html = write_report([run], tmp_path / "r.html", corpora=[CORPUS], prompts=[get_prompt("extract-v1")])[0]
+    data = packed(html.read_text("utf-8"))
+    question = data["runs"][0]["questions"][0]
+    assert question["outcome"] == Outcome.RIGHT
+    assert (question["gold"], question["gold_before"], question["gold_after"]) == (["d2@0"], 3, 3)
+    assert question["passages"][2] == ["d2@0", 3, -2.0, 3, -2.0]
+    assert data["passages"]["d2@0"] == ["Title 2", f"Text of passage 2. {EVIL}"]
+    (_, system), (role, user) = question["prompt"]
+    assert system.startswith("Answer")
+    assert role == "user"
+    assert "[3] ⟦d2@0⟧ᵗ: ⟦d2@0⟧" in user
+
+
+def test_of_very_many_questions_an_even_draw_is_shown(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=3)
+    row = json.loads((run / "predictions.jsonl").read_text("utf-8").splitlines()[0])
+    rows = [row | {"qid": f"q{copy}"} for copy in range(MAX_QUESTIONS_SHOWN + 500)]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    write_evaluation(run, *evaluate(rows, {row["qid"]: {"d2@0": 1} for row in rows}))
+    (shown,) = packed(write_report([run], tmp_path / "r.html")[0].read_text("utf-8"))["runs"]
+    assert shown["n"] == len(rows)
+    qids = [question["qid"] for question in shown["questions"]]
+    assert len(qids) == len(set(qids)) == MAX_QUESTIONS_SHOWN
+    assert int(qids[-1][1:]) > MAX_QUESTIONS_SHOWN
+
+
+def test_what_flipped_is_listed(tmp_path):
+    base = make_run(tmp_path / "base", gold_at=1)
+    text = (base / "predictions.jsonl").read_text("utf-8").replace("Clara & 0", "Bread")
+    other = make_run(tmp_path / "other", gold_at=1)
+    (other / "predictions.jsonl").write_text(text, "utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    references = {
+        f"q{n}": Question(f"q{n}", "who?", "who?", CANNOTANSWER if n == 5 else f"Clara {n}") for n in range(6)
+    }
+    write_evaluation(other, *evaluate(rows, {}, references))
+    html = write_report([base, other], tmp_path / "r.html")[0].read_text("utf-8")
+    _, changes, lost = section(html, "differences")
+    assert changes[1] == [Outcome.RIGHT, Outcome.ANSWERED_WRONGLY, "1"]
+    assert lost[1][1:] == ["Clara 0", "Clara & 0right", "Breadanswered wrongly"]
 
 
 def test_json_holds_metrics_identity_and_comparisons(runs, tmp_path):
     data = json.loads(write_report(runs, tmp_path / "report.html")[2].read_text("utf-8"))
     assert [run["name"] for run in data["runs"]] == ["base", "better"]
-    assert data["runs"][1]["metrics"]["rerank"]["mrr@10"] == 1
+    assert data["runs"][1]["metrics"]["stages"]["rerank"]["mrr@10"] == 1
     assert data["runs"][0]["identity"]["settings"]["url"].startswith("http")
     by_metric = {comparison["metric"]: comparison for comparison in data["comparisons"]}
     assert by_metric["MRR@10"]["difference"] == pytest.approx(2 / 3)
     assert by_metric["MRR@10"]["n"] == 5
+    assert by_metric["MRR@10"]["p_value"] <= by_metric["MRR@10"]["p_holm"] <= 1
     assert by_metric["Recall@10"] | {"interval": None} == {
         "metric": "Recall@10",
         "run": "better",
@@ -157,9 +248,41 @@ def test_json_holds_metrics_identity_and_comparisons(runs, tmp_path):
         "difference": 0.0,
         "interval": None,
         "p_value": 1.0,
+        "p_holm": 1.0,
         "n": 5,
+        "wins": 0,
+        "losses": 0,
+        "ties": 5,
     }
     assert "CosSim" not in by_metric  # neither run has it
+
+
+def test_training_logs_and_the_gate_are_shown_where_a_model_carries_them(tmp_path):
+    run, trained = make_run(tmp_path / "run", gold_at=1), tmp_path / "tuned"
+    (trained / "model").mkdir(parents=True)
+    model = {"name": "tuned/model", "folder": str(trained / "model")}
+    provenance = {"versions": {"torch": "2"}, "hardware": {"device": "cpu", "threads": 2, "precision": "bf16"}}
+    (run / "provenance.json").write_text(json.dumps({**provenance, "models": {"encoder": model}}), "utf-8")
+    log = [
+        {"step": 0, "eval_dev_mrr@10": 0.5},
+        {"step": 10, "loss": 0.7},
+        {"step": 20, "loss": 0.4},
+        {"step": 20, "eval_dev_mrr@10": 0.6},
+    ]
+    (trained / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log), "utf-8")
+    figures = {"tuned": 0.6, "base": 0.5, "difference": 0.1, "interval": None, "p_value": 0.01, "n": 5}
+    gate = {"verdict": "KEEP BASE", "reasons": ["recall@10 falls"], "metrics": {"mrr@10": figures}}
+    (trained / "gate.json").write_text(json.dumps(gate), "utf-8")
+    html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
+    part = re.search(r'<section id="training">.*?</section>', html, re.DOTALL)[0]
+    assert "KEEP BASE" in part
+    assert "recall@10 falls" in part
+    assert "<svg" in part
+    (table,) = section(html, "training")
+    assert table[1] == ["mrr@10", "0.5000", "0.6000", "+0.1000", "", "0.0100", "5"]
+    (trained / "gate.json").unlink()
+    (trained / "log.jsonl").unlink()
+    assert 'id="training"' not in write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
 
 
 def markdown_tables(text):
@@ -190,28 +313,22 @@ def assert_renders(text, tables):
 def test_markdown_tables_are_whole(runs, tmp_path):
     text = write_report(runs, tmp_path / "report.html")[1].read_text("utf-8")
     tables = markdown_tables(text)
-    stages, answers, differences, *by_source = tables
+    stages, answers, refusals, citations, lost, differences, *_, cost = tables
     assert stages[0] == ["run", "stage", *RANKING_COLUMNS]
-    assert [len(table) - 2 for table in tables] == [4, len(ANSWER_ROWS), 2, 1, 1]
-    assert answers[0] == ["", "base", "better"]
+    assert len(stages) - 2 == 8
+    assert [row[0] for row in answers[2 : 2 + len(ANSWER_ROWS)]] == [label for _, label in ANSWER_ROWS]
+    assert refusals[2][:5] == ["base", "5", "0", "0", "1"]
+    assert citations[-1] == ["Invented citations shown", "0", "0"]
+    assert lost[2] == ["right", "5 (83.3 %)", "5 (83.3 %)"]
     assert differences[0][0] == "metric"
-    assert by_source[0][2][:2] == ["quac", "6"]
+    assert cost[2][:2] == ["base", "retrieve"]
     assert_renders(text, tables)
 
 
 def test_markdown_headings_and_headlines_stand_on_lines_of_their_own(runs, tmp_path):
     lines = write_report(runs, tmp_path / "report.html")[1].read_text("utf-8").split("\n")
     headings = [line for line in lines if line.startswith("#")]
-    assert headings == [
-        "# Report",
-        "## base",
-        "## better",
-        "## Stages",
-        "## Answers",
-        "## Differences",
-        "## By source: base",
-        "## By source: better",
-    ]
+    assert headings[:5] == ["# Report", "## base", "## better", "## Stages", "## Answers"]
     for n, line in enumerate(lines):
         assert "#" not in line[1:].lstrip("#")
         if line.startswith("#") and n:
@@ -227,42 +344,68 @@ def test_a_pipe_in_a_name_splits_no_markdown_cell(tmp_path):
     text = write_report([run], tmp_path / "report.html")[1].read_text("utf-8")
     tables = markdown_tables(text)
     assert tables[0][2][0] == r"a\|b"
-    assert tables[-1][2][0] == r"qu\|ac"
+    assert any(table[2][0] == r"qu\|ac" for table in tables)
     assert_renders(text, tables)
 
 
-@pytest.mark.parametrize("n", [20, 30, 49])
-def test_figures_that_agree_on_every_question_can_be_drawn(tmp_path, n):
-    """Rounding puts such a mean a hair above or below its interval, and matplotlib takes no negative error bar."""
-    run = make_run(tmp_path / "run", gold_at=3)
-    row = json.loads((run / "predictions.jsonl").read_text("utf-8").splitlines()[0])
-    rows = [row | {"qid": f"q{copy}"} for copy in range(n)]
-    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    write_evaluation(run, *evaluate(rows, {row["qid"]: {"d2@0": 1} for row in rows}))
-    assert write_report([run], tmp_path / "report.html")[0].is_file()
-
-
-def test_a_run_without_answers_or_sources_has_no_such_tables(tmp_path):
+def test_a_run_without_answers_or_sources_says_so_and_has_no_such_tables(tmp_path):
     run = make_run(tmp_path / "run", gold_at=2, answers=False, source="")
     html, markdown, _ = (path.read_text("utf-8") for path in write_report([run], tmp_path / "report.html"))
-    assert "<h2>Answers</h2>" not in html
-    assert "Differences" not in html + markdown
-    tables = markdown_tables(markdown)
-    assert len(tables) == 1
-    assert_renders(markdown, tables)
+    assert 'id="answers"' not in html
+    assert 'id="differences"' not in html
+    for text in (html, markdown):
+        assert "run holds no answers (made with --no-generate): ranking only." in text
+    assert_renders(markdown, markdown_tables(markdown))
 
 
 def test_runs_with_and_without_answers_stand_side_by_side(runs, tmp_path):
     bare = make_run(tmp_path / "bare", gold_at=2, answers=False)
     html, markdown, _ = (path.read_text("utf-8") for path in write_report([*runs, bare], tmp_path / "report.html"))
-    assert Page(html).tables[1][2][3] == "–"
-    assert markdown_tables(markdown)[1][0] == ["", "base", "better", "bare"]
+    assert section(html, "answers")[0][0] == ["", "base", "better"]
+    assert markdown_tables(markdown)[1][0] == ["", "base", "better"]
+    assert section(html, "lost")[0][0] == ["class", "base", "better", "bare", ""]
 
 
-def test_a_missing_or_unevaluated_run_names_the_command(runs, tmp_path):
+def test_two_runs_of_one_name_are_told_apart(tmp_path):
+    paths = [tmp_path / side / "run" for side in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        make_run(path, gold_at=1)
+    data = json.loads(write_report(paths, tmp_path / "r.html")[2].read_text("utf-8"))
+    assert [run["name"] for run in data["runs"]] == [str(path) for path in paths]
+
+
+def test_an_unfinished_run_says_how_far_it_is(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=1)
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text("utf-8").splitlines()][:2]
+    references = {f"q{n}": Question(f"q{n}", "who?", "who?", "Clara") for n in range(6)}
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    with pytest.raises(RunMismatchError, match="changed since it was evaluated"):
+        write_report([run], tmp_path / "report.html")
+    write_evaluation(run, *evaluate(rows, {}, references))
+    html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
+    assert "run is unfinished: 2 of 6 questions are predicted" in html
+    assert "No question of run is judged in the qrels" in html
+    assert {row[0]: row[1] for row in section(html, "lost")[0][1:]}["no prediction"] == "4 (66.7 %)"
+
+
+def test_a_missing_damaged_or_foreign_run_names_the_command(runs, tmp_path):
     with pytest.raises(RunMismatchError, match="rag batch"):
         write_report([tmp_path / "absent"], tmp_path / "report.html")
+    metrics = json.loads((runs[0] / "metrics.json").read_text("utf-8"))
+    for content, problem in (
+        (json.dumps(metrics | {"format": 1}), "another version"),
+        (json.dumps(metrics)[:100], "damaged"),
+        ("[]", "damaged"),
+    ):
+        (runs[0] / "metrics.json").write_text(content, "utf-8")
+        with pytest.raises(RunMismatchError, match=problem) as error:
+            write_report(runs, tmp_path / "report.html")
+        assert "rag evaluate" in str(error.value)
     (runs[0] / "metrics.json").unlink()
     with pytest.raises(RunMismatchError, match="rag evaluate"):
         write_report(runs, tmp_path / "report.html")
+    (runs[1] / "predictions.jsonl").write_text('{"qid": "q0", "que', "utf-8")
+    with pytest.raises(DataError, match="line 1"):
+        write_report(runs[1:], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

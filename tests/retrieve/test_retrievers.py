@@ -42,7 +42,7 @@ def bm25(corpus):
 
 @pytest.fixture(params=["dense", "bm25", "hybrid"])
 def retriever(request, dense, bm25):
-    return {"dense": dense, "bm25": bm25, "hybrid": HybridRetriever([dense, bm25])}[request.param]
+    return {"dense": dense, "bm25": bm25, "hybrid": HybridRetriever({"dense": dense, "bm25": bm25})}[request.param]
 
 
 class TestRetrieverContract:
@@ -104,14 +104,14 @@ class _Fixed:
 
 
 def test_reciprocal_rank_fusion_by_hand():
-    fused = HybridRetriever([_Fixed(["a", "b", "c"]), _Fixed(["c", "a"])], rrf_k=60).retrieve(["q"], 3)[0]
+    fused = HybridRetriever({"x": _Fixed(["a", "b", "c"]), "y": _Fixed(["c", "a"])}, rrf_k=60).retrieve(["q"], 3)[0]
     scores = {hit.passage.id: hit.score for hit in fused}
     assert scores == pytest.approx({"a": 1 / 61 + 1 / 62, "c": 1 / 63 + 1 / 61, "b": 1 / 62})
     assert [hit.passage.id for hit in fused] == ["a", "c", "b"]
 
 
 def test_a_weight_of_zero_leaves_only_the_other_order():
-    fused = HybridRetriever([_Fixed(["a", "b"]), _Fixed(["b", "a"])], weights=[0, 1]).retrieve(["q"], 2)[0]
+    fused = HybridRetriever({"x": _Fixed(["a", "b"]), "y": _Fixed(["b", "a"])}, weights={"x": 0}).retrieve(["q"], 2)[0]
     assert [hit.passage.id for hit in fused] == ["b", "a"]
 
 

@@ -1,0 +1,195 @@
+"""The report's pictures: inline SVG whose ink is the page's own text colour; they follow dark mode and print."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rag.evaluate.outcomes import Outcome
+
+COLORS = ("#2f7ed8", "#e07b28", "#2c9c69", "#b04fb8", "#c9403f", "#8a8d91")
+GOOD, LOST, WRONG, PLAIN = "#2c9c69", "#e07b28", "#c9403f", "#8a8d91"
+_INK = "#010203"
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A value with its interval, or without one."""
+
+    value: float | None
+    interval: Sequence[float] | None = None
+
+
+def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label: str) -> str:
+    """One line a row, one colour a series: values from 0 to 1 with their intervals."""
+    figure = _figure(8, 1.0 + len(rows) * max(0.3, 0.14 * len(series)))
+    axes = figure.subplots()
+    step = 0.7 / max(len(series), 1)
+    for n, (name, dots) in enumerate(series.items()):
+        places = [row + (n - (len(series) - 1) / 2) * step for row in range(len(rows))]
+        shown = [(place, dot) for place, dot in zip(places, dots, strict=True) if dot.value is not None]
+        color = COLORS[n % len(COLORS)]
+        for place, dot in shown:
+            if dot.interval:
+                axes.plot(dot.interval, [place, place], color=color, linewidth=2, alpha=0.6)
+        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", color=color, label=name)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(label)
+    if len(series) > 1:
+        figure.legend(fontsize="small", loc="outside upper left", ncols=3, framealpha=0)
+    return _svg(figure, axes)
+
+
+def risk_figure(runs: Mapping[str, Mapping]) -> str:
+    """Risk against coverage: bad answers, and unanswerable questions if all were answered; a dot where the run is."""
+    figure = _figure(8, 3.4)
+    axes = figure.subplots()
+    for n, (name, abstention) in enumerate(runs.items()):
+        color = COLORS[n % len(COLORS)]
+        if risk := abstention["risk"]:
+            axes.plot(risk["coverage"], risk["risk"], color=color, label=f"{name}: answered wrongly or unanswerable")
+            axes.plot(risk["coverage"][-1:], risk["risk"][-1:], "o", color=color)
+        if risk := abstention["risk_unanswerable"]:
+            axes.plot(
+                risk["coverage"], risk["risk"], color=color, linestyle=":", label=f"{name}: unanswerable, if answered"
+            )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("coverage: share of all questions answered, the best rerank score first")
+    axes.set_ylabel("risk")
+    figure.legend(fontsize="small", loc="outside upper left", ncols=2, framealpha=0)
+    return _svg(figure, axes)
+
+
+def training_figure(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> str:
+    """Training loss (left) and dev metrics (right) by step."""
+    figure = _figure(8, 2.8)
+    left, right = figure.subplots(1, 2)
+    left.plot([row["step"] for row in steps], [row["loss"] for row in steps], color=COLORS[0])
+    left.set_xlabel("step")
+    left.set_ylabel("training loss")
+    left.set_ylim(bottom=0)
+    names = sorted({key for row in evaluations for key in row if key.startswith("eval_dev_")})
+    for n, name in enumerate(names):
+        shown = [row for row in evaluations if name in row]
+        color, label = COLORS[(n + 1) % len(COLORS)], name.removeprefix("eval_dev_")
+        right.plot([row["step"] for row in shown], [row[name] for row in shown], "o-", color=color, label=label)
+    right.set_xlabel("step")
+    right.set_ylabel("dev, while training")
+    if names:
+        right.legend(fontsize="small", framealpha=0)
+    return _svg(figure, left, right)
+
+
+def flow_svg(counts: Mapping[str, int], right_without_gold: int) -> str:
+    """Where questions go, as bands whose width is their number. `counts` is by outcome."""
+    n = {outcome: counts.get(outcome.value, 0) for outcome in Outcome}
+    unanswerable = n[Outcome.REFUSED_RIGHTLY] + n[Outcome.ANSWERED_UNANSWERABLE]
+    aside = n[Outcome.NOT_RUN] + n[Outcome.NOT_JUDGED]
+    with_gold = n[Outcome.RIGHT] - right_without_gold
+    at_the_end = {Outcome.REFUSED_WRONGLY: WRONG, Outcome.ANSWERED_WRONGLY: WRONG, Outcome.IN_CONTEXT: GOOD}
+    in_context = with_gold + sum(n[outcome] for outcome in at_the_end)
+    early = (Outcome.NOT_IN_CORPUS, Outcome.NOT_RETRIEVED, Outcome.RANKED_OUT, Outcome.CUT)
+    answerable = in_context + right_without_gold + sum(n[outcome] for outcome in early)
+    links = [
+        ("all questions", "answerable", answerable, PLAIN),
+        ("all questions", "unanswerable", unanswerable, PLAIN),
+        ("all questions", "not run or judged", aside, PLAIN),
+        ("answerable", "gold in the context", in_context, PLAIN),
+        ("answerable", Outcome.RIGHT.value, right_without_gold, GOOD),
+        *(("answerable", outcome.value, n[outcome], LOST) for outcome in early),
+        ("gold in the context", Outcome.RIGHT.value, with_gold, GOOD),
+        *(("gold in the context", outcome.value, n[outcome], color) for outcome, color in at_the_end.items()),
+        ("unanswerable", Outcome.REFUSED_RIGHTLY.value, n[Outcome.REFUSED_RIGHTLY], GOOD),
+        ("unanswerable", Outcome.ANSWERED_UNANSWERABLE.value, n[Outcome.ANSWERED_UNANSWERABLE], WRONG),
+    ]
+    columns = [
+        ["all questions"],
+        ["answerable", "unanswerable", "not run or judged"],
+        ["gold in the context"],
+        [
+            Outcome.RIGHT.value,
+            *(outcome.value for outcome in at_the_end),
+            *(outcome.value for outcome in early),
+            Outcome.REFUSED_RIGHTLY.value,
+            Outcome.ANSWERED_UNANSWERABLE.value,
+        ],
+    ]
+    return _bands([link for link in links if link[2] > 0], columns)
+
+
+def _bands(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequence[str]]) -> str:
+    """A Sankey diagram: nodes stand in their columns, from top to bottom as listed."""
+    width, height, node_width, gap = 860, 380, 12, 22
+    incoming = {name: sum(link[2] for link in links if link[1] == name) for column in columns for name in column}
+    outgoing = {name: sum(link[2] for link in links if link[0] == name) for column in columns for name in column}
+    size = {name: max(incoming[name], outgoing[name]) for name in incoming}
+    total = max(size.values(), default=0)
+    if not total:
+        return ""
+    shown = [[name for name in column if size[name]] for column in columns]
+    scale = min((height - gap * len(column)) / max(sum(size[name] for name in column), 1) for column in shown if column)
+    left, top = {}, {}
+    for place, column in enumerate(shown):
+        y = gap / 2
+        for name in column:
+            left[name], top[name] = place * (width - 250) / (len(columns) - 1), y
+            y += size[name] * scale + gap
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Where questions are lost">']
+    used_out, used_in = dict.fromkeys(size, 0.0), dict.fromkeys(size, 0.0)
+    for source, target, count, color in links:
+        thickness = count * scale
+        y0, y1 = top[source] + used_out[source] + thickness / 2, top[target] + used_in[target] + thickness / 2
+        used_out[source] += thickness
+        used_in[target] += thickness
+        x0, x1 = left[source] + node_width, left[target]
+        middle = (x0 + x1) / 2
+        parts.append(
+            f'<path d="M{x0:.1f},{y0:.1f} C{middle:.1f},{y0:.1f} {middle:.1f},{y1:.1f} {x1:.1f},{y1:.1f}" fill="none" '
+            f'stroke="{color}" stroke-opacity=".45" stroke-width="{max(thickness, 1):.1f}">'
+            f"<title>{html.escape(source)} → {html.escape(target)}: {count:,}</title></path>"
+        )
+    for name in left:
+        tall = max(size[name] * scale, 2)
+        parts.append(
+            f'<rect x="{left[name]:.1f}" y="{top[name]:.1f}" width="{node_width}" height="{tall:.1f}" '
+            'fill="currentColor" fill-opacity=".55"/>'
+            f'<text x="{left[name] + node_width + 6:.1f}" y="{top[name] + tall / 2 + 4:.1f}" font-size="13" '
+            f'fill="currentColor">{html.escape(name)} <tspan font-weight="600">{size[name]:,}</tspan></text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure, *axes) -> str:
+    """The figure as an SVG element without a fixed size, ids that could clash, or metadata."""
+    import matplotlib
+
+    for each in axes:
+        each.grid(color=_INK, alpha=0.15)
+        each.tick_params(colors=_INK)
+        each.xaxis.label.set_color(_INK)
+        each.yaxis.label.set_color(_INK)
+        for spine in each.spines.values():
+            spine.set_visible(False)
+    legends = [*figure.legends, *(each.get_legend() for each in axes)]
+    for text in (text for legend in legends if legend for text in legend.get_texts()):
+        text.set_color(_INK)
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
+    return re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
