@@ -1,12 +1,14 @@
 # Every target sets up what it needs; a second run does no set-up work again.
 #   make chat    ask questions of Python's own language reference at http://127.0.0.1:7860
 #   make test    run the tests
-#   make chat CORPUS=path/to/corpus.txt    the same over your own corpus
+#   make chat DOCS=path/to/folder          the same over your own documents, and again after they have changed
+#   make chat CORPUS=path/to/corpus.txt    the same over a file of passages
 
 CACHE    := $(patsubst ~/%,$(HOME)/%,$(or $(RAG_HOME),$(HOME)/.cache/rag))
 CORPUS   ?= embedded
 # One index per corpus: two files of the same name in different folders do not share one.
-INDEX    ?= $(CACHE)/indexes/$(if $(filter embedded,$(CORPUS)),embedded,$(shell realpath "$(CORPUS)" | cksum | cut -d' ' -f1))
+OF       := $(or $(DOCS),$(CORPUS))
+INDEX    ?= $(CACHE)/indexes/$(if $(filter embedded,$(OF)),embedded,$(shell realpath "$(OF)" | cksum | cut -d' ' -f1))
 PORT     ?= 7860
 RUNS     ?= $(wildcard runs/*)
 BIN      := .venv/bin
@@ -22,7 +24,11 @@ setup: .venv/.ready
 
 chat: setup
 	$(BIN)/rag models --fetch >/dev/null
+ifdef DOCS
+	$(BIN)/rag ingest "$(DOCS)" -i "$(INDEX)" || test $$? -eq 3
+else
 	$(BIN)/rag index "$(CORPUS)" -o "$(INDEX)"
+endif
 	$(BIN)/rag chat -i "$(INDEX)" --port $(PORT)
 
 test: setup

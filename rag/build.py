@@ -52,7 +52,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 
-def make_encoder(settings: Settings) -> Encoder:
+def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
     from rag.retrieve.encoder import Encoder
 
     model = resolve(serving(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
@@ -64,6 +64,7 @@ def make_encoder(settings: Settings) -> Encoder:
         max_length_tokens=settings.encoder.max_length_tokens,
         precision=settings.encoder.precision,
         cache_root=rag_home() / "compiled",
+        lazy=lazy,
     )
 
 
@@ -98,11 +99,30 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
     return build_index(
         corpus,
         target,
-        make_encoder(settings),
+        make_encoder(settings, lazy=True),
         encoder_model=settings.encoder.model,
         factory=settings.index.factory,
         hardware=describe_hardware(),
     )
+
+
+def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
+    """Encode the passages of an index again with the encoder that serves; an index that is already right stays."""
+    from rag.retrieve.store import build_generation, read_documents, writer_lock
+
+    with writer_lock(target):
+        opened = open_index(target)
+        return build_generation(
+            opened.corpus,
+            target,
+            make_encoder(settings, lazy=True),
+            corpus_path=opened.manifest.corpus_path,
+            corpus_file_sha256=opened.manifest.corpus_file_sha256,
+            documents=read_documents(opened.folder) or None,
+            encoder_model=settings.encoder.model,
+            factory=settings.index.factory,
+            hardware=describe_hardware(),
+        )
 
 
 class Retrievers:

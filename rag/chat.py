@@ -14,7 +14,7 @@ from rag.errors import ConfigError, RagError
 from rag.generate.prompts import Prompt
 from rag.generate.rewrite import rewrite_question
 from rag.pipeline import Depths, Lazy, Pipeline
-from rag.present import NOT_IN_DOCUMENTS
+from rag.present import NOT_IN_DOCUMENTS, place_of
 from rag.types import Generator, Hit, Query, Reranker, Response, Retriever
 
 MAX_QUESTION_CHARACTERS = 2000
@@ -207,5 +207,5 @@ def _card(hit: Hit, number: int, n: int, cited: bool) -> str:
     return (
         f'<article class="card{" cited" if cited else ""}" id="source-{number}-{n}" tabindex="-1">'
         f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
-        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(hit.passage.id)}</footer></article>"
+        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(place_of(hit.passage))}</footer></article>"
     )

@@ -51,23 +51,69 @@ def _print_json(value: object) -> None:
 
 @app.command()
 def index(
-    corpus: Annotated[str, typer.Argument(help="A corpus file, a folder that holds one, or 'embedded'.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The index folder to write.")],
+    corpus: Annotated[str | None, typer.Argument(help="A corpus file, a folder that holds one, or 'embedded'.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Encode the passages of the index again.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index a corpus. A killed build goes on where it was; an index that is already right is left as it is."""
+    """Index a corpus. A killed build goes on where it was; an index that is already right is left as it is.
+
+    With --rebuild and no corpus the passages of an index are encoded again, by the encoder that serves now: after a
+    model was promoted, or settings of the index have changed.
+    """
+    if (corpus is None) != rebuild:
+        raise typer.BadParameter("name a corpus, or say --rebuild to encode the passages of the index again")
     from rag import build
     from rag.present import manifest_lines
 
-    manifest = build.make_index(_settings(config, set_), corpus, output)
+    settings = _settings(config, set_)
+    manifest = build.rebuild_index(settings, output) if rebuild else build.make_index(settings, corpus, output)
     if as_json:
         import dataclasses
 
         _print_json({**dataclasses.asdict(manifest), "fingerprint": manifest.fingerprint})
     else:
         print("\n".join(manifest_lines(manifest, output)))
+
+
+@app.command("ingest")
+def ingest_(
+    index: IndexOption,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; none: those taken in before.")] = None,
+    forget: Annotated[
+        list[Path] | None, typer.Option(help="A file or folder to leave out from now on; may be repeated.")
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take documents into an index, and follow their changes: only what is new or changed is encoded.
+
+    Reads text, Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, EPUB and JSON lines. Exit status 3 says that a file was left
+    out; each is listed with its reason.
+    """
+    settings = _settings(config, set_)
+    from rag.ingest import ingest
+    from rag.present import ingested_json, ingested_lines
+
+    result = ingest(settings, paths or [], index, forget=forget or [])
+    if as_json:
+        _print_json(ingested_json(result))
+    else:
+        print("\n".join(ingested_lines(result, index)))
+    if result.left_out:
+        raise typer.Exit(3)
+
+
+@app.command()
+def rollback(index: Annotated[Path, typer.Argument(help="The index folder.")]) -> None:
+    """Let the state before the last change of an index serve again; a second call goes forward again."""
+    from rag.present import manifest_lines
+    from rag.retrieve.store import roll_back
+
+    print("\n".join(manifest_lines(roll_back(index), index)))
 
 
 @app.command()

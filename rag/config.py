@@ -41,6 +41,13 @@ class IndexSettings(_Section):
     ef_search: PositiveInt = 128
 
 
+class DocumentsSettings(_Section):
+    chunk_tokens: PositiveInt = 256
+    overlap_tokens: Annotated[int, Field(ge=0)] = 32
+    max_file_mib: Annotated[float, Field(gt=0)] = 100.0
+    max_seconds_per_file: Annotated[float, Field(gt=0)] = 120.0
+
+
 class RetrieverSettings(_Section):
     kind: RetrieverKind = "hybrid"
     depth: PositiveInt = 50
@@ -140,6 +147,7 @@ class Settings(_Section):
     models: ModelsSettings = ModelsSettings()
     encoder: EncoderSettings = EncoderSettings()
     index: IndexSettings = IndexSettings()
+    documents: DocumentsSettings = DocumentsSettings()
     retriever: RetrieverSettings = RetrieverSettings()
     reranker: RerankerSettings = RerankerSettings()
     prompt: PromptSettings = PromptSettings()

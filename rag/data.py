@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import DataError
-from rag.types import CANNOTANSWER, Passage, Qrels, Query
+from rag.types import CANNOTANSWER, Passage, Place, Qrels, Query
 
 EMBEDDED = "embedded"
 EMBEDDED_TITLE = "the Python language reference"
@@ -60,10 +60,12 @@ class Corpus(Sequence[Passage]):
         return self._passages[self._rows[passage_id]]
 
     def sha256(self) -> str:
-        """A hash of every id, title, text and source, in order."""
+        """A hash of every id, title, text, source and place, in order."""
         digest = hashlib.sha256()
         for p in self._passages:
-            digest.update("\x1f".join((p.id, p.title, p.text, p.source)).encode("utf-8", "surrogatepass") + b"\x1e")
+            place = [f"{p.place.start} {p.place.end} {p.place.page}"] if p.place else []
+            digest.update("\x1f".join((p.id, p.title, p.text, p.source, *place)).encode("utf-8", "surrogatepass"))
+            digest.update(b"\x1e")
         return digest.hexdigest()
 
 
@@ -83,7 +85,8 @@ def load_corpus(path: str | Path) -> Corpus:
         seen[passage_id] = line
         text = _text_field(row, ("text",), file, line)
         title = _optional_text(row, "title", file, line)
-        passages.append(Passage(passage_id, text, title, _optional_text(row, "source", file, line)))
+        place = _place(row, file, line)
+        passages.append(Passage(passage_id, text, title, _optional_text(row, "source", file, line), place))
     if not passages:
         raise DataError(f"{file} holds no passage; each line must be a JSON object with id and text")
     return Corpus(passages)
@@ -390,6 +393,18 @@ def _optional_text(row: dict, name: str, file: Path, line: int) -> str:
     if not isinstance(value, str):
         raise line_error(file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string")
     return value
+
+
+def _place(row: dict, file: Path, line: int) -> Place | None:
+    value = row.get("place")
+    if value is None:
+        return None
+    try:
+        return Place(int(value["start"]), int(value["end"]), value.get("page"))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise line_error(
+            file, line, "the field 'place' is not {start, end, page}", "correct it or leave it out"
+        ) from error
 
 
 def line_error(file: Path, line: int, problem: str, remedy: str) -> DataError:

@@ -3,6 +3,7 @@
 RagError
 ├── ConfigError         a setting is unknown, of the wrong type, or out of range
 ├── DataError           an input file is wrong; the message names file and line
+│   └── UnreadableFile      a document cannot be taken in; the message is the reason alone
 ├── IndexMismatchError  an index does not fit the corpus, the encoder or this version; the message names the command
 ├── RunMismatchError    a run folder holds results of other settings, models or questions
 ├── ModelError          a model cannot be found, read or trusted
@@ -23,6 +24,10 @@ class ConfigError(RagError):
 
 class DataError(RagError):
     """An input file is wrong; the message names file and line."""
+
+
+class UnreadableFile(DataError):
+    """A document cannot be taken in; the message is the reason alone, the caller knows the file."""
 
 
 class IndexMismatchError(RagError):

@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class BatchRunner:
 
     `build_module` returns a torch module whose forward takes (input_ids, attention_mask[, token_type_ids]) int64 (b, t)
     and returns (b, d); it is called only when no compiled graph is cached under `cache_folder`.
+    A `lazy` runner loads the model with the first texts to run; counting tokens needs none.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class BatchRunner:
         device: str,
         precision: str,
         cache_folder: Path | None,
+        lazy: bool = False,
     ):
         self.tokenizer = tokenizer
         self.max_length_tokens = max_length_tokens
@@ -113,9 +116,19 @@ class BatchRunner:
         self.uses_type_ids = "token_type_ids" in tokenizer.model_input_names
         n_inputs = 3 if self.uses_type_ids else 2
         if device == "cpu":
-            self._forward = _openvino_forward(build_module, n_inputs, precision, cache_folder)
+            self._load = functools.partial(_openvino_forward, build_module, n_inputs, precision, cache_folder)
         else:
-            self._forward = _torch_forward(build_module, device, precision)
+            self._load = functools.partial(_torch_forward, build_module, device, precision)
+        self._loaded: Callable[..., np.ndarray] | None = None
+        self._loading = threading.Lock()
+        if not lazy:
+            self.load()
+
+    def load(self) -> None:
+        """Load the model, where that has not been done."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
 
     def tokenize(self, texts: Sequence[TextOrPair]) -> Tokenized:
         """Token ids with special tokens; of a pair only the second text is cut."""
@@ -135,6 +148,15 @@ class BatchRunner:
         was_cut = np.fromiter((bool(e.overflowing) for e in encoded.encodings), bool, len(texts))
         return Tokenized(encoded["input_ids"], encoded["token_type_ids"] if self.uses_type_ids else None, was_cut)
 
+    def count_tokens(self, texts: Sequence[str], *, special: bool = False) -> list[int]:
+        """Tokens of each text, uncut; with `special`, those that the tokenizer adds as well."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            [_valid_unicode(text) for text in texts], add_special_tokens=special, truncation=False, verbose=False
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
     def run(self, tokenized: Tokenized, *, label: str = "", unit: str = "texts") -> np.ndarray:
         """(n, d) float32 in input order; `label` shows a progress bar."""
         lengths = tokenized.lengths
@@ -152,7 +174,8 @@ class BatchRunner:
     def _forward_in_memory(self, tokenized: Tokenized, rows: np.ndarray) -> np.ndarray:
         """The rows at once, or where memory does not hold them in halves."""
         try:
-            return self._forward(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
+            self.load()
+            return self._loaded(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

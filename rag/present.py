@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.retrieve.store import Manifest
-from rag.types import CANNOTANSWER, Hit, Response
+from rag.types import CANNOTANSWER, Hit, Passage, Response
 
+if TYPE_CHECKING:
+    from rag.documents.collection import Ingested
+
+MAX_LISTED = 10
 NOT_IN_DOCUMENTS = "Not in these documents."
+
+
+def place_of(passage: Passage) -> str:
+    """Where a passage can be found: its file and page, or its id where it is of no file."""
+    if passage.place is None:
+        return passage.id
+    return passage.source + (f", page {passage.place.page}" if passage.place.page is not None else "")
 
 
 def hit_json(hit: Hit, rank: int) -> dict:
     p = hit.passage
-    return {"rank": rank, "id": p.id, "score": hit.score, "title": p.title, "text": p.text, "source": p.source}
+    place = {"place": dataclasses.asdict(p.place)} if p.place else {}
+    return {"rank": rank, "id": p.id, "score": hit.score, "title": p.title, "text": p.text, "source": p.source, **place}
 
 
 def hit_lines(hit: Hit, rank: int, width: int = 100) -> str:
     text = textwrap.shorten(hit.passage.text, 3 * width, placeholder=" …")
-    head = f"{rank:>3}. {hit.passage.title or hit.passage.id}  ({hit.passage.id}, score {hit.score:.4f})"
+    head = f"{rank:>3}. {hit.passage.title or hit.passage.id}  ({place_of(hit.passage)}, score {hit.score:.4f})"
     return head + "\n" + textwrap.fill(text, width, initial_indent="     ", subsequent_indent="     ")
 
 
@@ -50,7 +65,8 @@ def response_lines(response: Response) -> list[str]:
     for n, hit in enumerate(response.contexts, 1):
         star = "*" if hit.passage.id in answer.citations else " "
         text = textwrap.shorten(hit.passage.text, 160, placeholder=" …")
-        lines.append(f"{star}[{n}] {hit.passage.title or hit.passage.id} ({hit.score:.2f})  {text}")
+        where = f", {place_of(hit.passage)}" if hit.passage.place else ""
+        lines.append(f"{star}[{n}] {hit.passage.title or hit.passage.id}{where} ({hit.score:.2f})  {text}")
     if response.dropped_contexts:
         lines.append(f"({response.dropped_contexts} context(s) did not fit the model's window)")
     seconds = ", ".join(f"{stage} {s:.2f} s" for stage, s in response.timings.items())
@@ -64,6 +80,47 @@ def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
         f"passages cut at {manifest.encoder.max_length_tokens} tokens: {manifest.passages_cut:,}",
         f"ask it: rag ask 'your question' -i {folder}",
     ]
+
+
+def ingested_json(result: Ingested) -> dict:
+    return {
+        "documents": [dataclasses.asdict(document) for document in result.documents],
+        "left_out": result.left_out,
+        "other_kinds": result.other_kinds,
+        "added": result.added,
+        "removed": result.removed,
+        "kept": result.kept,
+        "near_duplicates": result.near_duplicates,
+        "n_passages": result.n_passages,
+        "fingerprint": result.fingerprint,
+    }
+
+
+def ingested_lines(result: Ingested, folder: Path) -> list[str]:
+    kinds = Counter(document.kind for document in result.documents)
+    shown = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
+    lines = [
+        f"{folder}: {len(result.documents):,} documents ({shown}), {result.n_passages:,} passages",
+        f"{result.added:,} added, {result.kept:,} kept, {result.removed:,} removed",
+    ]
+    copies = sum(len(document.paths) > 1 for document in result.documents)
+    if copies:
+        lines.append(f"{copies:,} documents stand under several paths and are stored once")
+    names = {document.sha256: document.paths[0]["path"] or document.title for document in result.documents}
+    for first, second, similarity in result.near_duplicates[:MAX_LISTED]:
+        lines.append(f"nearly the same ({similarity:.2f}): {names[first]} and {names[second]}")
+    if len(result.near_duplicates) > MAX_LISTED:
+        lines.append(f"… and {len(result.near_duplicates) - MAX_LISTED:,} more pairs that are nearly the same")
+    for document in result.documents:
+        lines += [f"{names[document.sha256]}: {note}" for note in document.notes]
+    if result.other_kinds:
+        total = sum(result.other_kinds.values())
+        kinds_of = ", ".join(
+            f"{n:,} {suffix or 'without suffix'}" for suffix, n in Counter(result.other_kinds).most_common(6)
+        )
+        lines.append(f"{total:,} files of kinds that are not read ({kinds_of})")
+    lines += [f"left out: {path}: {reason}" for path, reason in sorted(result.left_out.items())]
+    return [*lines, f"ask it: rag ask 'your question' -i {folder}, or rag chat -i {folder}"]
 
 
 def format_figure(value: float | None) -> str:

@@ -12,13 +12,23 @@ CANNOTANSWER = "CANNOTANSWER"
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a passage stands: characters `start` to `end` of its document's text; `page` from 1, if it has pages."""
+
+    start: int
+    end: int
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document. The part of `id` before `@` names the document."""
+    """A piece of a document. The part of `id` before `@` names the document, `source` the file or data set it is of."""
 
     id: str
     text: str
     title: str = ""
     source: str = ""
+    place: Place | None = None
 
     @property
     def content(self) -> str:

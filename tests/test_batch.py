@@ -24,6 +24,7 @@ from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
 from rag.generate.prompts import Prompt
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.retrieve.hybrid import HybridRetriever
 from rag.types import CANNOTANSWER, Hit, Passage, ranked
 
 STAGES = (RETRIEVED, RERANKED, GENERATED, PREDICTIONS)
@@ -175,6 +176,38 @@ def test_a_prediction_holds_every_stage_and_the_parsed_answer(whole):
     assert row["citations"] == [reranked[1].passage.id]
     assert (row["abstained"], row["abstained_by"], row["dropped_contexts"]) == (False, None, 0)
     assert row["seconds"].keys() == {"retrieve", "rerank", "generate"}
+
+
+def test_tokens_in_and_out_are_counted(whole):
+    rows = {row["qid"]: row for row in read_jsonl(whole / PREDICTIONS)}
+    response = make_pipeline().run([QUESTIONS[1].query])[0]
+    assert rows["q1"]["tokens"] == response.tokens
+    assert rows["q1"]["tokens"]["answer"] == len(["It", "is", "été", "1,.", "[2]"])
+    assert rows["q1"]["tokens"]["prompt"] > 5
+    assert rows["q4"]["tokens"]["answer"] == 0
+
+
+def test_what_each_retriever_of_a_fusion_found_is_kept(tmp_path):
+    fusion = HybridRetriever({"one": FakeRetriever(), "two": FakeRetriever()})
+    pipeline = make_pipeline()
+    pipeline.retriever = Lazy.of(fusion)
+    run_batch(pipeline, QUESTIONS, CORPUS, tmp_path / "run", IDENTITY)
+    row = read_jsonl(tmp_path / "run" / PREDICTIONS)[1]
+    alone = FakeRetriever().retrieve([QUESTIONS[1].rewrite], 5)[0]
+    pairs = [[hit.passage.id, round(hit.score, 9)] for hit in alone]
+    assert row["parts"] == {"one": pairs, "two": pairs}
+    assert [pid for pid, _ in row["retrieved"]] == [pid for pid, _ in pairs]
+
+
+def test_the_cost_of_every_start_adds_up_and_provenance_is_of_the_last(tmp_path):
+    predict(tmp_path / "run", questions=QUESTIONS, provenance={"versions": {"torch": "1"}})
+    first = json.loads((tmp_path / "run" / "cost.json").read_text("utf-8"))["stages"]
+    assert first.keys() == {"retrieve", "rerank", "generate"}
+    assert all(stage["peak_memory_gib"] > 0 for stage in first.values())
+    predict(tmp_path / "run", questions=QUESTIONS, provenance={"versions": {"torch": "2"}})
+    second = json.loads((tmp_path / "run" / "cost.json").read_text("utf-8"))["stages"]
+    assert all(second[stage]["seconds"] >= first[stage]["seconds"] for stage in first)
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text("utf-8")) == {"versions": {"torch": "2"}}
 
 
 def test_a_batch_predicts_what_the_pipeline_answers(whole):

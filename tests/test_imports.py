@@ -28,11 +28,13 @@ ALLOWED: dict[str, set[str]] = {
     "retrieve": COMPONENT,
     "rerank": COMPONENT,
     "generate": COMPONENT,
+    "documents": {"types", "errors", "files"},
     "pipeline": {"types", "errors", "generate.prompts", "generate.answer"},
     "batch": {"pipeline", "rerank.known", "data", "types", "errors", "files", "progress"},
     "evaluate": {"types", "data", "errors", "files", "training"},
     "chat": {"pipeline", "generate", "types", "errors", "present", "retrieve.store"},
-    "present": {"pipeline", "generate", "types", "errors", "retrieve.store"},
+    "present": {"pipeline", "generate", "types", "errors", "retrieve.store", "documents"},
+    "ingest": {"build", "config", "data", "documents", "errors", "inference", "progress", "retrieve.store", "types"},
     "build": {
         *("config", "data", "types", *LEAVES, "models", "retrieve", "rerank", "generate"),
         *("pipeline", "batch", "chat", "evaluate"),
@@ -44,6 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         "build",
+        "ingest",
+        "retrieve.store",
         "tune",
         "retrieve.negatives",
         "models.promoted",

@@ -32,6 +32,7 @@ class Encoder:
     """Embeds queries and passages with the checkpoint's own prompts, pooling and length.
 
     `prompts` fills in for a checkpoint that names none (as the original E5 folders do); a checkpoint's own win.
+    A `lazy` encoder loads its weights with the first texts to embed.
     Raises ModelError where neither says which prefix a query and a passage take.
     """
 
@@ -44,6 +45,7 @@ class Encoder:
         precision: str = "auto",
         device: str | None = None,
         cache_root: str | Path | None = None,
+        lazy: bool = False,
     ):
         self.folder = Path(folder)
         self.device = device or default_device()
@@ -69,6 +71,7 @@ class Encoder:
             device=self.device,
             precision=self.precision,
             cache_folder=cache,
+            lazy=lazy,
         )
 
     def encode_queries(self, queries: Sequence[str], *, label: str = "") -> np.ndarray:
@@ -81,6 +84,17 @@ class Encoder:
         Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
         """
         return self._encode([self.prompts["passage"] + text for text in passages], label)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text by itself, without prompt or special tokens."""
+        return self._runner.count_tokens(texts)
+
+    @property
+    def room_tokens(self) -> int:
+        """Tokens that a passage may take beside the prompt and the special tokens."""
+        return (
+            self.fingerprint.max_length_tokens - self._runner.count_tokens([self.prompts["passage"]], special=True)[0]
+        )
 
     def _encode(self, texts: list[str], label: str) -> tuple[np.ndarray, int]:
         if not texts:

@@ -1,8 +1,10 @@
 """The index folder: passages, vectors, BM25, and a manifest that says what made them.
 
 INDEX/CURRENT                     names the generation that serves, replaced atomically
+INDEX/PREVIOUS                    names the one before it, which `roll_back` goes back to
 INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
                   /passages.jsonl /vectors.faiss /bm25/
+                  /documents.jsonl  the documents that the passages are of, where they were taken in from files
 INDEX/building/                   finished shards of a build under way; a killed build goes on from them
 """
 
@@ -16,7 +18,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
-from rag.files import write_json, write_whole
+from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.progress import progress
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
@@ -33,7 +35,9 @@ from rag.retrieve.index import FaissIndex
 
 FORMAT_VERSION = 1
 SHARD_PASSAGES = 4096
-CURRENT, BUILDING, MANIFEST = "CURRENT", "building", "manifest.json"
+EXACT_FACTORIES = ("Flat", "HNSW16", "HNSW32", "HNSW64")
+CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
+MANIFEST, DOCUMENTS = "manifest.json", "documents.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,51 +107,108 @@ def build_index(
     factory: str = "Flat",
     hardware: str = "",
 ) -> Manifest:
-    """Index a corpus into `target`; returns the manifest.
+    """Index a corpus file into `target`; returns the manifest.
 
-    An unchanged corpus, encoder and setting is left as it is. What was encoded before a kill is not encoded again. The
-    generation that serves stays until the new one is whole.
+    An unchanged corpus, encoder and setting is left as it is. What was encoded before a kill, or stands in the
+    generation that serves, is not encoded again. That generation stays until the new one is whole.
     """
-    started = time.monotonic()
     corpus = load_corpus(corpus_path)
-    target = Path(target)
-    if target.exists() and not target.is_dir():
-        raise DataError(f"{target} is a file; name a folder for the index")
-    if target.is_dir() and any(target.iterdir()) and not _is_index(target):
-        raise DataError(f"{target} holds other files and is no index; name a new or empty folder")
-    target.mkdir(parents=True, exist_ok=True)
-    with _writer_lock(target):
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
+    with writer_lock(target):
+        return build_generation(
+            corpus,
+            target,
+            encoder,
             corpus_path=EMBEDDED if str(corpus_path) == EMBEDDED else str(corpus_file(corpus_path).resolve()),
             corpus_file_sha256=_source_sha256(str(corpus_path)),
-            corpus_sha256=corpus.sha256(),
-            n_passages=len(corpus),
-            passages_cut=0,
             encoder_model=encoder_model,
-            encoder=encoder.fingerprint,
             factory=factory,
-            bm25={"k1": 1.5, "b": 0.75, "language": "english"},
-        )
-        current = _read_current(target)
-        if current is not None:
-            with contextlib.suppress(IndexMismatchError):
-                existing = read_manifest(current)
-                if existing.fingerprint == manifest.fingerprint:
-                    return _touch_source(current, existing, manifest)
-        building = _prepare_building(target, manifest)
-        vectors, passages_cut = _encode_in_shards(corpus, encoder, building)
-        _write_generation(building, corpus, vectors, manifest)
-        manifest = dataclasses.replace(
-            manifest,
-            passages_cut=passages_cut,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 1),
             hardware=hardware,
         )
-        write_json(building / MANIFEST, _manifest_json(manifest))
-        _switch(target, building, manifest, previous=current)
+
+
+def build_generation(
+    corpus: Corpus,
+    target: str | Path,
+    encoder: Encoder,
+    *,
+    corpus_path: str = "",
+    corpus_file_sha256: str = "",
+    documents: Sequence[Mapping] | None = None,
+    encoder_model: str = "",
+    factory: str = "Flat",
+    hardware: str = "",
+) -> Manifest:
+    """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
+
+    `documents` describes the files that the passages are of; it is kept with them.
+    """
+    started = time.monotonic()
+    target = Path(target)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        corpus_path=corpus_path,
+        corpus_file_sha256=corpus_file_sha256,
+        corpus_sha256=corpus.sha256(),
+        n_passages=len(corpus),
+        passages_cut=0,
+        encoder_model=encoder_model,
+        encoder=encoder.fingerprint,
+        factory=factory,
+        bm25={"k1": 1.5, "b": 0.75, "language": "english"},
+    )
+    current = _read_current(target)
+    for generation in dict.fromkeys((current, target / f"generation-{manifest.fingerprint}")):
+        # The second is one that a kill kept from serving, or that another switched away from.
+        if generation is None or not generation.is_dir():
+            continue
+        with contextlib.suppress(IndexMismatchError):
+            existing = read_manifest(generation)
+            if existing.fingerprint == manifest.fingerprint:
+                if generation != current:
+                    _serve(target, generation, previous=current)
+                if documents is not None:
+                    _write_documents(generation, documents)
+                return _touch_source(generation, existing, manifest)
+    building = _prepare_building(target, manifest, current)
+    known = _KnownVectors(current, encoder.fingerprint)
+    vectors, passages_cut = _encode_in_shards(corpus, encoder, building, known)
+    _write_generation(building, corpus, vectors, manifest)
+    if documents is not None:
+        _write_documents(building, documents)
+    manifest = dataclasses.replace(
+        manifest,
+        passages_cut=passages_cut,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+        hardware=hardware,
+    )
+    write_json(building / MANIFEST, _manifest_json(manifest))
+    _switch(target, building, manifest, previous=current)
     return manifest
+
+
+def roll_back(folder: str | Path) -> Manifest:
+    """Let the generation before the present one serve again; a second call goes forward again.
+
+    Raises IndexMismatchError where there is none.
+    """
+    folder = Path(folder)
+    with writer_lock(folder):
+        current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
+        if previous is None:
+            raise IndexMismatchError(f"{folder} holds no generation to go back to")
+        manifest = read_manifest(previous)
+        _serve(folder, previous, previous=current)
+    return manifest
+
+
+def read_documents(generation: Path) -> list[dict]:
+    """The rows of documents.jsonl; [] for an index that was made from a file of passages."""
+    return read_jsonl(generation / DOCUMENTS)
+
+
+def _write_documents(generation: Path, documents: Sequence[Mapping]) -> None:
+    write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))
 
 
 def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
@@ -214,7 +275,7 @@ def check_source(manifest: Manifest, folder: Path) -> None:
 
 
 def _rebuild(corpus_path: str, folder: Path) -> str:
-    return f"rebuild it: rag index {corpus_path} -o {folder}"
+    return f"rebuild it: rag index {corpus_path or '--rebuild'} -o {folder}"
 
 
 def _source_sha256(corpus_path: str) -> str:
@@ -237,21 +298,41 @@ def _is_index(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _writer_lock(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
+def writer_lock(folder: str | Path) -> Iterator[None]:
+    """Be the one process that changes an index; the folder is made where there is none.
+
+    Raises DataError for a folder with other things in it, IndexMismatchError where another process holds the lock.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name a folder for the index")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_index(folder):
+        raise DataError(f"{folder} holds other files and is no index; name a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / ".lock"), folder / ".lock-holder"
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise IndexMismatchError(f"another process is building {folder}; wait until it has finished") from error
+        with contextlib.suppress(OSError):
+            raise IndexMismatchError(
+                f"process {holder.read_text(encoding='utf-8').strip()} is changing {folder}; wait until it has finished"
+            ) from error
+        raise IndexMismatchError(f"another process is changing {folder}; wait until it has finished") from error
     try:
+        holder.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
 def _read_current(folder: Path) -> Path | None:
+    return _read_pointer(folder, CURRENT)
+
+
+def _read_pointer(folder: Path, pointer: str) -> Path | None:
     try:
-        name = (folder / CURRENT).read_text(encoding="utf-8").strip()
+        name = (folder / pointer).read_text(encoding="utf-8").strip()
     except OSError:
         return None
     return folder / name if name and (folder / name).is_dir() else None
@@ -267,10 +348,12 @@ def _touch_source(generation: Path, existing: Manifest, wanted: Manifest) -> Man
     return updated
 
 
-def _prepare_building(target: Path, manifest: Manifest) -> Path:
+def _prepare_building(target: Path, manifest: Manifest, current: Path | None) -> Path:
     """The folder of the build under way; shards of another corpus or encoder are thrown away."""
     building = target / BUILDING
-    key = {"fingerprint": manifest.fingerprint, "shard_passages": SHARD_PASSAGES}
+    # Which passages are left to encode, and so what a shard holds, depends on the generation that serves.
+    serving = current.name if current else ""
+    key = {"fingerprint": manifest.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
     key_file = building / "key.json"
     if not key_file.is_file() or json.loads(key_file.read_text(encoding="utf-8")) != key:
         shutil.rmtree(building, ignore_errors=True)
@@ -279,18 +362,51 @@ def _prepare_building(target: Path, manifest: Manifest) -> Path:
     return building
 
 
-def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path) -> tuple[np.ndarray, int]:
+class _KnownVectors:
+    """The vectors that the generation which serves holds for a passage's content, if the same encoder made them.
+
+    Only exact ones: none of a compressing index, and none where passages were cut, which are to be counted again.
+    """
+
+    def __init__(self, generation: Path | None, fingerprint: EncoderFingerprint):
+        self._rows: dict[str, int] = {}
+        self._index: FaissIndex | None = None
+        if generation is None:
+            return
+        with contextlib.suppress(IndexMismatchError, DataError):
+            manifest = read_manifest(generation)
+            if manifest.encoder == fingerprint and not manifest.passages_cut and manifest.factory in EXACT_FACTORIES:
+                self._index = FaissIndex.load(generation / "vectors.faiss")
+                corpus = load_corpus(generation / "passages.jsonl")
+                if len(self._index) == len(corpus):
+                    self._rows = {passage.content: row for row, passage in enumerate(corpus)}
+
+    def fill(self, corpus: Corpus, vectors: np.ndarray) -> np.ndarray:
+        """Put what is known into `vectors` (n, d); returns the rows that are left to encode."""
+        known = [(row, self._rows[p.content]) for row, p in enumerate(corpus) if p.content in self._rows]
+        left = np.ones(len(corpus), bool)
+        if known:
+            rows, stored = np.array(known).T
+            vectors[rows] = self._index.vectors(stored)
+            left[rows] = False
+        return np.flatnonzero(left)
+
+
+def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path, known: _KnownVectors) -> tuple[np.ndarray, int]:
     """(n, d) float32 vectors and how many passages were cut; each finished shard is on disk before the next begins.
 
     A shard gathers passages of similar length from the whole corpus, so that hardly anything is spent on padding.
     """
-    by_length = np.argsort([-len(passage.content) for passage in corpus], kind="stable")
-    shards = [by_length[i : i + SHARD_PASSAGES] for i in range(0, len(by_length), SHARD_PASSAGES)]
     vectors = np.empty((len(corpus), encoder.fingerprint.dimension), np.float32)
+    left = known.fill(corpus, vectors)
+    by_length = left[np.argsort([-len(corpus[row].content) for row in left.tolist()], kind="stable")]
+    shards = [by_length[i : i + SHARD_PASSAGES] for i in range(0, len(by_length), SHARD_PASSAGES)]
     files = [building / f"shard-{number:05d}.npz" for number in range(len(shards))]
     done = sum(len(rows) for rows, file in zip(shards, files, strict=True) if file.exists())
     cut = 0
-    with progress("Encoding", len(corpus), "passages", already_done=done) as bar:
+    if not len(left):
+        return vectors, 0
+    with progress("Encoding", len(left), "passages", already_done=done) as bar:
         for rows, file in zip(shards, files, strict=True):
             if not file.exists():
                 encoded, n_cut = _encode_slices(corpus, rows, encoder, bar)
@@ -324,16 +440,25 @@ def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manif
     with (building / "passages.jsonl").open("w", encoding="utf-8") as stream:
         for passage in corpus:
             row = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
-            stream.write(json.dumps(row) + "\n")
+            stream.write(json.dumps(row | ({"place": asdict(passage.place)} if passage.place else {})) + "\n")
 
 
 def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
-    """Make the finished build the generation that serves, then drop the one before."""
+    """Make the finished build the generation that serves, and keep the one before."""
     generation = target / f"generation-{manifest.fingerprint}"
     shutil.rmtree(generation, ignore_errors=True)
     os.rename(building, generation)
-    write_whole(target / CURRENT, generation.name + "\n")
+    _serve(target, generation, previous=previous)
     for leftover in (*generation.glob("shard-*"), generation / "key.json"):
         leftover.unlink(missing_ok=True)
+
+
+def _serve(target: Path, generation: Path, *, previous: Path | None) -> None:
+    """Switch to a whole generation at once; all but it and the one before are dropped."""
     if previous is not None and previous != generation:
-        shutil.rmtree(previous, ignore_errors=True)
+        write_whole(target / PREVIOUS, previous.name + "\n")
+    write_whole(target / CURRENT, generation.name + "\n")
+    kept = {generation, _read_pointer(target, PREVIOUS)}
+    for other in target.glob("generation-*"):
+        if other not in kept:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""Documents become passages that fit the encoder: along headings and sentences, measured by its own tokenizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rag.documents.document import Block, Document
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+MAX_HEADING_CHARACTERS = 120
+
+_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s)|\n{2,}|\Z)", re.S)
+_LINE = re.compile(r"[^\n]+\n*")
+_WORD = re.compile(r"\S+\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSettings:
+    """`max_tokens` bounds title and text together; `overlap_tokens` of a chunk are repeated by the next."""
+
+    max_tokens: int = 256
+    overlap_tokens: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`text` is `document.text[start:end]`, below the table's header lines where it goes on with a table.
+
+    `heading` is the path of headings above it; `page` that of its beginning.
+    """
+
+    start: int
+    end: int
+    text: str
+    heading: tuple[str, ...]
+    page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A sentence, a line of code or a row of a table; what it costs, and what the headings before it would add."""
+
+    start: int
+    end: int
+    tokens: int
+    gap_tokens: int
+    block: Block
+    heading: tuple[str, ...]
+
+
+def chunk_document(document: Document, count_tokens: CountTokens, settings: ChunkSettings) -> list[Chunk]:
+    """The chunks of a document, in order; together they cover every block that is no heading.
+
+    `count_tokens` gives the encoder's tokens of each text, without special tokens or prompt. A chunk ends where a
+    section ends, unless it would stay shorter than a quarter of the limit; never inside a sentence, a line of code or a
+    row of a table, unless that alone is longer than the limit.
+    """
+    return _Chunker(document, count_tokens, settings).chunks()
+
+
+def title_of(document_title: str, heading: Sequence[str]) -> str:
+    """What stands above a chunk: the document's title and the headings, each once."""
+    return " › ".join(dict.fromkeys(part for part in (document_title, *heading) if part))
+
+
+class _Chunker:
+    def __init__(self, document: Document, count_tokens: CountTokens, settings: ChunkSettings):
+        self._document, self._count, self._settings = document, count_tokens, settings
+        self._known: dict[str, int] = {}
+
+    def chunks(self) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        current: list[_Piece] = []
+        for piece in self._pieces():
+            if current and self._is_full(current, piece):
+                chunks.append(self._chunk(current))
+                current = self._overlap(current, piece)
+            current.append(piece)
+        return [*chunks, self._chunk(current)] if current else []
+
+    def _pieces(self) -> list[_Piece]:
+        text = self._document.text
+        spans: list[tuple[int, int, Block, tuple[str, ...]]] = []
+        path: list[tuple[int, str]] = []
+        for block in self._document.blocks:
+            if block.kind == "heading":
+                path = [item for item in path if item[0] < block.level]
+                path.append((block.level, " ".join(text[block.start : block.end].split())[:MAX_HEADING_CHARACTERS]))
+                continue
+            heading = tuple(name for _, name in path)
+            pattern = _SENTENCE if block.kind == "text" else _LINE
+            found = pattern.finditer(text[block.start : block.end])
+            spans += [(block.start + m.start(), block.start + m.end(), block, heading) for m in found]
+        ends = [0, *(end for _, end, _, _ in spans)]
+        counts = self._count([text[start:end] for start, end, _, _ in spans])
+        gaps = self._count([text[end : span[0]].strip() for end, span in zip(ends, spans, strict=False)])
+        pieces = []
+        for span, tokens, gap in zip(spans, counts, gaps, strict=True):
+            room = self._room(span[3])
+            pieces += [_Piece(*span[:2], tokens, gap, *span[2:])] if tokens <= room else self._split(*span, gap, room)
+        return pieces
+
+    def _split(self, start: int, end: int, block: Block, heading: tuple[str, ...], gap: int, room: int) -> list[_Piece]:
+        """A piece longer than a chunk, cut between words; a word that is longer still, between characters."""
+        text = self._document.text
+        words = [(start + m.start(), start + m.end()) for m in _WORD.finditer(text[start:end])]
+        step = max(room // 4, 1)  # no tokenizer makes more tokens than bytes, and no character has more than four
+        words = [(low, min(low + step, b)) for a, b in words for low in range(a, b, step)]
+        pieces: list[_Piece] = []
+        first, tokens = start, 0
+        for (word, _), n in zip(words, self._count([text[a:b] for a, b in words]), strict=True):
+            if tokens and tokens + n > room:
+                pieces.append(_Piece(first, word, tokens, gap if first == start else 0, block, heading))
+                first, tokens = word, 0
+            tokens += n
+        return [*pieces, _Piece(first, end, tokens, gap if first == start else 0, block, heading)]
+
+    def _tokens(self, text: str) -> int:
+        if text not in self._known:
+            (self._known[text],) = self._count([text])
+        return self._known[text]
+
+    def _room(self, heading: tuple[str, ...]) -> int:
+        """Tokens that the text of a chunk may take beside its title; at least half of all."""
+        title = self._tokens(title_of(self._document.title, heading))
+        return max(self._settings.max_tokens - title, self._settings.max_tokens // 2)
+
+    def _is_full(self, current: list[_Piece], piece: _Piece) -> bool:
+        tokens = sum(each.tokens for each in current) + sum(each.gap_tokens for each in current[1:])
+        if piece.heading != current[0].heading and tokens >= self._settings.max_tokens // 4:
+            return True
+        header = self._tokens(self._header(current[0]))
+        return header + tokens + piece.gap_tokens + piece.tokens > self._room(current[0].heading)
+
+    def _overlap(self, current: list[_Piece], following: _Piece) -> list[_Piece]:
+        """The last sentences again, where the same section of running text goes on and they leave room for it."""
+        if following.heading != current[-1].heading or following.block.kind != "text":
+            return []
+        allowed = min(self._settings.overlap_tokens, self._room(following.heading) - following.tokens)
+        kept: list[_Piece] = []
+        for piece in reversed(current[1:]):
+            if piece.block.kind != "text" or sum(each.tokens for each in kept) + piece.tokens > allowed:
+                break
+            kept.insert(0, piece)
+        return kept
+
+    def _header(self, first: _Piece) -> str:
+        """The lines that name a table's columns, where a chunk begins below them."""
+        if first.block.kind != "table" or not first.block.header:
+            return ""
+        lines = self._document.text[first.block.start : first.block.end].split("\n")[: first.block.header]
+        header = "\n".join(lines)
+        return header if first.start >= first.block.start + len(header) and self._fits(header) else ""
+
+    def _fits(self, header: str) -> bool:
+        return self._tokens(header) <= self._settings.max_tokens // 4
+
+    def _chunk(self, pieces: list[_Piece]) -> Chunk:
+        start, end = pieces[0].start, pieces[-1].end
+        text = self._document.text[start:end]
+        # A line of code keeps its indentation.
+        start += len(text) - len(text.lstrip(None if pieces[0].block.kind == "text" else "\n"))
+        end -= len(text) - len(text.rstrip())
+        text = self._document.text[start:end]
+        header = self._header(pieces[0])
+        return Chunk(start, end, f"{header}\n{text}" if header else text, pieces[0].heading, pieces[0].block.page)

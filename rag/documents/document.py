@@ -1,0 +1,73 @@
+"""What a parser makes of a file: text with its structure, every piece at its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+BlockKind = Literal["heading", "text", "table", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of a document's text: `text[start:end]` in characters.
+
+    `level` is a heading's depth from 1; `page` counts from 1 (a slide, a sheet) where the format has pages; `header`
+    is how many of a table's first lines name its columns.
+    """
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0
+    page: int | None = None
+    header: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's text and structure. Blocks are in order and do not overlap."""
+
+    kind: str
+    title: str
+    text: str
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+class TextBuilder:
+    """Gathers blocks into one text, a blank line between them."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self.blocks: list[Block] = []
+
+    def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None, header: int = 0) -> None:
+        """Append a block; whitespace around it is dropped, an empty one is none."""
+        text = text.strip("\n ") if kind == "code" else text.strip()
+        if not text:
+            return
+        if self._parts:
+            self._parts.append("\n\n")
+            self._length += 2
+        self.blocks.append(Block(kind, self._length, self._length + len(text), level, page, header))
+        self._parts.append(text)
+        self._length += len(text)
+
+    def table(self, rows: list[list[str]], *, page: int | None = None) -> None:
+        """Append a table, a row a line, cells split by ` | `; the first row names the columns."""
+        lines = [" | ".join(" ".join(cell.split()) for cell in row) for row in rows]
+        lines = [line for line in lines if line.strip(" |")]
+        self.add("table", "\n".join(lines), page=page, header=1 if len(lines) > 1 else 0)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def document(self, kind: str, title: str, notes: tuple[str, ...] = ()) -> Document:
+        title = " ".join(title.split())
+        if not title:
+            first = next((block for block in self.blocks if block.kind == "heading"), None)
+            title = " ".join(self.text[first.start : first.end].split()) if first else ""
+        return Document(kind, title[:200], self.text, tuple(self.blocks), notes)

@@ -1,0 +1,82 @@
+"""Parsing in a process of its own: a file that hangs, eats memory or crashes the parser costs that file alone."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+
+from rag.documents.document import Document
+from rag.documents.parse import parse_file
+from rag.errors import UnreadableFile
+
+SECONDS_A_FILE = 120.0
+MEMORY_BYTES = 4 * 2**30
+
+
+class ParserProcess:
+    """Parses one file at a time in another process, which is started again where a file brought it down."""
+
+    def __init__(self, *, seconds: float = SECONDS_A_FILE, memory_bytes: int = MEMORY_BYTES):
+        self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
+
+    def parse(self, path: str | Path) -> Document:
+        """The document in a file. Raises UnreadableFile, for one that takes too long or crashes the parser too."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        try:
+            self._connection.send(str(path))
+            if not self._connection.poll(self._seconds):
+                raise UnreadableFile(f"took longer than {self._seconds:g} s")
+            result = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise UnreadableFile("crashed the parser") from error
+        except UnreadableFile:
+            self.close()
+            raise
+        if isinstance(result, str):
+            raise UnreadableFile(result)
+        return result
+
+    def close(self) -> None:
+        """Stop the process, in the middle of a file if need be."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _start(self) -> None:
+        # Not multiprocessing's own start: that imports the main module once more, whatever it does.
+        self._connection, theirs = Pipe()
+        arguments = [sys.executable, "-m", "rag.documents.worker", str(theirs.fileno()), str(self._memory_bytes)]
+        self._process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+
+
+def _serve(connection: Connection, memory_bytes: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    while True:
+        try:
+            path = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            result: Document | str = parse_file(path)
+        except UnreadableFile as error:
+            result = str(error)
+        except (MemoryError, RecursionError) as error:
+            result = f"too deep or too large ({type(error).__name__})"
+        connection.send(result)
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

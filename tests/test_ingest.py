@@ -1,0 +1,309 @@
+"""Folders become an index and the index follows them; a kill at any moment costs nothing but the time."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+import rag.build
+import rag.ingest
+from rag.cli import app
+from rag.config import load_settings
+from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.ingest import ingest
+from rag.retrieve.encoder import EncoderFingerprint
+from rag.retrieve.store import build_index, open_index, read_documents, roll_back
+
+
+class WordEncoder:
+    """A vector by the hash of a passage, a token a word; remembers what it embedded."""
+
+    def __init__(self, weights="w" * 64):
+        self.fingerprint = EncoderFingerprint(weights, "query: ", "passage: ", "mean", 300, 16)
+        self.room_tokens = 290
+        self.embedded = []
+
+    def count_tokens(self, texts):
+        return [len(text.split()) for text in texts]
+
+    def encode_passages(self, texts, label=""):
+        self.embedded += texts
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in texts]
+        vectors = np.array([np.random.default_rng(seed).normal(size=16) for seed in seeds], np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 0
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    made = WordEncoder()
+    monkeypatch.setattr(rag.ingest, "make_encoder", lambda settings, lazy: made)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "manuals"
+    root.mkdir()
+    for n in range(5):
+        (root / f"{n}.txt").write_text(f"Rule {n} is about the harbour of Tern Island.", "utf-8")
+    return root
+
+
+SETTINGS = load_settings(None, ["documents.chunk_tokens=40"])
+
+
+def texts(index):
+    opened = open_index(index)
+    vectors = opened.vectors().vectors(range(len(opened.corpus)))
+    wanted, _ = WordEncoder().encode_passages([passage.content for passage in opened.corpus])
+    assert np.allclose(vectors, wanted, atol=1e-6)
+    assert len(opened.bm25().retrieve(["harbour"], 50)[0]) == len(opened.corpus)
+    return sorted(passage.text for passage in opened.corpus)
+
+
+def test_a_second_run_embeds_nothing_and_changes_nothing(folder, encoder, tmp_path):
+    first = ingest(SETTINGS, [folder], tmp_path / "index")
+    assert (first.n_passages, first.added, first.left_out) == (5, 5, {})
+    assert len(encoder.embedded) == 5
+    again = ingest(SETTINGS, [], tmp_path / "index")
+    assert (again.added, again.removed, again.kept) == (0, 0, 5)
+    assert again.fingerprint == first.fingerprint
+    assert len(encoder.embedded) == 5
+    assert len(texts(tmp_path / "index")) == 5
+
+
+def test_changes_are_followed_and_only_they_are_embedded(folder, encoder, tmp_path):
+    ingest(SETTINGS, [folder], tmp_path / "index")
+    encoder.embedded.clear()
+    (folder / "0.txt").unlink()
+    (folder / "1.txt").write_text("Rule 1 of the harbour has changed.", "utf-8")
+    (folder / "2.txt").rename(folder / "2b.txt")
+    (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
+    result = ingest(SETTINGS, [folder], tmp_path / "index")
+    assert (result.added, result.removed, result.kept) == (2, 2, 3)
+    assert sorted(text.split("\n")[-1] for text in encoder.embedded if "2b" not in text) == [
+        "Rule 1 of the harbour has changed.",
+        "Rule 5 of the harbour is new.",
+    ]
+    assert texts(tmp_path / "index") == [
+        "Rule 1 of the harbour has changed.",
+        "Rule 2 is about the harbour of Tern Island.",
+        "Rule 3 is about the harbour of Tern Island.",
+        "Rule 4 is about the harbour of Tern Island.",
+        "Rule 5 of the harbour is new.",
+    ]
+    documents = {row["paths"][0]["path"] for row in read_documents(open_index(tmp_path / "index").folder)}
+    assert documents == {"1.txt", "2b.txt", "3.txt", "4.txt", "new.txt"}
+
+
+def test_another_folder_is_added_and_one_is_forgotten(folder, encoder, tmp_path):
+    other = tmp_path / "letters"
+    other.mkdir()
+    (other / "a.txt").write_text("The harbour master writes.", "utf-8")
+    ingest(SETTINGS, [folder], tmp_path / "index")
+    assert ingest(SETTINGS, [other], tmp_path / "index").n_passages == 6
+    result = ingest(SETTINGS, [], tmp_path / "index", forget=[folder])
+    assert (result.n_passages, result.removed) == (1, 5)
+    ingest(SETTINGS, [folder], tmp_path / "index")
+    result = ingest(SETTINGS, [], tmp_path / "index", forget=[folder / "3.txt"])
+    assert result.n_passages == 5
+    assert "Rule 3 is about the harbour of Tern Island." not in texts(tmp_path / "index")
+
+
+def test_one_bad_file_is_listed_and_the_others_are_read(folder, encoder, tmp_path):
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.4 and then nothing")
+    result = ingest(SETTINGS, [folder], tmp_path / "index")
+    assert result.n_passages == 5
+    ((path, reason),) = result.left_out.items()
+    assert path.endswith("bad.pdf")
+    assert "damaged" in reason
+
+
+def test_nothing_to_read_is_an_error_and_leaves_the_index_as_it_is(folder, encoder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.pdf").write_bytes(b"%PDF-1.4")
+    with pytest.raises(DataError, match=r"a\.pdf: damaged"):
+        ingest(SETTINGS, [tmp_path / "empty"], tmp_path / "index")
+    with pytest.raises(DataError, match="name files or folders"):
+        ingest(SETTINGS, [], tmp_path / "index")
+    ingest(SETTINGS, [folder], tmp_path / "index")
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="nothing to read"):
+        ingest(SETTINGS, [], tmp_path / "index")
+    assert len(texts(tmp_path / "index")) == 5
+
+
+def test_chunks_must_fit_the_encoder(folder, encoder, tmp_path):
+    with pytest.raises(ConfigError, match="290"):
+        ingest(load_settings(None, ["documents.chunk_tokens=291"]), [folder], tmp_path / "index")
+
+
+def test_rolling_back_and_forward(folder, encoder, tmp_path):
+    index = tmp_path / "index"
+    ingest(SETTINGS, [folder], index)
+    with pytest.raises(IndexMismatchError, match="no generation to go back to"):
+        roll_back(index)
+    before = texts(index)
+    (folder / "0.txt").write_text("Rule 0 of the harbour has changed.", "utf-8")
+    ingest(SETTINGS, [], index)
+    after = texts(index)
+    assert before != after
+    roll_back(index)
+    assert texts(index) == before
+    roll_back(index)
+    assert texts(index) == after
+    (folder / "0.txt").write_text("Rule 0 of the harbour has changed again.", "utf-8")
+    ingest(SETTINGS, [], index)
+    assert len(list(index.glob("generation-*"))) == 2
+
+
+def test_an_index_of_a_corpus_file_takes_no_documents(folder, encoder, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(json.dumps({"id": "a", "text": "harbour"}) + "\n", "utf-8")
+    build_index(corpus, tmp_path / "index", encoder)
+    with pytest.raises(IndexMismatchError, match="an index of their own"):
+        ingest(SETTINGS, [folder], tmp_path / "index")
+
+
+def test_two_writers_at_once(folder, encoder, tmp_path):
+    index = tmp_path / "index"
+    ingest(SETTINGS, [folder], index)
+    (index / ".lock-holder").write_text("4711", "utf-8")
+    with FileLock(index / ".lock"), pytest.raises(IndexMismatchError, match="process 4711 is changing"):
+        ingest(SETTINGS, [], index)
+
+
+def test_a_corpus_file_that_grew_embeds_only_what_is_new(encoder, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    rows = [{"id": str(n), "text": f"harbour rule {n}"} for n in range(8)]
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows[:6]), "utf-8")
+    build_index(corpus, tmp_path / "index", encoder)
+    encoder.embedded.clear()
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows[::-1]), "utf-8")
+    build_index(corpus, tmp_path / "index", encoder)
+    assert sorted(encoder.embedded) == ["harbour rule 6", "harbour rule 7"]
+    assert texts(tmp_path / "index") == [row["text"] for row in rows]
+    encoder.embedded.clear()
+    build_index(corpus, tmp_path / "index", WordEncoder("v" * 64))  # another encoder shares no vector
+    assert encoder.embedded == []
+
+
+def run_cli(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments), "--set", "documents.chunk_tokens=40"])
+
+
+def test_the_command_lists_what_is_left_out_and_says_so_by_its_status(folder, encoder, tmp_path):
+    index = tmp_path / "index"
+    result = run_cli("ingest", folder, "-i", index)
+    assert result.exit_code == 0, result.output
+    assert "5 documents (5 text), 5 passages" in result.output
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.4 and then nothing")
+    (folder / "copy.txt").write_bytes((folder / "0.txt").read_bytes())
+    result = run_cli("ingest", "-i", index)
+    assert result.exit_code == 3
+    assert "bad.pdf: damaged PDF" in result.output
+    assert "1 documents stand under several paths" in result.output
+    shown = json.loads(run_cli("ingest", "-i", index, "--json").stdout)
+    assert (shown["added"], shown["kept"], shown["n_passages"]) == (0, 5, 5)
+    result = CliRunner().invoke(app, ["rollback", str(index)])
+    assert result.exit_code == 1 or "5 passages" in result.output
+
+
+def test_a_rebuild_embeds_every_passage_with_the_encoder_that_serves_now(folder, encoder, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    ingest(SETTINGS, [folder], index)
+    promoted = WordEncoder("v" * 64)
+    monkeypatch.setattr(rag.build, "make_encoder", lambda settings, lazy: promoted)
+    rebuilt = rag.build.rebuild_index(SETTINGS, index)
+    assert len(promoted.embedded) == 5
+    assert rebuilt.encoder.weights_sha256 == "v" * 64
+    assert len(read_documents(open_index(index).folder)) == 5
+    assert rag.build.rebuild_index(SETTINGS, index) == rebuilt
+    assert len(promoted.embedded) == 5
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, random, signal, sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    import bm25s, datasketch, faiss, scipy.integrate, Stemmer  # before the forks, once for all
+    import test_ingest
+    import rag.ingest
+    from rag.documents.parse import parse_file
+
+    class Parser:
+        def __init__(self, seconds): self.parse = parse_file
+        def close(self): pass
+
+    rag.ingest.make_encoder = lambda settings, lazy: test_ingest.WordEncoder()
+    rag.ingest.ParserProcess = Parser
+    folder, index = Path(sys.argv[2]), Path(sys.argv[3])
+
+    def take():
+        child = os.fork()
+        if child == 0:
+            try:
+                rag.ingest.ingest(test_ingest.SETTINGS, [folder], index)
+                os._exit(0)
+            except BaseException as error:
+                print(repr(error), flush=True)
+                os._exit(1)
+        return child
+
+    def change(trial):
+        for n in range(5):
+            (folder / f"{n}.txt").write_text(f"Rule {n} of the harbour in edition {trial} says so.")
+        (folder / f"extra-{trial % 3}.txt").write_text(f"Extra rule of the harbour {trial}.")
+        (folder / f"extra-{(trial + 1) % 3}.txt").unlink(missing_ok=True)
+
+    random.seed(int(sys.argv[4]))
+    change(0)
+    started = time.monotonic()
+    assert os.waitpid(take(), 0)[1] == 0
+    whole = time.monotonic() - started
+    killed = 0
+    for trial in range(1, 21):
+        change(trial)
+        child = take()
+        time.sleep(random.random() * whole)
+        os.kill(child, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        reader = os.fork()  # after the kill the index opens, old or new, whole
+        if reader == 0:
+            try:
+                found = test_ingest.texts(index)
+                os._exit(0 if len(found) in (6, 7) else 2)
+            except BaseException as error:
+                print(repr(error), flush=True)
+                os._exit(3)
+        assert os.waitpid(reader, 0)[1] == 0, f"trial {trial}"
+        assert os.waitpid(take(), 0)[1] == 0, f"trial {trial}"  # and the same command finishes the work
+    print("killed", killed)
+    """
+)
+
+
+def test_killed_at_twenty_random_moments_the_index_opens_and_the_same_command_finishes(folder, tmp_path):
+    """Each trial changes the folder, kills the run at a random moment, opens the index, and runs again."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED, "utf-8")
+    index = tmp_path / "index"
+    command = [sys.executable, script, Path(__file__).parent, folder, index, "7"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=400)
+    assert result.returncode == 0, result.stdout + result.stderr[-3000:]
+    assert int(result.stdout.split("killed ")[1]) >= 10
+    found = texts(index)
+    assert sum("edition 20" in text for text in found) == 5
+    assert len(found) in (6, 7)
+    assert len(list(index.glob("generation-*"))) <= 2
