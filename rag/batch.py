@@ -46,7 +46,13 @@ ANSWER_CHUNK = 256
 STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index"),
     RERANKED: ("reranker", "settings.reranker"),
-    GENERATED: ("generator", "prompt_sha256", "settings.generator", "settings.prompt.contexts"),
+    GENERATED: (
+        "generator",
+        "prompt_sha256",
+        "settings.generator",
+        "settings.prompt.contexts",
+        "settings.prompt.order",
+    ),
 }
 
 
@@ -323,10 +329,10 @@ class _Stored:
 
     def generated(self, question: Question) -> Response:
         response, row = self.reranked(question), self._rows[GENERATED][question.id]
-        shown = set(row["contexts"])
+        hits = {hit.passage.id: hit for hit in response.reranked}
         return dataclasses.replace(
             response,
-            contexts=tuple(hit for hit in response.reranked if hit.passage.id in shown),
+            contexts=tuple(hits[pid] for pid in row["contexts"]),
             dropped_contexts=row["dropped_contexts"],
             answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
             tokens=row.get("tokens", {}),

@@ -17,7 +17,7 @@ from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
 from rag.files import write_json
-from rag.generate.prompts import Prompt, get_prompt
+from rag.generate.prompts import Example, Prompt, get_prompt
 from rag.inference import describe_hardware
 from rag.models.promoted import all_promoted, serving
 from rag.models.resolve import (
@@ -223,7 +223,13 @@ def find_generator_model(settings: Settings) -> ResolvedModel:
 
 def make_prompt(settings: Settings) -> Prompt:
     own = {
-        name: Prompt(name=name, system=template.system, user=template.user, parser=template.parser)
+        name: Prompt(
+            name=name,
+            system=template.system,
+            user=template.user,
+            parser=template.parser,
+            examples=tuple(Example(tuple(e.passages), e.question, e.answer) for e in template.examples),
+        )
         for name, template in settings.prompts.items()
     }
     return get_prompt(settings.prompt.name, own)
@@ -243,6 +249,7 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
         Lazy(lambda: make_generator(settings, interactive=interactive)),
         make_prompt(settings),
         depths=Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts),
+        order=settings.prompt.order,
         rerank_threshold=rerank_threshold(settings, index_folder),
     )
 

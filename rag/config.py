@@ -20,6 +20,7 @@ class _Section(BaseModel):
 
 PositiveInt = Annotated[int, Field(gt=0)]
 RetrieverKind = Literal["hybrid", "dense", "bm25"]
+ContextOrder = Literal["best-first", "best-last", "best-at-both-ends"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
@@ -68,6 +69,7 @@ class RerankerSettings(_Section):
 class PromptSettings(_Section):
     name: str = "extract-v1"
     contexts: PositiveInt = 3
+    order: ContextOrder = "best-first"
 
 
 class GeneratorSettings(_Section):
@@ -135,12 +137,19 @@ class TrainingSettings(_Section):
         return {name: value for name, value in self.model_dump().items() if name not in own and value is not None}
 
 
+class PromptExample(_Section):
+    passages: list[str]
+    question: str
+    answer: str
+
+
 class PromptTemplate(_Section):
     """A user's own prompt: jinja2 templates over `passages`, `question`, and the examples shown before it."""
 
     system: str = ""
     user: str
     parser: Literal["none", "strip", "layered"] = "layered"
+    examples: list[PromptExample] = []
 
 
 class Settings(_Section):

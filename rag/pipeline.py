@@ -25,6 +25,7 @@ from rag.types import (
     Reranker,
     Response,
     Retriever,
+    ranked,
 )
 
 T = TypeVar("T")
@@ -76,7 +77,8 @@ class Pipeline:
     """Retriever, reranker, prompt and generator joined. One question is a batch of one.
 
     `rerank_threshold` refuses a question whose best rerank logit is below it, without asking the generator; None
-    never does. Components are `Lazy`, so that a batch can load each for its stage alone.
+    never does. `order` is that of the contexts in the prompt (`arrange`). Components are `Lazy`, so that a batch can
+    load each for its stage alone.
     """
 
     def __init__(
@@ -88,9 +90,10 @@ class Pipeline:
         *,
         depths: Depths = Depths(),
         rerank_threshold: float | None = None,
+        order: str = "best-first",
     ):
         self.retriever, self.reranker, self.generator = retriever, reranker, generator
-        self.prompt, self.depths, self.rerank_threshold = prompt, depths, rerank_threshold
+        self.prompt, self.depths, self.rerank_threshold, self.order = prompt, depths, rerank_threshold, order
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Answer every query; responses come in the order of the queries. Timings are shares of the batch."""
@@ -189,12 +192,13 @@ class Pipeline:
         budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
         contexts = list(wanted)
         while True:
-            conversation = self.prompt.conversation(response.query.text, [hit.passage for hit in contexts])
+            shown = arrange(contexts, self.order)
+            conversation = self.prompt.conversation(response.query.text, [hit.passage for hit in shown])
             n_tokens = generator.count_tokens(conversation)
             if n_tokens <= budget or not contexts:
                 return conversation, dataclasses.replace(
                     response,
-                    contexts=tuple(contexts),
+                    contexts=tuple(shown),
                     dropped_contexts=len(wanted) - len(contexts),
                     tokens={"prompt": n_tokens},
                 )
@@ -203,7 +207,21 @@ class Pipeline:
     def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
         passages = [hit.passage for hit in contexts]
         answer = parse_answer(raw, passages, self.prompt.parser)
-        return verify_citations(answer, passages) if self.prompt.parser == "layered" else answer
+        best_first = [hit.passage for hit in ranked(contexts)]
+        return verify_citations(answer, best_first) if self.prompt.parser == "layered" else answer
+
+
+def arrange(contexts: Sequence[Hit], order: str) -> list[Hit]:
+    """Contexts, given best first, in the order of the prompt.
+
+    `best-at-both-ends` puts the first, third, … at the beginning and the second, fourth, … backwards at the end: models
+    read the middle of a long prompt least (https://arxiv.org/abs/2307.03172).
+    """
+    if order == "best-last":
+        return list(reversed(contexts))
+    if order == "best-at-both-ends":
+        return [*contexts[::2], *reversed(contexts[1::2])]
+    return list(contexts)
 
 
 def _share(started: float, items: Sequence[object]) -> float:

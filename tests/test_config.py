@@ -81,12 +81,12 @@ def test_an_unknown_key_is_told_the_known_ones(tmp_path):
 
 
 def test_an_unknown_section_is_told_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown setting 'rerankr' \(known here: models, encoder, index, retriever"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'rerankr' \(known here: models, encoder, index, documents"):
         load_settings(overrides=["rerankr.depth=7"])
 
 
 def test_an_unknown_key_of_an_own_prompt_is_told_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown setting 'prompts.mine.usr' \(known here: system, user, parser\)"):
+    with pytest.raises(ConfigError, match=r"\(known here: system, user, parser, examples\)"):
         load_settings(overrides=["prompts.mine.user=hello", "prompts.mine.usr=hello"])
 
 

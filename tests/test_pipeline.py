@@ -1,10 +1,13 @@
+from typing import get_args
+
 import pytest
 
+from rag.config import ContextOrder
 from rag.data import Corpus
 from rag.generate.prompts import get_prompt
-from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline, arrange
 from rag.retrieve.bm25 import BM25Retriever
-from rag.types import CANNOTANSWER, Hit, Query
+from rag.types import CANNOTANSWER, Hit, Passage, Query
 
 
 class Echo:
@@ -94,6 +97,17 @@ class Score:
 
     def rerank(self, queries, candidates):
         return [[Hit(hit.passage, self.best - n) for n, hit in enumerate(hits)] for hits in candidates]
+
+
+def test_the_order_of_the_contexts_is_that_of_the_prompt_and_of_the_numbers(make):
+    hits = [Hit(Passage(name, name), -float(rank)) for rank, name in enumerate("abcde")]
+    orders = {order: "".join(hit.passage.id for hit in arrange(hits, order)) for order in get_args(ContextOrder)}
+    assert orders == {"best-first": "abcde", "best-last": "edcba", "best-at-both-ends": "acedb"}
+    (first,) = make(depths=Depths(5, 5, 3)).run(QUERIES[:1])
+    (last,) = make(depths=Depths(5, 5, 3), order="best-last").run(QUERIES[:1])
+    assert first.contexts == last.contexts[::-1]
+    assert last.answer.text == last.contexts[0].passage.title  # Echo cites [1], the first in the prompt
+    assert last.answer.citations == (last.contexts[0].passage.id,)
 
 
 def test_a_score_below_the_threshold_refuses_without_the_generator(make):

@@ -18,6 +18,7 @@ LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
 ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
 REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
 TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b[\s.)\"']*\Z")
+VERDICT = re.compile(r"\s*\bAnswered by the passages:\s*(yes|no)\b[\s.]*\Z", re.I)
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 
@@ -25,7 +26,8 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
     """The clean answer in `raw`, given the passages that the prompt numbered [1]…[m].
 
     `none` takes the output as it is; `strip` trims it; `layered` removes think blocks and chat markup, maps `[n]` to
-    passage ids (numbers that no passage has are dropped), and strips the markers. An empty answer is CANNOTANSWER.
+    passage ids (numbers that no passage has are dropped), and strips the markers. An empty answer is CANNOTANSWER, and
+    so is one that ends with the verdict `Answered by the passages: no`.
     """
     if parser == "none":
         return Answer(raw, (), raw)
@@ -33,6 +35,10 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
         text = raw.strip()
         return Answer(text or CANNOTANSWER, (), raw)
     text = _without_markup(raw)
+    if verdict := VERDICT.search(text):
+        if verdict[1].lower() == "no":
+            return Answer(CANNOTANSWER, (), raw)
+        text = text[: verdict.start()]
     if REFUSAL.match(text):
         return Answer(CANNOTANSWER, (), raw)
     text, numbers = _split_citations(text, len(passages))

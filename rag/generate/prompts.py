@@ -12,7 +12,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from rag.errors import ConfigError
-from rag.types import Conversation, Message, Passage
+from rag.types import CANNOTANSWER, Conversation, Message, Passage
 
 PARSERS = ("none", "strip", "layered")
 
@@ -35,28 +35,44 @@ CITED_SYSTEM = (
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A question with its passages and the answer to give: a small model follows one better than a rule."""
+
+    passages: tuple[str, ...]
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A system message, a template of the user message, and the parser of what comes back.
 
-    `user` and `system` are jinja2 templates over `passages` (each with number, title, text) and `question`.
+    `user` is a jinja2 template over `passages` (each with number, title, text) and `question`. Examples are earlier
+    turns of the conversation, filled into the same template.
     """
 
     name: str
     user: str
     system: str = ""
     parser: str = "layered"
+    examples: tuple[Example, ...] = ()
 
     def conversation(self, question: str, passages: Sequence[Passage]) -> Conversation:
         """The messages to send. Chat-template markers inside passages and question are broken up."""
         messages: Conversation = []
         if self.system:
             messages.append(Message(role="system", content=self.system))
+        for example in self.examples:
+            shown = [Passage(f"example@{n}", text) for n, text in enumerate(example.passages)]
+            messages.append(Message(role="user", content=self._render(example.question, shown)))
+            messages.append(Message(role="assistant", content=example.answer))
         messages.append(Message(role="user", content=self._render(question, passages)))
         return messages
 
     def sha256(self) -> str:
         """A hash of everything that the model gets to see; the parser is not part of it."""
-        return hashlib.sha256(json.dumps([self.system, self.user]).encode()).hexdigest()
+        examples = [[[list(e.passages), e.question, e.answer] for e in self.examples]] if self.examples else []
+        return hashlib.sha256(json.dumps([self.system, self.user, *examples]).encode()).hexdigest()
 
     def _render(self, question: str, passages: Sequence[Passage]) -> str:
         numbered = [{"number": n, "title": defuse(p.title), "text": defuse(p.text)} for n, p in enumerate(passages, 1)]
@@ -72,6 +88,56 @@ def defuse(text: str) -> str:
     return re.sub(r"<(?=/?(?:think|tool_call|tool_response|s)>)", "< ", text)
 
 
+EXAMPLES = (
+    Example(
+        (
+            "The Alder Bridge crosses the Mura at Stenfeld. It was designed by the engineer Ines Halloran and opened "
+            "to carts in 1874, two years after the flood that took the old ford.",
+            "Stenfeld lies on the left bank of the Mura and has about 4,000 inhabitants.",
+        ),
+        "who was the engineer of the alder bridge?",
+        "Ines Halloran",
+    ),
+    Example(
+        (
+            "Dough left overnight in a cool room rises slowly. The long rest lets acids build up, which is why such "
+            "bread tastes sharper and keeps longer.",
+            "Rye is often mixed with wheat.",
+        ),
+        "Why does bread from dough that rested overnight keep longer?",
+        "the long rest lets acids build up",
+    ),
+    Example(
+        (
+            "The ferry to Tern Island leaves three times a day in summer and once in winter. A crossing takes 35 "
+            "minutes.",
+            "Tern Island has a lighthouse of 1911.",
+        ),
+        "How long does the ferry take?",
+        "35 minutes",
+    ),
+)
+REFUSED_EXAMPLE = Example(
+    (
+        "The lighthouse of Tern Island was built in 1911 of local stone and is open to visitors in August.",
+        "The ferry to Tern Island leaves three times a day in summer.",
+    ),
+    "How tall is the lighthouse of Tern Island?",
+    "CANNOTANSWER",
+)
+DECIDE_SYSTEM = (
+    "Answer the question with a short phrase copied from the passages. Then say on a second line whether the passages "
+    "really answer this question: yes or no."
+)
+
+
+def _decided(example: Example) -> Example:
+    """The same with the second line that `decide-v1` asks for; a refusal becomes a guess that is taken back."""
+    if example.answer == CANNOTANSWER:
+        return Example(example.passages, example.question, "of local stone\nAnswered by the passages: no")
+    return Example(example.passages, example.question, f"{example.answer}\nAnswered by the passages: yes")
+
+
 BUILT_IN: dict[str, Prompt] = {
     prompt.name: prompt
     for prompt in (
@@ -81,6 +147,25 @@ BUILT_IN: dict[str, Prompt] = {
         # Asks for no citation and no refusal: a small model that is asked for `[n]` often gives nothing else, and one
         # that may refuse does so blindly. Citations are found by the answer's words, refusals by the rerank score.
         Prompt(name="extract-v1", system=EXTRACT_SYSTEM, user=TITLED_PASSAGES + "Question: {{ question }}"),
+        Prompt(
+            name="fewshot-v1",
+            system=EXTRACT_SYSTEM,
+            user=TITLED_PASSAGES + "Question: {{ question }}",
+            examples=EXAMPLES,
+        ),
+        Prompt(
+            name="fewshot-refuse-v1",
+            system=EXTRACT_SYSTEM + " If they do not contain it, reply CANNOTANSWER.",
+            user=TITLED_PASSAGES + "Question: {{ question }}",
+            examples=(*EXAMPLES, REFUSED_EXAMPLE),
+        ),
+        # The answer first, then the decision: what it costs to decide before having looked for an answer.
+        Prompt(
+            name="decide-v1",
+            system=DECIDE_SYSTEM,
+            user=TITLED_PASSAGES + "Question: {{ question }}",
+            examples=tuple(_decided(example) for example in (*EXAMPLES, REFUSED_EXAMPLE)),
+        ),
         # For models that follow several instructions at once.
         Prompt(name="cited-v1", system=CITED_SYSTEM, user=TITLED_PASSAGES + "Question: {{ question }}"),
     )

@@ -138,3 +138,19 @@ def test_words_that_stand_in_a_passage_settle_the_citation():
 
 def test_a_refusal_cites_nothing():
     assert verify_citations(Answer(CANNOTANSWER), PASSAGES).citations == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("Graz [1]\nAnswered by the passages: yes", "Graz"),
+        ("Graz [1]\nAnswered by the passages: No.", CANNOTANSWER),
+        ("Graz. Answered by the passages: yes", "Graz."),
+        ("Answered by the passages: yes", CANNOTANSWER),
+        ("Answered by the passages: no one knows", "Answered by the passages: no one knows"),
+    ],
+)
+def test_a_verdict_behind_the_answer_decides(raw, text):
+    answer = parse_answer(raw, [Passage("p", "Graz")])
+    assert answer.text == text
+    assert answer.citations == (("p",) if "[1]" in raw and text != CANNOTANSWER else ())

@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 
 from rag.errors import ConfigError
-from rag.generate.prompts import BUILT_IN, Prompt, defuse, get_prompt
+from rag.generate.answer import parse_answer
+from rag.generate.prompts import BUILT_IN, Example, Prompt, defuse, get_prompt
 from rag.types import Passage
 
 PASSAGES = [Passage("a", "First text.", "One"), Passage("b", "Second text.", "Two")]
@@ -57,3 +60,28 @@ def test_a_prompt_of_ones_own_wins_and_a_broken_one_is_explained():
 def test_the_parser_is_not_part_of_what_the_model_sees():
     assert BUILT_IN["course-v2"].sha256() == BUILT_IN["course-v3"].sha256()
     assert len({prompt.sha256() for prompt in BUILT_IN.values()}) == len(BUILT_IN) - 1
+
+
+def test_examples_are_earlier_turns_in_the_same_template():
+    example = Example(("Dogs are free.", "Birds too."), "What do dogs pay?", "nothing")
+    plain = Prompt("p", user="{% for p in passages %}[{{ p.number }}] {{ p.text }} {% endfor %}Q: {{ question }}")
+    shown = dataclasses.replace(plain, examples=(example,)).conversation("Who?", [Passage("a", "Clara.")])
+    assert shown == [
+        {"role": "user", "content": "[1] Dogs are free. [2] Birds too. Q: What do dogs pay?"},
+        {"role": "assistant", "content": "nothing"},
+        {"role": "user", "content": "[1] Clara. Q: Who?"},
+    ]
+    assert dataclasses.replace(plain, examples=(example,)).sha256() != plain.sha256()
+
+
+@pytest.mark.parametrize("name", ["fewshot-v1", "fewshot-refuse-v1", "decide-v1"])
+def test_the_built_in_examples_are_answered_as_their_prompt_asks(name):
+    """Each answer parses into words of its own passages, or into a refusal where it is an example of one."""
+    prompt = get_prompt(name)
+    for example in prompt.examples:
+        passages = [Passage(str(n), text) for n, text in enumerate(example.passages)]
+        answer = parse_answer(example.answer, passages, prompt.parser)
+        is_refusal = "How tall" in example.question
+        assert answer.abstained == is_refusal
+        if not is_refusal:
+            assert answer.text.lower() in " ".join(example.passages).lower()
