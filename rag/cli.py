@@ -117,6 +117,28 @@ def rollback(index: Annotated[Path, typer.Argument(help="The index folder.")]) -
 
 
 @app.command()
+def doctor(
+    index: Annotated[Path, typer.Argument(help="The index folder.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine an index: is it whole, does it fit its model and its files? Exit status 1 where it is not sound."""
+    settings = _settings(config, set_)
+    from rag.doctor import examine, finding_lines
+
+    findings = examine(settings, index)
+    if as_json:
+        import dataclasses
+
+        _print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        print("\n".join(finding_lines(findings, index)))
+    if any(finding.severity != "waste" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def search(
     question: QuestionArgument,
     index: IndexOption,

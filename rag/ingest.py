@@ -23,7 +23,7 @@ from rag.documents.worker import ParserProcess
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.inference import describe_hardware
 from rag.progress import progress
-from rag.retrieve.store import build_generation, open_index, read_documents, writer_lock
+from rag.retrieve.store import build_generation, open_index, read_documents, serves, writer_lock
 from rag.types import Passage
 
 
@@ -99,7 +99,7 @@ def _documents_before(index_folder: str | Path) -> dict[str, tuple[dict, list[Pa
     try:
         opened = open_index(index_folder)
     except IndexMismatchError:
-        if (Path(index_folder) / "CURRENT").exists():
+        if serves(index_folder):
             raise
         return {}
     if opened.manifest.corpus_path:

@@ -43,9 +43,11 @@ ALLOWED: dict[str, set[str]] = {
         *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
         *("models", "retrieve", "rerank", "evaluate"),
     },
+    "doctor": {"build", "config", "data", "documents", "errors", "retrieve"},
     "__main__": {"cli"},
     "cli": {
         "build",
+        "doctor",
         "ingest",
         "retrieve.store",
         "tune",

@@ -211,6 +211,11 @@ def _write_documents(generation: Path, documents: Sequence[Mapping]) -> None:
     write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))
 
 
+def serves(folder: str | Path) -> bool:
+    """Whether a generation serves, sound or not."""
+    return _read_current(Path(folder)) is not None
+
+
 def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
     """The folder and manifest of the generation that serves, without loading anything else.
 

@@ -1,0 +1,121 @@
+"""Whatever is broken in an index is found, and the mend that is named mends it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_ingest import SETTINGS, WordEncoder
+
+import rag.build
+import rag.doctor
+import rag.ingest
+from rag.doctor import examine
+from rag.ingest import ingest
+from rag.retrieve.index import FaissIndex
+from rag.retrieve.store import build_index
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    encoder = WordEncoder()
+    for module in (rag.ingest, rag.doctor):
+        monkeypatch.setattr(module, "make_encoder", lambda settings, lazy: encoder)
+    root = tmp_path / "manuals"
+    root.mkdir()
+    for n in range(5):
+        (root / f"{n}.txt").write_text(f"Rule {n} is about the harbour of Tern Island.", "utf-8")
+    ingest(SETTINGS, [root], tmp_path / "index")
+    return tmp_path / "index"
+
+
+def generation(index):
+    return index / (index / "CURRENT").read_text("utf-8").strip()
+
+
+def mended(index):
+    ingest(SETTINGS, [], index)
+    return examine(SETTINGS, index) == []
+
+
+def test_a_sound_index_has_no_finding(index):
+    assert examine(SETTINGS, index) == []
+
+
+@pytest.mark.parametrize("damage", ["passages", "vectors missing", "vectors too few", "vectors of others", "bm25"])
+def test_what_is_damaged_is_found_and_mended(index, damage):
+    folder = generation(index)
+    if damage == "passages":
+        rows = (folder / "passages.jsonl").read_text("utf-8").splitlines()
+        (folder / "passages.jsonl").write_text("\n".join(rows[1:]) + "\n", "utf-8")
+    elif damage == "vectors missing":
+        (folder / "vectors.faiss").unlink()
+    elif damage == "bm25":
+        shutil.rmtree(folder / "bm25")
+    else:
+        vectors = np.eye(16, dtype=np.float32)[: 3 if damage == "vectors too few" else 5]
+        other = FaissIndex(16)
+        other.add(vectors)
+        other.save(folder / "vectors.faiss")
+    findings = examine(SETTINGS, index)
+    assert findings[0].severity == "broken"
+    manuals = index.parent / "manuals"
+    assert findings[0].mend == f"rm -r {folder}; rag ingest {manuals} -i {index}"
+    shutil.rmtree(folder)
+    ingest(SETTINGS, [manuals], index)
+    assert examine(SETTINGS, index) == []
+
+
+def test_files_that_changed_or_went_are_named(index, tmp_path):
+    (tmp_path / "manuals" / "0.txt").write_text("other", "utf-8")
+    (tmp_path / "manuals" / "1.txt").unlink()
+    changed, gone = examine(SETTINGS, index)
+    assert (changed.severity, gone.severity) == ("stale", "stale")
+    assert "0.txt changed" in changed.what
+    assert "1.txt gone" in gone.what
+    assert mended(index)
+
+
+def test_an_encoder_that_was_promoted_since(index, monkeypatch):
+    monkeypatch.setattr(rag.doctor, "make_encoder", lambda settings, lazy: WordEncoder("v" * 64))
+    (finding,) = examine(SETTINGS, index)
+    assert finding.mend == f"rag index --rebuild -o {index}"
+
+
+def test_passages_and_documents_that_disagree(index):
+    path = generation(index) / "documents.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows[0]["n_passages"] = 7
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]), "utf-8")
+    whats = [finding.what for finding in examine(SETTINGS, index)]
+    assert any("1 passages are of no document" in what for what in whats)
+    assert any("1 documents have more or fewer passages" in what for what in whats)
+
+
+def test_leftovers_are_waste(index):
+    (index / "building").mkdir()
+    (index / "generation-old").mkdir()
+    findings = examine(SETTINGS, index)
+    assert [finding.severity for finding in findings] == ["waste", "waste"]
+
+
+def test_no_index_at_all(tmp_path):
+    (finding,) = examine(SETTINGS, tmp_path)
+    assert finding.severity == "broken"
+    (tmp_path / "CURRENT").write_text("generation-x", "utf-8")
+    (tmp_path / "generation-x").mkdir()
+    (finding,) = examine(SETTINGS, tmp_path)
+    assert "manifest" in finding.what
+
+
+def test_a_corpus_file_that_changed(tmp_path, monkeypatch):
+    encoder = WordEncoder()
+    monkeypatch.setattr(rag.doctor, "make_encoder", lambda settings, lazy: encoder)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(json.dumps({"id": "a", "text": "harbour"}) + "\n", "utf-8")
+    build_index(corpus, tmp_path / "index", encoder)
+    assert examine(SETTINGS, tmp_path / "index") == []
+    corpus.write_text(json.dumps({"id": "a", "text": "ferry"}) + "\n", "utf-8")
+    (finding,) = examine(SETTINGS, tmp_path / "index")
+    assert finding.severity == "stale"
+    assert finding.mend == f"rag index {corpus} -o {tmp_path / 'index'}"
