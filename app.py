@@ -11,11 +11,15 @@ from pathlib import Path
 import gradio as gr
 
 from rag import build
+from rag.api import make_router
 from rag.chat import Conversation, Options, Turn, escape, message_html, settle, sources_html
 from rag.config import Settings, load_settings
 from rag.errors import RagError
 from rag.pipeline import Depths
+from rag.progress import say
+from rag.users import RateLimit, Users
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
     "When is the else clause of a for loop executed?",
@@ -55,8 +59,18 @@ document.addEventListener("click", (event) => {
 </script>"""
 
 
-def make_app(conversation: Conversation, settings: Settings, *, title: str, examples: Sequence[str] = ()) -> gr.Blocks:
-    """The chat page over a conversation; every visitor has turns of their own."""
+def make_app(
+    conversation: Conversation,
+    settings: Settings,
+    *,
+    title: str,
+    examples: Sequence[str] = (),
+    limit: RateLimit | None = None,
+) -> gr.Blocks:
+    """The chat page over a conversation; every visitor has turns of their own.
+
+    With `limit` a person who asks too fast is told when to ask again.
+    """
 
     def show(turns: Sequence[Turn]) -> list[dict]:
         messages = []
@@ -124,9 +138,13 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
         options = [retriever, depth, rerank_depth, contexts, calibrated, strictness]
         outputs = [turns, chatbot, sources]
 
-        def take(text, turns):
+        def take(text, turns, request: gr.Request):
             if turns and not turns[-1].done:
                 gr.Info("One question at a time: wait for the answer, or press Stop.")
+                return text, None
+            who = request.username or (request.client.host if request.client else "")
+            if limit is not None and (seconds := limit.wait_seconds(who)) > 0:
+                gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
                 return text, None
             return "", text
 
@@ -154,7 +172,7 @@ def make_app(conversation: Conversation, settings: Settings, *, title: str, exam
             show_progress="hidden",
             api_visibility="private",
         )
-    page.queue(default_concurrency_limit=8, max_size=64)
+    page.queue(default_concurrency_limit=8, max_size=settings.serving.max_waiting)
     return page
 
 
@@ -169,17 +187,32 @@ def _keep_loopback_off_proxies() -> None:
 
 
 def serve(
-    settings: Settings, index: str | Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True
+    settings: Settings,
+    index: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    users: Users | None = None,
+    block: bool = True,
 ) -> gr.Blocks:
-    """Open the chat over an index and print its address; with `block` it stays until interrupted."""
+    """Open the chat over an index, and the API beside it, and print the address; with `block` it stays until
+    interrupted. With `users` the page asks for a password and the API for a key."""
+    if users is not None:
+        users.names()  # a missing or damaged file is told now, not to the first who tries the door
+    elif host not in LOOPBACK:
+        say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
     conversation, manifest = build.make_conversation(settings, index)
+    limit = RateLimit(settings.serving.questions_per_minute)
     embedded = manifest.corpus_path == "embedded"
     page = make_app(
         conversation,
         settings,
         title="Ask the Python language reference" if embedded else "Ask your documents",
         examples=EMBEDDED_EXAMPLES if embedded else (),
+        limit=limit,
     )
+    depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
+    router = make_router(conversation, Options(settings.retriever.kind, depths), users=users, limit=limit)
     conversation.preload(settings.retriever.kind)
     _keep_loopback_off_proxies()
     try:
@@ -192,11 +225,13 @@ def serve(
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             head=HEAD,
             footer_links=[],
+            auth=users.check_password if users is not None else None,
+            app_kwargs={"routes": router.routes},
             ssr_mode=False,
         )
     except OSError as error:
         raise RagError(f"port {port} on {host} cannot be used ({error}); choose another: --port 7861") from error
-    print(f"The chat is at {address} (Ctrl+C ends it)", flush=True)
+    print(f"The chat is at {address}, its API at {address.rstrip('/')}/v1 (Ctrl+C ends it)", flush=True)
     if block:
         page.block_thread()
     return page

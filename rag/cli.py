@@ -184,13 +184,53 @@ def chat(
     index: IndexOption,
     host: str = "127.0.0.1",
     port: int = 7860,
+    auth: Annotated[
+        Path | None, typer.Option(help="A users file (rag user add): the page asks for a password, the API for a key.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Open the chat in a browser page."""
+    """Open the chat in a browser page, with an OpenAI-compatible API beside it."""
+    settings = _settings(config, set_)
     from app import serve
+    from rag.users import Users
 
-    serve(_settings(config, set_), index, host=host, port=port)
+    serve(settings, index, host=host, port=port, users=Users(auth) if auth else None)
+
+
+user_app = typer.Typer(no_args_is_help=True, help="Who may use a chat that is served with --auth USERS_FILE.")
+app.add_typer(user_app, name="user")
+UsersArgument = Annotated[Path, typer.Argument(help="The users file.")]
+
+
+@user_app.command("add")
+def user_add(
+    name: Annotated[str, typer.Argument(help="Letters, digits and . _ @ -")],
+    users: UsersArgument,
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+) -> None:
+    """Add a person, or give one a new password and key. The password is asked for, and kept as an argon2 hash."""
+    from rag.users import Users
+
+    key = Users(users).add(name, password)
+    print(f"{name} may use a chat served with --auth {users}\nAPI key, shown this once: {key}")
+
+
+@user_app.command("remove")
+def user_remove(name: Annotated[str, typer.Argument()], users: UsersArgument) -> None:
+    """Take a person off the list."""
+    from rag.users import Users
+
+    Users(users).remove(name)
+    print(f"{name} may no longer use a chat served with --auth {users}")
+
+
+@user_app.command("list")
+def user_list(users: UsersArgument) -> None:
+    """Show who is on the list."""
+    from rag.users import Users
+
+    print("\n".join(Users(users).names()))
 
 
 @app.command()

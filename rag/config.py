@@ -95,6 +95,11 @@ class AbstainSettings(_Section):
     strictness: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+class ServingSettings(_Section):
+    questions_per_minute: Annotated[int, Field(ge=0)] = 60
+    max_waiting: PositiveInt = 64
+
+
 class ScorerSettings(_Section):
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -162,6 +167,7 @@ class Settings(_Section):
     prompt: PromptSettings = PromptSettings()
     generator: GeneratorSettings = GeneratorSettings()
     abstain: AbstainSettings = AbstainSettings()
+    serving: ServingSettings = ServingSettings()
     scorer: ScorerSettings = ScorerSettings()
     training: TrainingSettings = TrainingSettings()
     prompts: dict[str, PromptTemplate] = {}

@@ -175,7 +175,8 @@ class Pipeline:
             raw += delta
             yield dataclasses.replace(response, answer=Answer(raw.strip(), (), raw))
         timings = {**response.timings, "generate": time.perf_counter() - started}
-        yield dataclasses.replace(response, answer=self._parse(raw, response.contexts), timings=timings)
+        tokens = {**response.tokens, "answer": count_text_tokens(generator, raw)}
+        yield dataclasses.replace(response, answer=self._parse(raw, response.contexts), timings=timings, tokens=tokens)
 
     def refuses(self, reranked: Sequence[Hit]) -> bool:
         """Whether the passages are too far from the question to be worth asking the generator."""

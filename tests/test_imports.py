@@ -43,6 +43,8 @@ ALLOWED: dict[str, set[str]] = {
         *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
         *("models", "retrieve", "rerank", "evaluate"),
     },
+    "users": {"errors", "files"},
+    "api": {"chat", "present", "types", "users"},
     "doctor": {"build", "config", "data", "documents", "errors", "retrieve"},
     "__main__": {"cli"},
     "cli": {
@@ -51,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest",
         "retrieve.store",
         "tune",
+        "users",
         "retrieve.negatives",
         "models.promoted",
         "batch",

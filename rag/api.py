@@ -1,0 +1,214 @@
+"""`/v1/chat/completions` and `/v1/models` as OpenAI's clients know them, answered by the conversation of the chat.
+
+The last user message is the question, earlier turns are what it may follow up on, system messages are not read: the
+prompt is ours. The answer ends with its sources, and carries them as `citations` besides:
+
+    {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…"}
+
+A refusal is the sentence of the chat, with `"abstained": true`.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag.chat import Conversation, Options, Turn
+from rag.present import NOT_IN_DOCUMENTS, place_of
+from rag.types import Answer, Query, Response
+from rag.users import RateLimit, Users
+
+MODEL = "rag"
+SOURCES = "\n\nSources:\n"
+MAX_MESSAGES = 100
+MAX_AT_ONCE = 8
+# What the parser may still take away or turn into a refusal is not sent before the answer is whole.
+_UNSURE = re.compile(r"[<\[\"“'\n]|\A\W|\A(?:A|Answer)\b|cannot|CANNOT|Answered by", re.I)
+_HELD_BACK_CHARACTERS = 24
+
+
+class TextPart(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+
+
+class ChatRequest(BaseModel):
+    """What is read of a request; sampling parameters are accepted and not used."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: str = MODEL
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    stream: bool = False
+
+
+def make_router(conversation: Conversation, options: Options, *, users: Users | None, limit: RateLimit) -> APIRouter:
+    """The routes. With `users` every request needs one of their keys as its bearer token."""
+    router = APIRouter(prefix="/v1")
+    places = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+    @router.get("/models")
+    def models(authorization: Annotated[str, Header()] = "") -> Any:
+        if users is not None and users.of_key(authorization.removeprefix("Bearer ")) is None:
+            return _error(401, "the API key is missing or wrong", "invalid_api_key")
+        return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "you"}]}
+
+    @router.post("/chat/completions")
+    def completions(body: dict, authorization: Annotated[str, Header()] = "") -> Any:
+        who = ""
+        if users is not None:
+            who = users.of_key(authorization.removeprefix("Bearer "))
+            if who is None:
+                return _error(401, "the API key is missing or wrong", "invalid_api_key")
+        try:
+            request = ChatRequest.model_validate(body)
+        except ValueError as error:
+            return _error(400, f"the request is not understood: {_first(error)}", "invalid_request_error")
+        if request.model != MODEL:
+            return _error(404, f"there is no model {request.model!r}; there is {MODEL!r}", "model_not_found")
+        if request.messages[-1].role != "user" or not request.messages[-1].text.strip():
+            return _error(400, "the last message must be a question of the user", "invalid_request_error")
+        if (seconds := limit.wait_seconds(who)) > 0:
+            return _error(429, f"too many questions; try again in {seconds:.0f} s", "rate_limit_exceeded")
+        turns = _turns(request.messages[:-1])
+        answering = _Answering(conversation, request.messages[-1].text, turns, options, places)
+        if request.stream:
+            return StreamingResponse(answering.stream(), media_type="text/event-stream")
+        return answering.whole()
+
+    return router
+
+
+def _error(status: int, message: str, code: str) -> JSONResponse:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return JSONResponse({"error": {"message": message, "type": kind, "code": code, "param": None}}, status)
+
+
+def _first(error: ValueError) -> str:
+    problems = getattr(error, "errors", list)()
+    return f"{'.'.join(map(str, problems[0]['loc']))}: {problems[0]['msg']}" if problems else str(error)
+
+
+def _turns(messages: Sequence[ChatMessage]) -> list[Turn]:
+    """Earlier questions with their answers, the sources that we put under them taken off again."""
+    turns: list[Turn] = []
+    question = ""
+    for message in messages:
+        if message.role == "user":
+            question = message.text
+        elif message.role == "assistant" and question:
+            text = message.text.split(SOURCES)[0]
+            turns.append(Turn(question, response=Response(Query("", question), answer=Answer(text)), done=True))
+            question = ""
+    return turns
+
+
+class _Answering:
+    def __init__(
+        self,
+        conversation: Conversation,
+        question: str,
+        turns: Sequence[Turn],
+        options: Options,
+        places: threading.BoundedSemaphore,
+    ):
+        self._snapshots = lambda: conversation.ask(question, turns, options)
+        self._places = places
+        self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": MODEL}
+
+    def whole(self) -> JSONResponse:
+        with self._places:
+            (turn,) = collections.deque(self._snapshots(), maxlen=1)
+        if turn.error:
+            return _error(400 if turn.response is None else 500, turn.error, "failed")
+        message = {"role": "assistant", "content": _content(turn), **_citations(turn)}
+        tokens = turn.response.tokens
+        usage = {"prompt_tokens": tokens.get("prompt", 0), "completion_tokens": tokens.get("answer", 0)}
+        return JSONResponse(
+            {
+                **self._frame,
+                "object": "chat.completion",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+                "usage": {**usage, "total_tokens": sum(usage.values())},
+                **_citations(turn),
+            }
+        )
+
+    def stream(self) -> Iterator[str]:
+        yield self._chunk({"role": "assistant", "content": ""})
+        sent, turn = "", None
+        with self._places:
+            for turn in self._snapshots():
+                if turn.done or turn.response is None or turn.response.answer is None:
+                    continue
+                safe = _surely(turn.response.answer.text)
+                if safe.startswith(sent) and len(safe) > len(sent):
+                    yield self._chunk({"content": safe[len(sent) :]})
+                    sent = safe
+        if turn.error:
+            failure = {"message": turn.error, "type": "server_error", "code": "failed"}
+            yield f"data: {json.dumps({'error': failure})}\n\n"
+        else:
+            content = _content(turn)
+            rest = content[len(sent) :] if content.startswith(sent) else f"\n{content}"
+            yield self._chunk({"content": rest})
+            yield self._chunk({}, finish_reason="stop", **_citations(turn))
+        yield "data: [DONE]\n\n"
+
+    def _chunk(self, delta: dict, finish_reason: str | None = None, **more: object) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return (
+            f"data: {json.dumps({**self._frame, 'object': 'chat.completion.chunk', 'choices': [choice], **more})}\n\n"
+        )
+
+
+def _surely(text: str) -> str:
+    """The beginning of an unfinished answer that the parser will leave as it is."""
+    match = _UNSURE.search(text)
+    held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
+    return held[: held.rfind(" ") + 1] if " " in held else ""
+
+
+def _content(turn: Turn) -> str:
+    answer = turn.response.answer
+    if answer.abstained:
+        return NOT_IN_DOCUMENTS
+    cited = _citations(turn)["citations"]
+    marks = "".join(f" [{citation['number']}]" for citation in cited)
+    sources = "\n".join(f"[{c['number']}] {c['title']}: {c['source']}" for c in cited)
+    return answer.text + marks + (SOURCES + sources if cited else "")
+
+
+def _citations(turn: Turn) -> dict:
+    response = turn.response
+    cited = [
+        {
+            "number": number,
+            "id": hit.passage.id,
+            "title": hit.passage.title or hit.passage.id,
+            "source": place_of(hit.passage),
+            "text": hit.passage.text,
+        }
+        for number, hit in enumerate(response.contexts, 1)
+        if hit.passage.id in response.answer.citations
+    ]
+    return {"citations": cited, "abstained": response.answer.abstained}
