@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The experiments of docs/experiments.md, from the data to one report for each.
+#   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts reranker contexts retrievers generators
+# DATA is in the course layout. SAMPLE questions of test_open.txt are answered (1000), each source in its share; DEV ones
+# of dev.txt calibrate refusals (400) and choose between our own prompts. Killed at any moment, the same command goes on;
+# stages that several runs share are computed once. OPTIONS holds settings for every run: OPTIONS="--set reranker.precision=int8".
+set -euo pipefail
+data=${1:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
+out=${2:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
+shift 2
+experiments=${*:-prompts reranker contexts retrievers generators}
+rag=$(dirname "$0")/../.venv/bin/rag
+index=${INDEX:-$out/index}
+sample=${SAMPLE:-1000}
+mkdir -p "$out"
+
+# run NAME [options…]: answer the test questions (or those of QUESTIONS), score them; shares its stages with `base`.
+run() {
+  local name=$1 reuse=() other
+  shift
+  for other in ${REUSE:-base}; do
+    if [ -f "$out/$other/predictions.jsonl" ] && [ "$other" != "$name" ]; then reuse+=(--reuse "$out/$other"); fi
+  done
+  # shellcheck disable=SC2086
+  "$rag" batch "${QUESTIONS:-$data/test_open.txt}" -i "$index" -o "$out/$name" --sample "${N:-$sample}" \
+    "${reuse[@]}" ${OPTIONS:-} "$@"
+  # shellcheck disable=SC2086
+  "$rag" evaluate "$out/$name" --qrels "$data/qrels.txt" --queries "${QUESTIONS:-$data/test_open.txt}" ${OPTIONS:-} >/dev/null
+}
+
+# report NAME RUN…: the first is the one compared against.
+report() {
+  local name=$1
+  shift
+  (cd "$out" && "$rag" report "$@" -o "$name.html") | tail -1
+}
+
+rag=$(realpath "$rag")
+"$rag" index "$data/corpus.txt" -o "$index"
+# shellcheck disable=SC2086
+"$rag" calibrate "$data/dev.txt" -i "$index" --sample "${DEV:-400}" ${OPTIONS:-}
+run base --no-generate
+never=(--set abstain.rerank_threshold=-99)
+
+for experiment in $experiments; do
+  case $experiment in
+  prompts) # the published order on test; ours chosen on dev, the winner then read on test by hand
+    for prompt in course-v1 course-v2 course-v3 extract-v1; do
+      run "prompt-$prompt" --set "prompt.name=$prompt" "${never[@]}"
+    done
+    run prompt-calibrated
+    report prompts prompt-calibrated prompt-course-v1 prompt-course-v2 prompt-course-v3 prompt-extract-v1
+    (
+      export QUESTIONS=$data/dev.txt N=${DEV:-400} REUSE=dev-base
+      run dev-base --no-generate
+      for prompt in extract-v1 fewshot-v1 fewshot-refuse-v1 decide-v1 cited-v1; do
+        run "dev-$prompt" --set "prompt.name=$prompt" "${never[@]}"
+      done
+      report prompts-dev dev-extract-v1 dev-fewshot-v1 dev-fewshot-refuse-v1 dev-decide-v1 dev-cited-v1
+    )
+    ;;
+  reranker)
+    run rerank-none --set reranker.enabled=false
+    for depth in 10 20 50 100; do
+      REUSE="base rerank-100" run "rerank-$depth" --set "retriever.depth=$((depth > 50 ? depth : 50))" \
+        --set "reranker.depth=$depth" "${never[@]}"
+    done
+    report reranker rerank-none rerank-10 rerank-20 rerank-50 rerank-100
+    ;;
+  contexts)
+    for n in 1 2 3 5 8 10; do run "contexts-$n" --set "prompt.contexts=$n" "${never[@]}"; done
+    for order in best-last best-at-both-ends; do
+      run "contexts-5-$order" --set prompt.contexts=5 --set "prompt.order=$order" "${never[@]}"
+    done
+    report contexts contexts-3 contexts-1 contexts-2 contexts-5 contexts-8 contexts-10 \
+      contexts-5-best-last contexts-5-best-at-both-ends
+    ;;
+  retrievers)
+    for kind in bm25 dense; do run "retriever-$kind" --no-generate --set "retriever.kind=$kind"; done
+    for weight in 0.5 2.0; do run "retriever-bm25-$weight" --no-generate --set "retriever.bm25_weight=$weight"; done
+    report retrievers base retriever-bm25 retriever-dense retriever-bm25-0.5 retriever-bm25-2.0
+    ;;
+  generators)
+    for model in Qwen/Qwen2.5-Coder-0.5B-Instruct Qwen/Qwen2.5-Coder-1.5B-Instruct; do
+      run "generator-${model#*Coder-}" --set "generator.model=$model"
+    done
+    report generators generator-0.5B-Instruct generator-1.5B-Instruct
+    ;;
+  *) echo "unknown experiment $experiment" >&2 && exit 1 ;;
+  esac
+done
