@@ -110,6 +110,7 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
     """Encode the passages of an index again with the encoder that serves; an index that is already right stays."""
     from rag.retrieve.store import build_generation, read_documents, writer_lock
 
+    serving_manifest(target)  # no folder is made where there is none
     with writer_lock(target):
         opened = open_index(target)
         return build_generation(

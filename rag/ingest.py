@@ -37,6 +37,11 @@ def ingest(
     encoded again. One bad file never stops a run. Raises DataError where nothing readable is left, IndexMismatchError
     for an index that was made from a corpus file.
     """
+    for path in paths:
+        if not Path(path).exists():
+            raise DataError(f"{path} does not exist; name files or folders to take in")
+    if not paths and not serves(index_folder):
+        raise DataError(f"{index_folder} holds no index yet; name files or folders to take in")
     with writer_lock(index_folder):
         before = _documents_before(index_folder)
         roots = _roots(before, paths, forget)

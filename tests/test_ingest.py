@@ -132,8 +132,12 @@ def test_nothing_to_read_is_an_error_and_leaves_the_index_as_it_is(folder, encod
     (tmp_path / "empty" / "a.pdf").write_bytes(b"%PDF-1.4")
     with pytest.raises(DataError, match=r"a\.pdf: damaged"):
         ingest(SETTINGS, [tmp_path / "empty"], tmp_path / "index")
-    with pytest.raises(DataError, match="name files or folders"):
-        ingest(SETTINGS, [], tmp_path / "index")
+    for paths in ([], [tmp_path / "absent"]):
+        with pytest.raises(DataError, match="name files or folders"):
+            ingest(SETTINGS, paths, tmp_path / "new")
+    with pytest.raises(IndexMismatchError, match="holds no index"):
+        roll_back(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     ingest(SETTINGS, [folder], tmp_path / "index")
     for path in folder.iterdir():
         path.unlink()

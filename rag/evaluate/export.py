@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rag.errors import DataError
-from rag.evaluate.evaluation import STAGES, read_predictions, read_scores
+from rag.evaluate.evaluation import STAGES, read_metrics, read_predictions, read_scores
 from rag.evaluate.metrics import ranking
 from rag.files import write_whole
 from rag.types import Run
@@ -19,6 +19,7 @@ def export_trec(run: str | Path, output: str | Path) -> list[Path]:
     spaces, so an id with one is refused (DataError). trec_eval breaks ties by descending id and ignores ranks: where
     scores tie, its figures can differ from ours, unless it is given the ranks as scores.
     """
+    read_metrics(run)  # scores of another version are refused
     rows, scores, output = read_predictions(run), read_scores(run), Path(output)
     output.mkdir(parents=True, exist_ok=True)
     runs: dict[str, Run] = {}

@@ -193,6 +193,8 @@ def roll_back(folder: str | Path) -> Manifest:
     Raises IndexMismatchError where there is none.
     """
     folder = Path(folder)
+    if not serves(folder):
+        raise IndexMismatchError(f"{folder} holds no index; make one: rag index CORPUS -o {folder}")
     with writer_lock(folder):
         current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
         if previous is None:
