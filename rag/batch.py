@@ -52,6 +52,7 @@ STAGE_KEYS = {
         "settings.generator",
         "settings.prompt.contexts",
         "settings.prompt.order",
+        "settings.prompt.withhold_instructions",
     ),
 }
 

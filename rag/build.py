@@ -233,7 +233,8 @@ def make_prompt(settings: Settings) -> Prompt:
         )
         for name, template in settings.prompts.items()
     }
-    return get_prompt(settings.prompt.name, own)
+    prompt = get_prompt(settings.prompt.name, own)
+    return dataclasses.replace(prompt, withhold=settings.prompt.withhold_instructions)
 
 
 def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:

@@ -139,6 +139,23 @@ def doctor(
 
 
 @app.command()
+def audit(
+    index: Annotated[Path, typer.Argument(help="The index folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Look for passages that could mislead: commands to the model, hidden characters, token soup, hubs."""
+    from rag.audit import audit, suspicion_lines
+
+    suspicions = audit(index)
+    if as_json:
+        import dataclasses
+
+        _print_json([dataclasses.asdict(suspicion) for suspicion in suspicions])
+    else:
+        print("\n".join(suspicion_lines(suspicions, index)))
+
+
+@app.command()
 def search(
     question: QuestionArgument,
     index: IndexOption,

@@ -70,6 +70,7 @@ class PromptSettings(_Section):
     name: str = "extract-v1"
     contexts: PositiveInt = 3
     order: ContextOrder = "best-first"
+    withhold_instructions: bool = True
 
 
 class GeneratorSettings(_Section):

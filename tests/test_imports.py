@@ -45,9 +45,11 @@ ALLOWED: dict[str, set[str]] = {
     },
     "users": {"errors", "files"},
     "api": {"chat", "present", "types", "users"},
+    "audit": {"data", "generate.instructions", "present", "retrieve.index", "retrieve.store"},
     "doctor": {"build", "config", "data", "documents", "errors", "retrieve"},
     "__main__": {"cli"},
     "cli": {
+        "audit",
         "build",
         "doctor",
         "ingest",

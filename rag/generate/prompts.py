@@ -12,6 +12,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from rag.errors import ConfigError
+from rag.generate.instructions import withhold
 from rag.types import CANNOTANSWER, Conversation, Message, Passage
 
 PARSERS = ("none", "strip", "layered")
@@ -48,7 +49,8 @@ class Prompt:
     """A system message, a template of the user message, and the parser of what comes back.
 
     `user` is a jinja2 template over `passages` (each with number, title, text) and `question`. Examples are earlier
-    turns of the conversation, filled into the same template.
+    turns of the conversation, filled into the same template. With `withhold` the model does not get to see what in a
+    passage speaks to it instead of to the reader.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Prompt:
     system: str = ""
     parser: str = "layered"
     examples: tuple[Example, ...] = ()
+    withhold: bool = True
 
     def conversation(self, question: str, passages: Sequence[Passage]) -> Conversation:
         """The messages to send. Chat-template markers inside passages and question are broken up."""
@@ -74,8 +77,13 @@ class Prompt:
         examples = [[[list(e.passages), e.question, e.answer] for e in self.examples]] if self.examples else []
         return hashlib.sha256(json.dumps([self.system, self.user, *examples]).encode()).hexdigest()
 
+    def _tamed(self, text: str) -> str:
+        return defuse(withhold(text) if self.withhold else text)
+
     def _render(self, question: str, passages: Sequence[Passage]) -> str:
-        numbered = [{"number": n, "title": defuse(p.title), "text": defuse(p.text)} for n, p in enumerate(passages, 1)]
+        numbered = [
+            {"number": n, "title": self._tamed(p.title), "text": self._tamed(p.text)} for n, p in enumerate(passages, 1)
+        ]
         try:
             return _environment.from_string(self.user).render(passages=numbered, question=defuse(question))
         except jinja2.TemplateError as error:

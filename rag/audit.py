@@ -1,0 +1,109 @@
+"""What in an index could mislead: text that commands the model, text that is none, passages that turn up everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rag.data import Corpus
+from rag.generate.instructions import find_instructions, hidden_characters
+from rag.present import place_of
+from rag.retrieve.index import FaissIndex
+from rag.retrieve.store import open_index
+
+PROBES, NEIGHBOURS = 1000, 10
+HUB_SHARE, HUB_TIMES = 0.02, 10.0
+SOUP_WORDS, SOUP_DISTINCT, SOUP_LETTERS = 20, 0.2, 0.2
+SHOWN_CHARACTERS = 160
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A passage that someone should look at, why, and the words that raised it."""
+
+    kind: str
+    passage_id: str
+    place: str
+    excerpt: str
+
+
+def audit(index_folder: str | Path) -> list[Suspicion]:
+    """Everything suspicious in an index, by kind.
+
+    Text that speaks to the model (withheld from it unless prompt.withhold_instructions is off), hidden characters,
+    token soup, and hubs: passages among the ten nearest of an abnormal share of a thousand passages drawn from other
+    documents. Raises IndexMismatchError as opening the index does.
+    """
+    index = open_index(index_folder)
+    found = [suspicion for row in range(len(index.corpus)) for suspicion in _of_text(index.corpus, row)]
+    return sorted([*found, *hubs(index.corpus, index.vectors())], key=lambda s: (s.kind, s.place))
+
+
+def _of_text(corpus: Corpus, row: int) -> list[Suspicion]:
+    passage = corpus[row]
+    suspicions = [
+        (f"speaks to the model ({instruction.kind})", passage.content[instruction.start : instruction.end])
+        for instruction in find_instructions(passage.content)
+    ]
+    if n := hidden_characters(passage.content):
+        suspicions.append((f"hidden characters ({n})", passage.content))
+    if _is_soup(passage.text):
+        suspicions.append(("token soup", passage.text))
+    return [
+        Suspicion(kind, passage.id, place_of(passage), " ".join(text.split())[:SHOWN_CHARACTERS])
+        for kind, text in suspicions
+    ]
+
+
+def _is_soup(text: str) -> bool:
+    """Few distinct words for its length, or hardly any letters."""
+    words = _WORD.findall(text.lower())
+    if len(words) < SOUP_WORDS:
+        return False
+    letters = sum(ch.isalpha() for ch in text) / sum(ch.isalnum() for ch in text)
+    # Distinct words grow with the root of a text's length (Heaps); soup stays far below.
+    expected = min(1.0, 4.0 / len(words) ** 0.4)
+    return len(set(words)) / len(words) < SOUP_DISTINCT * expected or letters < SOUP_LETTERS
+
+
+def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]:
+    """Passages that are near to passages of abnormally many other documents (Radovanović et al. 2010,
+    https://www.jmlr.org/papers/v11/radovanovic10a.html): at least 2 % of the probes, and ten times the mean."""
+    n_probes = min(PROBES, len(corpus))
+    rows = np.sort(np.random.default_rng(seed).choice(len(corpus), n_probes, replace=False))
+    try:
+        vectors = index.vectors(rows)
+    except RuntimeError:  # an index that gives no vectors back
+        return []
+    _, neighbours = index.search(vectors, NEIGHBOURS)
+    document = [passage.id.split("@")[0] for passage in corpus]
+    counts: Counter[int] = Counter()
+    for row, near in zip(rows.tolist(), neighbours.tolist(), strict=True):
+        counts.update(other for other in near if other >= 0 and document[other] != document[row])
+    mean = sum(counts.values()) / max(len(corpus), 1)
+    least = max(HUB_SHARE * n_probes, HUB_TIMES * mean)
+    return [
+        Suspicion(
+            f"near to everything ({n} of {n_probes} probes)",
+            corpus[row].id,
+            place_of(corpus[row]),
+            " ".join(corpus[row].text.split())[:SHOWN_CHARACTERS],
+        )
+        for row, n in counts.most_common()
+        if n >= least
+    ]
+
+
+def suspicion_lines(suspicions: Sequence[Suspicion], folder: Path) -> list[str]:
+    """The suspicions for a terminal."""
+    if not suspicions:
+        return [f"nothing suspicious in {folder}"]
+    lines = [f"{s.kind}: {s.place}\n    {s.excerpt}" for s in suspicions]
+    return [*lines, f"{len(suspicions):,} to look at; leave a file out: rag ingest -i {folder} --forget PATH"]
