@@ -15,10 +15,13 @@ from rag.api import make_router
 from rag.chat import Conversation, Options, Turn, escape, message_html, settle, sources_html
 from rag.config import Settings, load_settings
 from rag.errors import RagError
+from rag.history import History, as_markdown, history_path
+from rag.models.resolve import rag_home
 from rag.pipeline import Depths
 from rag.progress import say
 from rag.users import RateLimit, Users
 
+FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
@@ -59,6 +62,15 @@ document.addEventListener("click", (event) => {
 </script>"""
 
 
+SAVE_TEXT = """(text) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
+  link.download = "conversation.md";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+
+
 def make_app(
     conversation: Conversation,
     settings: Settings,
@@ -66,10 +78,11 @@ def make_app(
     title: str,
     examples: Sequence[str] = (),
     limit: RateLimit | None = None,
+    history: History | None = None,
 ) -> gr.Blocks:
     """The chat page over a conversation; every visitor has turns of their own.
 
-    With `limit` a person who asks too fast is told when to ask again.
+    With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept.
     """
 
     def show(turns: Sequence[Turn]) -> list[dict]:
@@ -102,12 +115,28 @@ def make_app(
     with gr.Blocks(title=title, fill_height=True) as page:
         turns = gr.State([])
         pending = gr.State("")
+        kept_id = gr.State("")
+        exported_text = gr.Textbox(visible=False)
+        with gr.Sidebar(open=False, visible=history is not None, elem_id="history"):
+            gr.Markdown("### Conversations")
+            words = gr.Textbox(label="Search", elem_id="history-search")
+            kept = gr.Radio([], label="Open one", elem_id="history-list")
+            with gr.Row():
+                new_title = gr.Textbox(label="New title", elem_id="history-title", scale=2)
+                rename = gr.Button("Rename", elem_id="history-rename", scale=1)
+            with gr.Row():
+                export = gr.Button("Export", elem_id="history-export")
+                delete = gr.Button("Delete", variant="stop", elem_id="history-delete")
         gr.Markdown(f"# {escape(title)}")
         status = gr.HTML(_status_html(conversation), elem_id="status")
         with gr.Row():
             with gr.Column(scale=3):
                 chatbot = gr.Chatbot(
-                    elem_id="chat", show_label=False, height=480, feedback_options=None, buttons=["copy"]
+                    elem_id="chat",
+                    show_label=False,
+                    height=480,
+                    feedback_options=FEEDBACK if history is not None else None,
+                    buttons=["copy"],
                 )
                 question = gr.Textbox(
                     placeholder="Ask a question about these documents",
@@ -142,7 +171,7 @@ def make_app(
             if turns and not turns[-1].done:
                 gr.Info("One question at a time: wait for the answer, or press Stop.")
                 return text, None
-            who = request.username or (request.client.host if request.client else "")
+            who = _person(request) or (request.client.host if request.client else "")
             if limit is not None and (seconds := limit.wait_seconds(who)) > 0:
                 gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
                 return text, None
@@ -159,11 +188,63 @@ def make_app(
         for trigger in (again.click, chatbot.retry):
             running.append(trigger(retry, [turns, *options], outputs, api_visibility="private"))
         stop.click(None, cancels=running, queue=False)
-        for event in running:  # runs after a normal end and after Stop alike
+        ended = [  # runs after a normal end and after Stop alike
             event.then(settled, [turns], outputs, queue=False, show_progress="hidden", api_visibility="private")
+            for event in running
+        ]
         clear.click(
             lambda: ([], [], sources_html(())), None, outputs, cancels=running, queue=False, api_visibility="private"
         )
+        if history is not None:
+            opened = [kept_id, kept]
+
+            def listed(person, chosen, words=""):
+                choices = [(f"{k.title} ({k.updated[:10]})", k.id) for k in history.list(person, words)]
+                ids = [key for _, key in choices]
+                return gr.Radio(choices, value=chosen if chosen in ids else None)
+
+            def relisted(words, key, request: gr.Request):
+                return listed(_person(request), key, words)
+
+            def keep(turns, key, words, request: gr.Request):
+                key = history.keep(_person(request), key, turns)
+                return key, listed(_person(request), key, words)
+
+            def load(key, request: gr.Request):
+                turns = history.load(_person(request), key) if key else []
+                marks = history.judgements(_person(request), key) if key else []
+                return key or "", turns, gr.Chatbot(show(turns), feedback_value=marks), sources_html(turns)
+
+            def judge(key, data: gr.LikeData, request: gr.Request):
+                liked = None if not data.liked else data.liked == "Like" or data.liked is True
+                reason = data.liked if isinstance(data.liked, str) and data.liked not in ("Like", "Dislike") else ""
+                history.judge(_person(request), key, data.index // 2 + 1, liked, reason)
+
+            def renamed(key, title, words, request: gr.Request):
+                history.rename(_person(request), key, title)
+                return "", listed(_person(request), key, words)
+
+            def deleted(key, words, request: gr.Request):
+                history.delete(_person(request), key)
+                return "", listed(_person(request), "", words), [], [], sources_html(())
+
+            def exported(key, turns, request: gr.Request):
+                titles = {k.id: k.title for k in history.list(_person(request))}
+                return as_markdown(titles.get(key, "Conversation"), turns)
+
+            quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+            for event in ended:
+                event.then(keep, [turns, kept_id, words], opened, **quiet)
+            clear.click(lambda: ("", None), None, opened, **quiet)
+            kept.input(load, [kept], [kept_id, *outputs], cancels=running, **quiet)
+            page.load(relisted, [words, kept_id], [kept], **quiet)
+            words.change(relisted, [words, kept_id], [kept], **quiet)
+            rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
+            delete.click(deleted, [kept_id, words], [*opened, *outputs], cancels=running, **quiet)
+            export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
+                None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
+            )
+            chatbot.like(judge, [kept_id], None, **quiet)
         timer = gr.Timer(1.0)
         timer.tick(
             lambda: (_status_html(conversation), gr.Timer(active=not conversation.ready)),
@@ -174,6 +255,11 @@ def make_app(
         )
     page.queue(default_concurrency_limit=8, max_size=settings.serving.max_waiting)
     return page
+
+
+def _person(request: gr.Request) -> str:
+    """Who is logged in; nobody, where no one has to."""
+    return request.username or ""
 
 
 def _status_html(conversation: Conversation) -> str:
@@ -210,6 +296,8 @@ def serve(
         title="Ask the Python language reference" if embedded else "Ask your documents",
         examples=EMBEDDED_EXAMPLES if embedded else (),
         limit=limit,
+        # Without names everybody would see everybody's: kept only where one person can be there.
+        history=History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None,
     )
     depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
     router = make_router(conversation, Options(settings.retriever.kind, depths), users=users, limit=limit)

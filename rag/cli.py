@@ -215,6 +215,19 @@ def chat(
     serve(settings, index, host=host, port=port, users=Users(auth) if auth else None)
 
 
+@app.command()
+def feedback(
+    index: IndexOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, in the course layout.")],
+) -> None:
+    """Write the answers that were marked good or bad in the chat as training questions for rag mine and rag train."""
+    from rag.history import History, export_feedback, history_path
+    from rag.models.resolve import rag_home
+
+    n = export_feedback(History(history_path(rag_home(), index)), output)
+    print(f"{n:,} judged answers in {output}")
+
+
 user_app = typer.Typer(no_args_is_help=True, help="Who may use a chat that is served with --auth USERS_FILE.")
 app.add_typer(user_app, name="user")
 UsersArgument = Annotated[Path, typer.Argument(help="The users file.")]

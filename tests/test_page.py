@@ -42,7 +42,9 @@ def address(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = app.serve(settings, folder / "index", port=port, block=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "history_path", lambda home, index: folder / "conversations.sqlite")
+        page = app.serve(settings, folder / "index", port=port, block=False)
     yield page.local_url
     page.close()
 
@@ -133,6 +135,35 @@ def test_the_page_asks_no_other_host(page, address):
     ask(page, "Who designed the Amber Line?")
     foreign = [url for url in page.requests_made if not url.startswith((address, "data:", "blob:"))]
     assert foreign == []
+
+
+def test_a_conversation_outlives_the_page(page, address):
+    """Asked, judged, opened again on a fresh page, exported, deleted."""
+    ask(page, "Who designed the Amber Line?")
+    page.locator("#chat button[title=Like]").last.click()
+    page.locator(".toggle-button").first.click()
+    chosen = page.locator("#history-list label:has(input:checked)")
+    chosen.wait_for()
+    title = "Amber Line, asked at noon"
+    page.locator("#history-title").locator("input, textarea").fill(title)
+    page.locator("#history-rename").click()
+    page.locator("#history-list label", has_text=title).wait_for()
+    page.goto(address)
+    page.locator("#question textarea").wait_for()
+    page.locator(".toggle-button").first.click()
+    page.locator("#history-list label", has_text=title).click()
+    page.locator("#chat a.cite").wait_for()
+    assert "Voss" in page.locator("#chat .answer").inner_text()
+    page.locator("#chat button[title=Liked]").wait_for()
+    with page.expect_download() as download:
+        page.locator("#history-export").click()
+    with open(download.value.path(), encoding="utf-8") as stream:
+        exported = stream.read()
+    assert exported.startswith(f"# {title}\n")
+    assert "> The Amber Line opened in 1931." in exported
+    page.locator("#history-delete").click()
+    page.locator("#history-list label", has_text=title).wait_for(state="detached")
+    assert page.locator("#chat .answer").count() == 0
 
 
 def test_retry_and_a_new_conversation(page):

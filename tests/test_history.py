@@ -1,0 +1,159 @@
+"""Conversations are kept, found, renamed, deleted and exported, each person's apart; judgements become training."""
+
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rag.chat import Turn
+from rag.data import Corpus
+from rag.errors import DataError
+from rag.examples import load_examples
+from rag.history import History, as_markdown, export_feedback, history_path
+from rag.types import CANNOTANSWER, Answer, Hit, Passage, Place, Query, Response
+
+HITS = (
+    Hit(Passage("a@0", "The ferry leaves at noon.", "Ferry", "m/a.pdf", Place(3, 28, 2)), 4.5),
+    Hit(Passage("b@0", "Dogs are <b>free</b>.", "Dogs"), 1.0),
+)
+
+
+def turn(question, text="at noon", citations=("a@0",), **more):
+    answer = Answer(text, citations, "raw")
+    return Turn(question, response=Response(Query("chat", question), (), HITS, HITS, answer), done=True, **more)
+
+
+@pytest.fixture
+def history(tmp_path):
+    return History(tmp_path / "deep" / "conversations.sqlite")
+
+
+def test_a_conversation_comes_back_as_it_was(history):
+    turns = [
+        turn("when does it leave?", searched_for="when does the ferry leave?"),
+        Turn("and back?", error="The model is out.", done=True),
+        turn("who?", CANNOTANSWER, ()),
+        Turn("still running"),
+    ]
+    key = history.keep("ada", "", turns)
+    found = history.load("ada", key)
+    assert [t.question for t in found] == ["when does it leave?", "and back?", "who?"]
+    assert found[0].response.contexts == HITS
+    assert found[0].response.answer.citations == ("a@0",)
+    assert found[0].searched_for == "when does the ferry leave?"
+    assert found[1].error == "The model is out."
+    assert found[1].response is None
+    assert found[2].response.answer.abstained
+    assert History(history.path).load("ada", key) == found
+
+
+def test_a_refusal_by_score_keeps_what_came_closest(history):
+    response = Response(Query("chat", "q"), (), HITS, (), Answer(CANNOTANSWER))
+    key = history.keep("ada", "", [Turn("q", response=response, done=True)])
+    (found,) = history.load("ada", key)
+    assert found.response.contexts == ()
+    assert found.response.reranked == HITS
+
+
+def test_it_grows_and_shrinks_with_the_page(history):
+    key = history.keep("ada", "", [turn("one")])
+    assert history.keep("ada", key, [turn("one"), turn("two")]) == key
+    assert [t.question for t in history.load("ada", key)] == ["one", "two"]
+    history.keep("ada", key, [turn("one, asked again")])
+    assert [t.question for t in history.load("ada", key)] == ["one, asked again"]
+    assert history.keep("ada", "", [Turn("not done")]) == ""
+    assert len(history.list("ada")) == 1
+
+
+def test_nobody_reaches_the_conversations_of_another(history):
+    key = history.keep("ada", "", [turn("secret")])
+    assert history.load("eve", key) == history.list("eve") == []
+    history.rename("eve", key, "mine")
+    history.delete("eve", key)
+    history.judge("eve", key, 1, False)
+    assert history.keep("eve", key, [turn("other")]) != key
+    assert [kept.title for kept in history.list("ada")] == ["secret"]
+    assert list(history.feedback()) == []
+
+
+def test_they_are_listed_searched_renamed_and_deleted(history):
+    first = history.keep("ada", "", [turn("When does  the ferry\nleave?")])
+    second = history.keep("ada", "", [turn("What do dogs pay?", "nothing at all")])
+    assert [kept.title for kept in history.list("ada")] == ["What do dogs pay?", "When does the ferry leave?"]
+    assert [kept.id for kept in history.list("ada", "NOTHING dogs")] == [second]
+    assert history.list("ada", "nothing ferry") == []
+    history.rename("ada", first, "  Timetable ")
+    history.rename("ada", second, "   ")
+    assert {kept.title for kept in history.list("ada")} == {"Timetable", "What do dogs pay?"}
+    history.delete("ada", first)
+    assert [kept.id for kept in history.list("ada")] == [second]
+    assert len(history.list("ada", limit=0)) == 0
+
+
+def test_judgements_become_training_questions(history, tmp_path):
+    key = history.keep("ada", "", [turn("one"), turn("two"), turn("three")])
+    history.judge("ada", key, 1, True, " right ")
+    history.judge("ada", key, 2, False, "wrong day")
+    history.judge("ada", key, 3, True)
+    history.judge("ada", key, 3, None)
+    assert history.judgements("ada", key) == ["Like", "wrong day", None]
+    assert history.judgements("eve", key) == []
+    assert export_feedback(history, tmp_path / "train.txt") == 2
+    rows = [json.loads(line) for line in (tmp_path / "train.txt").read_text("utf-8").splitlines()]
+    assert [(row["retrieval_labels"], row["liked"], row["reason"]) for row in rows] == [
+        ([1, 0], True, "right"),
+        ([0, 0], False, "wrong day"),
+    ]
+    assert "ada" not in (tmp_path / "train.txt").read_text("utf-8")
+    examples = load_examples(tmp_path / "train.txt", Corpus([hit.passage for hit in HITS]))
+    (example,) = getattr(examples, "examples", examples)
+    assert example.positives == ("a@0",) or list(example.positives) == ["a@0"]
+
+
+def test_an_answer_that_changed_loses_its_judgement(history):
+    key = history.keep("ada", "", [turn("one")])
+    history.judge("ada", key, 1, True)
+    history.keep("ada", key, [turn("one")])
+    assert len(list(history.feedback())) == 1
+    history.keep("ada", key, [turn("one", "at seven")])
+    assert list(history.feedback()) == []
+
+
+def test_markdown_shows_answers_and_sources_and_means_nothing_else(history):
+    text = as_markdown(
+        "My *trip*", [turn("when <b>?"), turn("who?", CANNOTANSWER, ()), Turn("x", error="out", done=True)]
+    )
+    assert text.startswith("# My \\*trip\\*\n")
+    assert "**when \\<b\\>?**" in text
+    assert "at noon [1]" in text
+    assert "- [1] Ferry (m/a.pdf, page 2)" in text
+    assert "> The ferry leaves at noon." in text
+    assert "Not in these documents." in text
+    assert "(out)" in text
+    assert "Dogs" not in text  # not cited
+
+
+def test_every_index_has_a_file_of_its_own(tmp_path):
+    paths = {history_path(tmp_path, folder) for folder in ("a/index", "b/index", "./a/index")}
+    assert len(paths) == 2
+
+
+def test_many_at_once(history):
+    def work(n):
+        key = history.keep(f"person {n % 5}", "", [turn(f"question {n}")])
+        return history.load(f"person {n % 5}", key)[0].question
+
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(work, range(40))) == [f"question {n}" for n in range(40)]
+    assert sum(len(history.list(f"person {n}")) for n in range(5)) == 40
+
+
+def test_a_foreign_or_damaged_file_is_left_alone(tmp_path):
+    (tmp_path / "a.sqlite").write_text("not a database, but long enough to be looked at as one " * 5, "utf-8")
+    with pytest.raises(DataError, match="move it away"):
+        History(tmp_path / "a.sqlite")
+    with sqlite3.connect(tmp_path / "b.sqlite") as database:
+        database.execute("PRAGMA user_version=99")
+    with pytest.raises(DataError, match="another version"):
+        History(tmp_path / "b.sqlite")
