@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -18,6 +18,7 @@ from rag.errors import RagError
 from rag.history import History, as_markdown, history_path
 from rag.models.resolve import rag_home
 from rag.pipeline import Depths
+from rag.present import ingested_lines
 from rag.progress import say
 from rag.users import RateLimit, Users
 
@@ -79,10 +80,12 @@ def make_app(
     examples: Sequence[str] = (),
     limit: RateLimit | None = None,
     history: History | None = None,
+    take_in: Callable[[Sequence[str]], Sequence[str]] | None = None,
 ) -> gr.Blocks:
     """The chat page over a conversation; every visitor has turns of their own.
 
-    With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept.
+    With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept; with
+    `take_in` files can be added to the documents: it takes their paths and returns what came of it, line by line.
     """
 
     def show(turns: Sequence[Turn]) -> list[dict]:
@@ -127,6 +130,10 @@ def make_app(
             with gr.Row():
                 export = gr.Button("Export", elem_id="history-export")
                 delete = gr.Button("Delete", variant="stop", elem_id="history-delete")
+        with gr.Sidebar(open=False, visible=take_in is not None, position="right", elem_id="documents"):
+            gr.Markdown("### Documents")
+            files = gr.File(file_count="multiple", label="Add files", elem_id="documents-files")
+            added = gr.HTML(elem_id="documents-added")
         gr.Markdown(f"# {escape(title)}")
         status = gr.HTML(_status_html(conversation), elem_id="status")
         with gr.Row():
@@ -245,6 +252,20 @@ def make_app(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )
             chatbot.like(judge, [kept_id], None, **quiet)
+        if take_in is not None:
+
+            def add(paths):
+                if not paths:
+                    yield ""
+                    return
+                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
+                try:
+                    lines = take_in(paths)
+                except RagError as error:
+                    lines = [str(error)]
+                yield "<br>".join(escape(line) for line in lines)
+
+            files.upload(add, [files], [added], concurrency_limit=1, api_visibility="private")
         timer = gr.Timer(1.0)
         timer.tick(
             lambda: (_status_html(conversation), gr.Timer(active=not conversation.ready)),
@@ -255,6 +276,22 @@ def make_app(
         )
     page.queue(default_concurrency_limit=8, max_size=settings.serving.max_waiting)
     return page
+
+
+def _uploader(
+    settings: Settings, index: str | Path, conversation: Conversation
+) -> Callable[[Sequence[str]], Sequence[str]]:
+    """What takes files in beside an index's documents, and lets the conversation search them."""
+    uploads = Path(index).resolve().with_suffix(".uploads")
+
+    def take_in(paths: Sequence[str]) -> Sequence[str]:
+        from rag.ingest import add_uploads
+
+        result = add_uploads(settings, paths, index, uploads)
+        conversation.search_in(build.all_retrievers(settings, index))
+        return ingested_lines(result, Path(index))[:-1]
+
+    return take_in
 
 
 def _person(request: gr.Request) -> str:
@@ -289,6 +326,8 @@ def serve(
         say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
     conversation, manifest = build.make_conversation(settings, index)
     limit = RateLimit(settings.serving.questions_per_minute)
+    alone = users is None and host in LOOPBACK
+    may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
     embedded = manifest.corpus_path == "embedded"
     page = make_app(
         conversation,
@@ -298,6 +337,7 @@ def serve(
         limit=limit,
         # Without names everybody would see everybody's: kept only where one person can be there.
         history=History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None,
+        take_in=_uploader(settings, index, conversation) if may_upload and not manifest.corpus_path else None,
     )
     depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
     router = make_router(conversation, Options(settings.retriever.kind, depths), users=users, limit=limit)
@@ -313,6 +353,7 @@ def serve(
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             head=HEAD,
             footer_links=[],
+            max_file_size=int(settings.documents.max_file_mib * 2**20),
             auth=users.check_password if users is not None else None,
             app_kwargs={"routes": router.routes},
             ssr_mode=False,

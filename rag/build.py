@@ -262,8 +262,6 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
 
     _, manifest = serving_manifest(index_folder)
 
-    retrievers = Retrievers(settings, index_folder)
-
     def threshold_at_strictness(strictness: float | None) -> float | None:
         if strictness is None:
             return rerank_threshold(settings, index_folder)
@@ -271,13 +269,19 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
         return rerank_threshold(settings.model_copy(update={"abstain": chosen}), index_folder)
 
     conversation = Conversation(
-        {kind: Lazy(functools.partial(retrievers.get, kind)) for kind in get_args(RetrieverKind)},
+        all_retrievers(settings, index_folder),
         Lazy(lambda: make_reranker(settings)),
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
         threshold_at_strictness,
     )
     return conversation, manifest
+
+
+def all_retrievers(settings: Settings, index_folder: str | Path) -> dict[str, Lazy[Retriever]]:
+    """Every retriever over the generation of an index that serves when one is first used."""
+    retrievers = Retrievers(settings, index_folder)
+    return {kind: Lazy(functools.partial(retrievers.get, kind)) for kind in get_args(RetrieverKind)}
 
 
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:

@@ -85,6 +85,10 @@ class Conversation:
         thread.start()
         return thread
 
+    def search_in(self, retrievers: dict[str, Lazy[Retriever]]) -> None:
+        """Answer from another state of the documents from the next question on."""
+        self.retrievers = retrievers
+
     def ask(self, question: str, history: Sequence[Turn], options: Options) -> Iterator[Turn]:
         """Growing snapshots of one turn; the last has `done`. Failures become a sentence in the turn."""
         question = question.strip()

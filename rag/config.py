@@ -98,6 +98,7 @@ class AbstainSettings(_Section):
 
 class ServingSettings(_Section):
     questions_per_minute: Annotated[int, Field(ge=0)] = 60
+    uploads: Literal["auto", "on", "off"] = "auto"
     max_waiting: PositiveInt = 64
 
 

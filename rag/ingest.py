@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,6 +99,24 @@ def ingest(
         len(now & then),
         near_duplicates(documents, now - then),
     )
+
+
+def add_uploads(
+    settings: Settings, files: Sequence[str | Path], index_folder: str | Path, uploads: str | Path
+) -> Ingested:
+    """Copy files into a folder of their own and take it in beside what the index holds.
+
+    A name that is taken by other content gets a number; only the last part of a name counts.
+    """
+    folder = Path(uploads)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in map(Path, files):
+        name = re.sub(r"[\x00-\x1f/\\\\]", "_", file.name).lstrip(".") or "upload"
+        target, n = folder / name, 1
+        while target.exists() and target.read_bytes() != file.read_bytes():
+            target, n = folder / f"{Path(name).stem} ({n}){Path(name).suffix}", n + 1
+        shutil.copyfile(file, target)
+    return ingest(settings, [folder], index_folder)
 
 
 def _documents_before(index_folder: str | Path) -> dict[str, tuple[dict, list[Passage]]]:

@@ -18,7 +18,7 @@ import rag.ingest
 from rag.cli import app
 from rag.config import load_settings
 from rag.errors import ConfigError, DataError, IndexMismatchError
-from rag.ingest import ingest
+from rag.ingest import add_uploads, ingest
 from rag.retrieve.encoder import EncoderFingerprint
 from rag.retrieve.store import build_index, open_index, read_documents, roll_back
 
@@ -199,6 +199,22 @@ def test_a_corpus_file_that_grew_embeds_only_what_is_new(encoder, tmp_path):
     encoder.embedded.clear()
     build_index(corpus, tmp_path / "index", WordEncoder("v" * 64))  # another encoder shares no vector
     assert encoder.embedded == []
+
+
+def test_uploads_stand_beside_what_is_there_and_never_outside_their_folder(folder, encoder, tmp_path):
+    index, uploads = tmp_path / "index", tmp_path / "uploads"
+    ingest(SETTINGS, [folder], index)
+    sent = tmp_path / "sent"
+    (sent / "a").mkdir(parents=True)
+    (sent / "b").mkdir()
+    (sent / "a" / "notes.txt").write_text("The harbour master is Clara.", "utf-8")
+    (sent / "b" / "notes.txt").write_text("The harbour cat is Graz.", "utf-8")
+    (sent / "..hidden.txt").write_text("The harbour has a secret.", "utf-8")
+    names = [sent / "a" / "notes.txt", sent / "b" / "notes.txt", sent / "a" / "notes.txt", sent / "..hidden.txt"]
+    result = add_uploads(SETTINGS, names, index, uploads)
+    assert sorted(path.name for path in uploads.iterdir()) == ["hidden.txt", "notes (1).txt", "notes.txt"]
+    assert (result.added, result.kept, result.n_passages) == (3, 5, 8)
+    assert len(texts(index)) == 8
 
 
 def run_cli(*arguments):
