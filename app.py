@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from rag.progress import say
 from rag.users import RateLimit, Users
 
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
+TRIES_A_MINUTE = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
@@ -81,6 +83,7 @@ def make_app(
     limit: RateLimit | None = None,
     history: History | None = None,
     take_in: Callable[[Sequence[str]], Sequence[str]] | None = None,
+    users: Users | None = None,
 ) -> gr.Blocks:
     """The chat page over a conversation; every visitor has turns of their own.
 
@@ -109,10 +112,22 @@ def make_app(
             now = [*turns, turn]
             yield now, show(now), sources_html(now)
 
-    def retry(turns, *options):
-        if not turns or not turns[-1].done:
+    def refused(request: gr.Request) -> bool:
+        """Whether this person may not ask, or not yet; it is told why."""
+        if users is not None and not users.knows(_person(request)):
+            gr.Info("You may no longer ask here.")
+            return True
+        who = _person(request) or (request.client.host if request.client else "")
+        seconds = limit.wait_seconds(who) if limit is not None else 0
+        if seconds > 0:
+            gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
+        return seconds > 0
+
+    def retry(turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, request: gr.Request):
+        if not turns or not turns[-1].done or refused(request):
             yield turns, show(turns), sources_html(turns)
             return
+        options = (retriever, depth, rerank_depth, contexts, use_calibrated, strictness)
         yield from ask(turns[-1].question, turns[:-1], *options)
 
     with gr.Blocks(title=title, fill_height=True) as page:
@@ -178,9 +193,7 @@ def make_app(
             if turns and not turns[-1].done:
                 gr.Info("One question at a time: wait for the answer, or press Stop.")
                 return text, None
-            who = _person(request) or (request.client.host if request.client else "")
-            if limit is not None and (seconds := limit.wait_seconds(who)) > 0:
-                gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
+            if refused(request):
                 return text, None
             return "", text
 
@@ -294,6 +307,19 @@ def _uploader(
     return take_in
 
 
+def _door(users: Users) -> Callable[[str, str], object]:
+    """Password checks off the event loop, a few at a time, and so many tries a minute for each name."""
+    tries, at_once = RateLimit(TRIES_A_MINUTE), asyncio.Semaphore(2)
+
+    async def check(name: str, password: str) -> bool:
+        if tries.wait_seconds(name[:64]) > 0:
+            return False
+        async with at_once:
+            return await asyncio.to_thread(users.check_password, name, password)
+
+    return check
+
+
 def _person(request: gr.Request) -> str:
     """Who is logged in; nobody, where no one has to."""
     return request.username or ""
@@ -337,6 +363,7 @@ def serve(
         limit=limit,
         # Without names everybody would see everybody's: kept only where one person can be there.
         history=History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None,
+        users=users,
         take_in=_uploader(settings, index, conversation) if may_upload and not manifest.corpus_path else None,
     )
     depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
@@ -354,7 +381,7 @@ def serve(
             head=HEAD,
             footer_links=[],
             max_file_size=int(settings.documents.max_file_mib * 2**20),
-            auth=users.check_password if users is not None else None,
+            auth=_door(users) if users is not None else None,
             app_kwargs={"routes": router.routes},
             ssr_mode=False,
         )

@@ -16,11 +16,12 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.chat import Conversation, Options, Turn
@@ -32,6 +33,7 @@ MODEL = "rag"
 SOURCES = "\n\nSources:\n"
 MAX_MESSAGES = 100
 MAX_AT_ONCE = 8
+MAX_BODY_BYTES = 2**20
 # What the parser may still take away or turn into a refusal is not sent before the answer is whole.
 _UNSURE = re.compile(r"[<\[\"“'\n]|\A\W|\A(?:A|Answer)\b|cannot|CANNOT|Answered by", re.I)
 _HELD_BACK_CHARACTERS = 24
@@ -44,12 +46,19 @@ class TextPart(BaseModel):
 
 class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
 
     @property
     def text(self) -> str:
+        if self.content is None:
+            return ""
         return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
@@ -57,30 +66,42 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     model: str = MODEL
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool = False
+    stream_options: StreamOptions | None = None
 
 
 def make_router(conversation: Conversation, options: Options, *, users: Users | None, limit: RateLimit) -> APIRouter:
     """The routes. With `users` every request needs one of their keys as its bearer token."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=_Route)
     places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
+    async def who_asks(request: Request, authorization: Annotated[str, Header()] = "") -> str:
+        """The person of the key, else the address; nothing of a body is read for anybody else."""
+        if users is None:
+            return request.client.host if request.client else ""
+        who = users.of_key(authorization.removeprefix("Bearer "))
+        if who is None:
+            raise HTTPException(401)
+        return who
+
     @router.get("/models")
-    def models(authorization: Annotated[str, Header()] = "") -> Any:
-        if users is not None and users.of_key(authorization.removeprefix("Bearer ")) is None:
-            return _error(401, "the API key is missing or wrong", "invalid_api_key")
+    def models(who: str = Depends(who_asks)) -> Any:
         return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "you"}]}
 
+    async def small_body(request: Request, who: str = Depends(who_asks)) -> tuple[str, bytes]:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413)
+        return who, body
+
     @router.post("/chat/completions")
-    def completions(body: dict, authorization: Annotated[str, Header()] = "") -> Any:
-        who = ""
-        if users is not None:
-            who = users.of_key(authorization.removeprefix("Bearer "))
-            if who is None:
-                return _error(401, "the API key is missing or wrong", "invalid_api_key")
+    def completions(asked: tuple[str, bytes] = Depends(small_body)) -> Any:
+        who, body = asked
         try:
-            request = ChatRequest.model_validate(body)
+            request = ChatRequest.model_validate_json(body)
         except ValueError as error:
             return _error(400, f"the request is not understood: {_first(error)}", "invalid_request_error")
         if request.model != MODEL:
@@ -89,13 +110,33 @@ def make_router(conversation: Conversation, options: Options, *, users: Users | 
             return _error(400, "the last message must be a question of the user", "invalid_request_error")
         if (seconds := limit.wait_seconds(who)) > 0:
             return _error(429, f"too many questions; try again in {seconds:.0f} s", "rate_limit_exceeded")
-        turns = _turns(request.messages[:-1])
+        if not places.acquire(blocking=False):
+            return _error(503, f"{MAX_AT_ONCE} questions are being answered; try again in a moment", "overloaded")
+        turns = _turns(request.messages[-MAX_MESSAGES:-1])
         answering = _Answering(conversation, request.messages[-1].text, turns, options, places)
         if request.stream:
-            return StreamingResponse(answering.stream(), media_type="text/event-stream")
+            with_usage = request.stream_options is not None and request.stream_options.include_usage
+            return StreamingResponse(answering.stream(with_usage=with_usage), media_type="text/event-stream")
         return answering.whole()
 
     return router
+
+
+class _Route(APIRoute):
+    """Errors that come before an answer, in the form that clients know."""
+
+    def get_route_handler(self) -> Callable:
+        handle = super().get_route_handler()
+
+        async def with_known_errors(request: Request) -> Any:
+            try:
+                return await handle(request)
+            except HTTPException as error:
+                if error.status_code == 401:
+                    return _error(401, "the API key is missing or wrong", "invalid_api_key")
+                return _error(error.status_code, "the request is larger than one MiB", "invalid_request_error")
+
+        return with_known_errors
 
 
 def _error(status: int, message: str, code: str) -> JSONResponse:
@@ -136,42 +177,47 @@ class _Answering:
         self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": MODEL}
 
     def whole(self) -> JSONResponse:
-        with self._places:
+        try:
             (turn,) = collections.deque(self._snapshots(), maxlen=1)
+        finally:
+            self._places.release()
         if turn.error:
-            return _error(400 if turn.response is None else 500, turn.error, "failed")
+            return _error(400 if turn.refused else 500, turn.error, "failed")
         message = {"role": "assistant", "content": _content(turn), **_citations(turn)}
-        tokens = turn.response.tokens
-        usage = {"prompt_tokens": tokens.get("prompt", 0), "completion_tokens": tokens.get("answer", 0)}
         return JSONResponse(
             {
                 **self._frame,
                 "object": "chat.completion",
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-                "usage": {**usage, "total_tokens": sum(usage.values())},
+                "usage": _usage(turn),
                 **_citations(turn),
             }
         )
 
-    def stream(self) -> Iterator[str]:
-        yield self._chunk({"role": "assistant", "content": ""})
+    def stream(self, *, with_usage: bool) -> Iterator[str]:
         sent, turn = "", None
-        with self._places:
+        try:
             for turn in self._snapshots():
                 if turn.done or turn.response is None or turn.response.answer is None:
                     continue
                 safe = _surely(turn.response.answer.text)
                 if safe.startswith(sent) and len(safe) > len(sent):
-                    yield self._chunk({"content": safe[len(sent) :]})
+                    role = {} if sent else {"role": "assistant"}
+                    yield self._chunk({**role, "content": safe[len(sent) :]})
                     sent = safe
+        finally:
+            self._places.release()
         if turn.error:
             failure = {"message": turn.error, "type": "server_error", "code": "failed"}
             yield f"data: {json.dumps({'error': failure})}\n\n"
         else:
             content = _content(turn)
             rest = content[len(sent) :] if content.startswith(sent) else f"\n{content}"
-            yield self._chunk({"content": rest})
+            yield self._chunk({"role": "assistant", "content": rest} if not sent else {"content": rest})
             yield self._chunk({}, finish_reason="stop", **_citations(turn))
+            if with_usage:
+                frame = {**self._frame, "object": "chat.completion.chunk", "choices": [], "usage": _usage(turn)}
+                yield f"data: {json.dumps(frame)}\n\n"
         yield "data: [DONE]\n\n"
 
     def _chunk(self, delta: dict, finish_reason: str | None = None, **more: object) -> str:
@@ -186,6 +232,12 @@ def _surely(text: str) -> str:
     match = _UNSURE.search(text)
     held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
     return held[: held.rfind(" ") + 1] if " " in held else ""
+
+
+def _usage(turn: Turn) -> dict:
+    tokens = turn.response.tokens
+    usage = {"prompt_tokens": tokens.get("prompt", 0), "completion_tokens": tokens.get("answer", 0)}
+    return {**usage, "total_tokens": sum(usage.values())}
 
 
 def _content(turn: Turn) -> str:

@@ -67,7 +67,7 @@ def _is_soup(text: str) -> bool:
     words = _WORD.findall(text.lower())
     if len(words) < SOUP_WORDS:
         return False
-    letters = sum(ch.isalpha() for ch in text) / sum(ch.isalnum() for ch in text)
+    letters = sum(ch.isalpha() for ch in text) / max(sum(ch.isalnum() for ch in text), 1)
     # Distinct words grow with the root of a text's length (Heaps); soup stays far below.
     expected = min(1.0, 4.0 / len(words) ** 0.4)
     return len(set(words)) / len(words) < SOUP_DISTINCT * expected or letters < SOUP_LETTERS

@@ -107,8 +107,8 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
 
 
 def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
-    """Encode the passages of an index again with the encoder that serves; an index that is already right stays."""
-    from rag.retrieve.store import build_generation, read_documents, writer_lock
+    """Encode the passages of an index again with the encoder that serves."""
+    from rag.retrieve.store import build_generation, read_documents, read_sources, writer_lock
 
     serving_manifest(target)  # no folder is made where there is none
     with writer_lock(target):
@@ -120,6 +120,8 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
             corpus_path=opened.manifest.corpus_path,
             corpus_file_sha256=opened.manifest.corpus_file_sha256,
             documents=read_documents(opened.folder) or None,
+            sources=read_sources(opened.folder),
+            from_scratch=True,
             encoder_model=settings.encoder.model,
             factory=settings.index.factory,
             hardware=describe_hardware(),
@@ -274,6 +276,7 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
         threshold_at_strictness,
+        settings.prompt.order,
     )
     return conversation, manifest
 

@@ -32,7 +32,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what came of it so far. `searched_for` is the rewritten question where it differs."""
+    """One question and what came of it so far. `searched_for` is the rewritten question where it differs; `refused`
+    says that the question itself was at fault."""
 
     question: str
     searched_for: str = ""
@@ -41,6 +42,7 @@ class Turn:
     error: str = ""
     done: bool = False
     stopped: bool = False
+    refused: bool = False
 
 
 class Conversation:
@@ -56,9 +58,10 @@ class Conversation:
         generator: Lazy[Generator],
         prompt: Prompt,
         threshold_at: Callable[[float | None], float | None],
+        order: str = "best-first",
     ):
         self.retrievers, self.reranker, self.generator = retrievers, reranker, generator
-        self.prompt, self.threshold_at = prompt, threshold_at
+        self.prompt, self.threshold_at, self.order = prompt, threshold_at, order
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -94,11 +97,11 @@ class Conversation:
         question = question.strip()
         turn = Turn(question)
         if not question:
-            yield dataclasses.replace(turn, error="Type a question first.", done=True)
+            yield dataclasses.replace(turn, error="Type a question first.", done=True, refused=True)
             return
         if len(question) > MAX_QUESTION_CHARACTERS:
             sentence = f"The question is longer than {MAX_QUESTION_CHARACTERS:,} characters; please shorten it."
-            yield dataclasses.replace(turn, question=question[:200] + "…", error=sentence, done=True)
+            yield dataclasses.replace(turn, question=question[:200] + "…", error=sentence, done=True, refused=True)
             return
         try:
             yield from self._answer(turn, history, options)
@@ -120,6 +123,7 @@ class Conversation:
             self.prompt,
             depths=options.depths,
             rerank_threshold=self.threshold_at(options.strictness),
+            order=self.order,
         )
         is_loading = self.status.startswith("Loading")
         loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"

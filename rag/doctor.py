@@ -20,7 +20,16 @@ from rag.errors import RagError
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import BUILDING, CURRENT, PREVIOUS, Manifest, check_source, read_documents, read_manifest
+from rag.retrieve.store import (
+    BUILDING,
+    CURRENT,
+    PREVIOUS,
+    Manifest,
+    check_source,
+    read_documents,
+    read_manifest,
+    read_sources,
+)
 
 SAMPLED_VECTORS = 16
 LEAST_COSINE = 0.99
@@ -63,12 +72,13 @@ def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
     try:
         manifest = read_manifest(generation)
     except RagError as error:
-        yield Finding("broken", str(error), f"rag rollback {folder}, or build it again")
+        yield Finding("broken", str(error), f"rag rollback {shlex.quote(str(folder))}, or build it again")
         return
-    mend = f"rag index {manifest.corpus_path} -o {folder}" if manifest.corpus_path else f"rag ingest -i {folder}"
-    roots = {place["root"]: "" for row in read_documents(generation) for place in row["paths"]}
-    again = mend if manifest.corpus_path else f"rag ingest {shlex.join(roots) or 'PATHS'} -i {folder}"
-    rebuild = f"rm -r {generation}; {again}"
+    own = shlex.quote(str(folder))
+    mend = f"rag index {shlex.quote(manifest.corpus_path)} -o {own}" if manifest.corpus_path else f"rag ingest -i {own}"
+    roots = read_sources(generation)["roots"]
+    again = mend if manifest.corpus_path else f"rag ingest {shlex.join(roots) or 'PATHS'} -i {own}"
+    rebuild = f"rm -r {shlex.quote(str(generation))} && {again}"
     try:
         corpus = load_corpus(generation / "passages.jsonl")
     except (RagError, OSError) as error:
@@ -87,9 +97,9 @@ def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
         calibration = read_calibration(folder)
         if calibration is not None and calibration.get("index") != manifest.fingerprint:
             what = "its calibration was made before it changed, and is not applied"
-            yield Finding("stale", what, f"rag calibrate DEV -i {folder}")
+            yield Finding("stale", what, f"rag calibrate DEV -i {shlex.quote(str(folder))}")
     except RagError as error:
-        yield Finding("stale", str(error), f"rag calibrate DEV -i {folder}")
+        yield Finding("stale", str(error), f"rag calibrate DEV -i {shlex.quote(str(folder))}")
     yield from _leftovers(folder, generation, mend)
 
 
@@ -112,7 +122,7 @@ def _vectors(
     encoder = make_encoder(settings, lazy=True)
     if encoder.fingerprint != manifest.encoder:
         what = f"its vectors are of another encoder ({manifest.encoder_model}) than the one that serves"
-        yield Finding("broken", what, f"rag index --rebuild -o {generation.parent}")
+        yield Finding("broken", what, f"rag index --rebuild -o {shlex.quote(str(generation.parent))}")
         return
     yield from _sampled(encoder, index, corpus, manifest, rebuild)
 
@@ -157,7 +167,11 @@ def _documents(folder: Path, generation: Path, corpus: Corpus, rebuild: str) -> 
         yield Finding("broken", f"{short:,} documents have more or fewer passages than listed", rebuild)
     parsed = ParsedDocuments(folder)
     if lost := sum(parsed.read(row["sha256"]) is None for row in documents):
-        yield Finding("waste", f"{lost:,} documents cannot be opened on a source card", f"rag ingest -i {folder}")
+        yield Finding(
+            "waste",
+            f"{lost:,} documents cannot be opened on a source card",
+            f"rag ingest -i {shlex.quote(str(folder))}",
+        )
     changed, gone = [], []
     for row in documents:
         for place in row["paths"]:
@@ -168,7 +182,9 @@ def _documents(folder: Path, generation: Path, corpus: Corpus, rebuild: str) -> 
                 changed.append(path)
     for paths, word in ((changed, "changed"), (gone, "gone")):
         if paths:
-            yield Finding("stale", f"{_named(paths)} {word} since they were taken in", f"rag ingest -i {folder}")
+            yield Finding(
+                "stale", f"{_named(paths)} {word} since they were taken in", f"rag ingest -i {shlex.quote(str(folder))}"
+            )
 
 
 def _sha256(path: Path) -> str:
@@ -190,4 +206,4 @@ def _leftovers(folder: Path, generation: Path, mend: str) -> Iterator[Finding]:
     kept = {generation.name, _pointer(folder, PREVIOUS)}
     for other in sorted(folder.glob("generation-*")):
         if other.name not in kept:
-            yield Finding("waste", f"{other.name} serves no more", f"rm -r {other}")
+            yield Finding("waste", f"{other.name} serves no more", f"rm -r {shlex.quote(str(other))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,19 @@ from rag.documents.collection import (
     scan,
 )
 from rag.documents.worker import ParserProcess
-from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.inference import describe_hardware
-from rag.progress import progress
-from rag.retrieve.store import build_generation, open_index, read_documents, serves, writer_lock
+from rag.progress import progress, say
+from rag.retrieve.store import (
+    build_generation,
+    is_index,
+    open_index,
+    read_documents,
+    read_sources,
+    serves,
+    serving_manifest,
+    writer_lock,
+)
 from rag.types import Passage
 
 
@@ -34,7 +44,8 @@ def ingest(
 ) -> Ingested:
     """Take files and folders into an index, and bring those taken in before up to date.
 
-    Without paths, what was named before is looked at again. `forget` names files or folders to leave out from now on.
+    Without paths, what was named before is looked at again. `forget` names files or folders to leave out from now on,
+    until they are named again.
     Documents that are gone are dropped, changed ones replaced; a passage whose content the index holds already is not
     encoded again. One bad file never stops a run. Raises DataError where nothing readable is left, IndexMismatchError
     for an index that was made from a corpus file.
@@ -45,10 +56,15 @@ def ingest(
     if not paths and not serves(index_folder):
         raise DataError(f"{index_folder} holds no index yet; name files or folders to take in")
     with writer_lock(index_folder):
-        before = _documents_before(index_folder)
-        roots = _roots(before, paths, forget)
-        found = scan(roots, max_bytes=int(settings.documents.max_file_mib * 2**20))
-        files = _without(found.files, forget)
+        before, sources = _documents_before(index_folder)
+        roots, forgotten = _sources(sources, paths, forget)
+        if gone := [root for root in roots if not Path(root).exists()]:
+            raise DataError(
+                f"{gone[0]} was taken in before and is gone; bring it back, or drop its documents: "
+                f"rag ingest -i {shlex.quote(str(index_folder))} --forget {shlex.quote(gone[0])}"
+            )
+        found = scan(roots, max_bytes=int(settings.documents.max_file_mib * 2**20), is_index=is_index)
+        files = _once(found.files, forgotten)
         if not files:
             reasons = "; ".join(f"{path}: {reason}" for path, reason in list(found.left_out.items())[:3])
             raise DataError(
@@ -75,13 +91,14 @@ def ingest(
         with progress("Splitting", len(files), "files") as bar:
             passages, documents = make_passages(files, store, encoder.count_tokens, chunking, before, bar.advance)
         if not passages:
-            path, reason = next(iter(failed.items()))
+            path, reason = next(iter(failed.items()), (files[0].full_path, "holds headings only"))
             raise DataError(f"none of {len(files):,} files can be read, such as {path}: {reason}")
         manifest = build_generation(
             Corpus(passages),
             index_folder,
             encoder,
             documents=[dataclasses.asdict(document) for document in documents],
+            sources={"roots": roots, "forgotten": forgotten},
             encoder_model=settings.encoder.model,
             factory=settings.index.factory,
             hardware=describe_hardware(),
@@ -119,42 +136,45 @@ def add_uploads(
     return ingest(settings, [folder], index_folder)
 
 
-def _documents_before(index_folder: str | Path) -> dict[str, tuple[dict, list[Passage]]]:
-    """The record and the passages of every document that the index holds, by its hash."""
-    try:
-        opened = open_index(index_folder)
-    except IndexMismatchError:
-        if serves(index_folder):
-            raise
-        return {}
-    if opened.manifest.corpus_path:
+def _documents_before(index_folder: str | Path) -> tuple[dict[str, tuple[dict, list[Passage]]], dict]:
+    """The record and the passages of every document that the index holds, by its hash; and its sources."""
+    if not serves(index_folder):
+        return {}, {"roots": [], "forgotten": []}
+    generation, manifest = serving_manifest(index_folder)
+    if manifest.corpus_path:
         raise IndexMismatchError(
-            f"{index_folder} was made from {opened.manifest.corpus_path}; take documents into an index of their own"
+            f"{index_folder} was made from {manifest.corpus_path}; take documents into an index of their own"
         )
+    sources = read_sources(generation)
+    try:
+        corpus = open_index(index_folder).corpus
+    except RagError as error:  # damaged passages: all is read and encoded anew
+        say(f"{error}; taking everything in again")
+        return {}, sources
     passages: dict[str, list[Passage]] = {}
-    for passage in opened.corpus:
+    for passage in corpus:
         passages.setdefault(passage.id.split("@")[0], []).append(passage)
-    return {
-        row["sha256"]: (row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in read_documents(opened.folder)
+    documents = {
+        row["sha256"]: (row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in read_documents(generation)
     }
+    return documents, sources
 
 
-def _roots(
-    before: Mapping[str, tuple[Mapping, object]], paths: Sequence[str | Path], forget: Sequence[str | Path]
-) -> list[str]:
-    """What was named before and now, without what is to be forgotten, and nothing inside another root twice."""
-    known = [place["root"] for record, _ in before.values() for place in record["paths"]]
-    forgotten = {str(Path(path).resolve()) for path in forget}
-    new = {str(Path(path).resolve()) for path in paths}
-    # A folder taken in before may be gone since: its documents are, too.
-    roots = [root for root in dict.fromkeys([*known, *sorted(new)]) if root in new or Path(root).exists()]
-    roots = [root for root in roots if root not in forgotten]
+def _sources(before: Mapping, paths: Sequence[str | Path], forget: Sequence[str | Path]) -> tuple[list[str], list[str]]:
+    """(what was named before and now, what is left out for good); naming something again takes it back in."""
+    named = [str(Path(path).resolve()) for path in paths]
+    dropped = [str(Path(path).resolve()) for path in forget]
+    forgotten = [path for path in dict.fromkeys([*before["forgotten"], *dropped]) if path not in named]
+    roots = [root for root in dict.fromkeys([*before["roots"], *named]) if root not in forgotten]
     if not roots:
         raise DataError("name files or folders to take in")
-    return [r for r in roots if not any(other != r and Path(r).is_relative_to(other) for other in roots)]
+    return roots, [path for path in forgotten if any(Path(path).is_relative_to(root) for root in roots)]
 
 
-def _without(files: Sequence[FoundFile], forget: Sequence[str | Path]) -> list[FoundFile]:
-    """Files that are not below a path to forget."""
-    forgotten = [Path(path).resolve() for path in forget]
-    return [file for file in files if not any(file.full_path.is_relative_to(path) for path in forgotten)]
+def _once(files: Sequence[FoundFile], forgotten: Sequence[str]) -> list[FoundFile]:
+    """Files that are not to be left out, each once, however many of the roots it lies below."""
+    found: dict[Path, FoundFile] = {}
+    for file in files:
+        if not any(file.full_path.is_relative_to(path) for path in forgotten):
+            found.setdefault(file.full_path, file)
+    return list(found.values())

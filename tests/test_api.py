@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from rag.api import MODEL, _surely, make_router
+from rag.api import MAX_AT_ONCE, MODEL, _surely, make_router
 from rag.chat import Conversation, Options
 from rag.data import Corpus
 from rag.errors import GenerationError
@@ -85,8 +85,8 @@ def address(serve):
     return serve()
 
 
-def client_of(address, key="none"):
-    return openai.OpenAI(base_url=address, api_key=key, max_retries=0, http_client=httpx.Client(trust_env=False))
+def client_of(address, key="none", retries=0):
+    return openai.OpenAI(base_url=address, api_key=key, max_retries=retries, http_client=httpx.Client(trust_env=False))
 
 
 def ask(client, *texts, **options):
@@ -118,6 +118,10 @@ def test_a_stream_adds_up_to_the_same(address):
     assert text == ask(client, "who designed the amber line").choices[0].message.content
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert chunks[-1].model_extra["citations"][0]["id"] == "doc_0@0"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    *_, last = ask(client, "who designed the amber line", stream=True, stream_options={"include_usage": True})
+    assert last.choices == []
+    assert last.usage.prompt_tokens > 0
 
 
 def test_earlier_turns_are_what_a_question_follows_up_on(address, generator):
@@ -143,13 +147,15 @@ def test_what_cannot_be_answered_is_an_error_of_the_kind_that_clients_know(addre
     for messages in ([], [{"role": "user", "content": " "}], [{"role": "assistant", "content": "x"}], [{"role": "x"}]):
         with pytest.raises(openai.BadRequestError):
             client.chat.completions.create(model=MODEL, messages=messages)
-    with pytest.raises(openai.APIStatusError, match="the model is out"):
+    with pytest.raises(openai.InternalServerError, match="the model is out"):
         ask(client, "amber line please fail")
     with pytest.raises(openai.APIError, match="the model is out"):
         list(ask(client, "amber line please fail", stream=True))
     with pytest.raises(openai.BadRequestError, match="longer than"):
         ask(client, "amber " * 2000)
-    assert httpx.post(f"{address}/chat/completions", content="{", trust_env=False).status_code == 422
+    for body, status in (("{", 400), ("x" * 2_000_000, 413)):
+        reply = httpx.post(f"{address}/chat/completions", content=body, trust_env=False)
+        assert (reply.status_code, list(reply.json())) == (status, ["error"])
 
 
 def test_parts_of_text_and_parameters_that_are_not_used_are_accepted(address):
@@ -188,9 +194,29 @@ def test_too_many_questions_wait(serve):
 def test_twenty_at_once_get_each_their_own_answer(address, passages):
     questions = [passages[n % len(passages)] for n in range(20)]
     with ThreadPoolExecutor(20) as pool:
-        replies = list(pool.map(lambda p: ask(client_of(address), f"{p.title} {p.text}"), questions))
+        replies = list(pool.map(lambda p: ask(client_of(address, retries=20), f"{p.title} {p.text}"), questions))
     for passage, reply in zip(questions, replies, strict=True):
         assert reply.choices[0].message.content.startswith(passage.title)
+
+
+def test_when_all_places_are_taken_the_next_is_told_at_once(serve, generator, monkeypatch):
+    started, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(self, conversation):
+        started.release()
+        go_on.wait(30)
+        yield from Echo.stream(self, conversation)
+
+    monkeypatch.setattr(Rewriting, "stream", slow)
+    address = serve()
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
+        waiting = [pool.submit(ask, client_of(address), "who designed the amber line") for _ in range(MAX_AT_ONCE)]
+        for _ in range(MAX_AT_ONCE):
+            started.acquire()
+        with pytest.raises(openai.InternalServerError, match="try again"):
+            ask(client_of(address), "who designed the amber line")
+        go_on.set()
+        assert all(future.result().choices for future in waiting)
 
 
 def test_only_what_the_parser_leaves_alone_is_sent_early():

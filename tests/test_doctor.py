@@ -60,7 +60,7 @@ def test_what_is_damaged_is_found_and_mended(index, damage):
     findings = examine(SETTINGS, index)
     assert findings[0].severity == "broken"
     manuals = index.parent / "manuals"
-    assert findings[0].mend == f"rm -r {folder}; rag ingest {manuals} -i {index}"
+    assert findings[0].mend == f"rm -r {folder} && rag ingest {manuals} -i {index}"
     shutil.rmtree(folder)
     ingest(SETTINGS, [manuals], index)
     assert examine(SETTINGS, index) == []

@@ -44,8 +44,10 @@ def test_changes_of_the_file_are_followed(tmp_path):
     assert other.of_key(key) is None
     assert other.of_key(again) == "ada"
     assert other.check_password("ada", "battery staple")
+    assert other.knows("ada")
     users.remove("ada")
     assert other.of_key(again) is None
+    assert not other.knows("ada")
     with pytest.raises(ConfigError, match="knows nobody"):
         users.remove("ada")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 MAX_HEADING_CHARACTERS = 120
 
-_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s)|\n{2,}|\Z)", re.S)
-_LINE = re.compile(r"[^\n]+\n*")
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}(?=\s)|\n{2,}")
+_LINE_END = re.compile(r"\n+")
 _WORD = re.compile(r"\S+\s*")
 
 
@@ -66,6 +67,12 @@ def title_of(document_title: str, heading: Sequence[str]) -> str:
     return " › ".join(dict.fromkeys(part for part in (document_title, *heading) if part))
 
 
+def _split_at(end: re.Pattern, text: str) -> list[tuple[int, int]]:
+    """The spans between the ends of matches; together they are the whole text."""
+    ends = [0, *(match.end() for match in end.finditer(text)), len(text)]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]
+
+
 class _Chunker:
     def __init__(self, document: Document, count_tokens: CountTokens, settings: ChunkSettings):
         self._document, self._count, self._settings = document, count_tokens, settings
@@ -79,29 +86,35 @@ class _Chunker:
                 chunks.append(self._chunk(current))
                 current = self._overlap(current, piece)
             current.append(piece)
-        return [*chunks, self._chunk(current)] if current else []
+        if current:
+            chunks.append(self._chunk(current))
+        return [chunk for chunk in chunks if chunk.text.strip()]
 
     def _pieces(self) -> list[_Piece]:
         text = self._document.text
         spans: list[tuple[int, int, Block, tuple[str, ...]]] = []
         path: list[tuple[int, str]] = []
-        for block in self._document.blocks:
-            if block.kind == "heading":
+        for n, block in enumerate(self._document.blocks):
+            if block.kind == "heading" and not self._stands_alone(n):
                 path = [item for item in path if item[0] < block.level]
                 path.append((block.level, " ".join(text[block.start : block.end].split())[:MAX_HEADING_CHARACTERS]))
                 continue
             heading = tuple(name for _, name in path)
-            pattern = _SENTENCE if block.kind == "text" else _LINE
-            found = pattern.finditer(text[block.start : block.end])
-            spans += [(block.start + m.start(), block.start + m.end(), block, heading) for m in found]
+            found = _split_at(_SENTENCE_END if block.kind == "text" else _LINE_END, text[block.start : block.end])
+            spans += [(block.start + start, block.start + end, block, heading) for start, end in found]
         ends = [0, *(end for _, end, _, _ in spans)]
         counts = self._count([text[start:end] for start, end, _, _ in spans])
         gaps = self._count([text[end : span[0]].strip() for end, span in zip(ends, spans, strict=False)])
         pieces = []
         for span, tokens, gap in zip(spans, counts, gaps, strict=True):
-            room = self._room(span[3])
+            room = self._room(span[3]) - self._header_tokens(span[2])
             pieces += [_Piece(*span[:2], tokens, gap, *span[2:])] if tokens <= room else self._split(*span, gap, room)
         return pieces
+
+    def _stands_alone(self, n: int) -> bool:
+        """Whether nothing but headings of its own depth or above follows a heading: it is then all there is to say."""
+        blocks = self._document.blocks
+        return n + 1 == len(blocks) or (blocks[n + 1].kind == "heading" and blocks[n + 1].level <= blocks[n].level)
 
     def _split(self, start: int, end: int, block: Block, heading: tuple[str, ...], gap: int, room: int) -> list[_Piece]:
         """A piece longer than a chunk, cut between words; a word that is longer still, between characters."""
@@ -128,6 +141,11 @@ class _Chunker:
         title = self._tokens(title_of(self._document.title, heading))
         return max(self._settings.max_tokens - title, self._settings.max_tokens // 2)
 
+    def _header_tokens(self, block: Block) -> int:
+        """What the lines that name a table's columns take in every chunk that goes on with the table."""
+        header = self._header_of(block)
+        return self._tokens(header) if header else 0
+
     def _is_full(self, current: list[_Piece], piece: _Piece) -> bool:
         tokens = sum(each.tokens for each in current) + sum(each.gap_tokens for each in current[1:])
         if piece.heading != current[0].heading and tokens >= self._settings.max_tokens // 4:
@@ -139,24 +157,27 @@ class _Chunker:
         """The last sentences again, where the same section of running text goes on and they leave room for it."""
         if following.heading != current[-1].heading or following.block.kind != "text":
             return []
-        allowed = min(self._settings.overlap_tokens, self._room(following.heading) - following.tokens)
+        room = self._room(following.heading) - following.tokens - following.gap_tokens
+        allowed = min(self._settings.overlap_tokens, room)
         kept: list[_Piece] = []
         for piece in reversed(current[1:]):
-            if piece.block.kind != "text" or sum(each.tokens for each in kept) + piece.tokens > allowed:
+            taken = sum(each.tokens + each.gap_tokens for each in kept)
+            if piece.block.kind != "text" or taken + piece.tokens > allowed:
                 break
             kept.insert(0, piece)
         return kept
 
     def _header(self, first: _Piece) -> str:
         """The lines that name a table's columns, where a chunk begins below them."""
-        if first.block.kind != "table" or not first.block.header:
-            return ""
-        lines = self._document.text[first.block.start : first.block.end].split("\n")[: first.block.header]
-        header = "\n".join(lines)
-        return header if first.start >= first.block.start + len(header) and self._fits(header) else ""
+        header = self._header_of(first.block)
+        return header if first.start >= first.block.start + len(header) else ""
 
-    def _fits(self, header: str) -> bool:
-        return self._tokens(header) <= self._settings.max_tokens // 4
+    def _header_of(self, block: Block) -> str:
+        """The lines that name a table's columns, unless they are too long to be repeated."""
+        if block.kind != "table" or not block.header:
+            return ""
+        header = "\n".join(self._document.text[block.start : block.end].split("\n")[: block.header])
+        return header if self._tokens(header) <= self._settings.max_tokens // 4 else ""
 
     def _chunk(self, pieces: list[_Piece]) -> Chunk:
         start, end = pieces[0].start, pieces[-1].end

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from rag.types import Passage, Place
 
 FOLDER = "documents"
 PARSER_VERSION = 1
-HASH_CHARACTERS = 12
+HASH_CHARACTERS = 24
 PERMUTATIONS, SHINGLE_WORDS, SCHEME = 64, 5, "affine32"
+SHINGLES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class FoundFile:
     @property
     def shown_path(self) -> str:
         """The path as people know it: with the last part of the folder that was named."""
-        return (Path(self.root).name / Path(self.path)).as_posix()
+        path = (Path(self.root).name / Path(self.path)).as_posix()
+        return path.encode("utf-8", "replace").decode("utf-8")  # a name may hold bytes that are no text
 
 
 @dataclass(slots=True)
@@ -58,12 +60,14 @@ class Scan:
     other_kinds: Counter = field(default_factory=Counter)
 
 
-def scan(roots: Sequence[str | Path], *, max_bytes: int) -> Scan:
+def scan(
+    roots: Sequence[str | Path], *, max_bytes: int, is_index: Callable[[Path], bool] = lambda folder: False
+) -> Scan:
     """Every readable file below the roots, in order of their names.
 
-    Hidden files and folders are passed over; a link is followed to a file inside the same folder only. A file of a
-    kind that is not read (a picture, say) is counted, and listed only where it was named itself. Raises DataError for
-    a root that does not exist.
+    Hidden files and folders are passed over, and folders that are an index; a link is followed to a file inside the
+    same folder only. A file of a kind that is not read (a picture, say) is counted, and listed only where it was named
+    itself. Raises DataError for a root that does not exist.
     """
     result = Scan()
     for root in roots:
@@ -74,7 +78,9 @@ def scan(roots: Sequence[str | Path], *, max_bytes: int) -> Scan:
             for folder, folders, names in os.walk(root, onerror=lambda e: _unlisted(result, e)):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for name in list(folders):
-                    if (link := Path(folder) / name).is_symlink():
+                    if is_index(Path(folder) / name):
+                        folders.remove(name)
+                    elif (link := Path(folder) / name).is_symlink():
                         folders.remove(name)
                         result.left_out[str(link)] = "a link to a folder"
                 for name in sorted(names):
@@ -147,7 +153,7 @@ class ParsedDocuments:
 def parse_all(
     files: Sequence[FoundFile],
     store: ParsedDocuments,
-    parse: Callable[[Path], Document],
+    parse: Callable[[Path, str], Document],
     advance: Callable[[int], None] = lambda n: None,
 ) -> dict[str, str]:
     """Parse what the store lacks; returns path -> reason for those that cannot be read.
@@ -159,7 +165,7 @@ def parse_all(
     for found in files:
         if found.sha256 not in reasons and store.read(found.sha256) is None:
             try:
-                store.write(found.sha256, parse(found.full_path))
+                store.write(found.sha256, parse(found.full_path, found.sha256))
             except UnreadableFile as error:
                 reasons[found.sha256] = str(error)
         if found.sha256 in reasons:
@@ -211,7 +217,7 @@ def make_passages(
 ) -> tuple[list[Passage], list[DocumentRecord]]:
     """The passages of all files that were parsed, and the documents that they are of.
 
-    The same bytes under several paths are one document. A passage's id is the first twelve digits of its document's
+    The same bytes under several paths are one document. A passage's id is the first digits of its document's
     hash and its number; its title is the document's with the headings above it; its source the document's first path.
     `chunking` is everything that decides the chunks: ChunkSettings' values, and what counts the tokens. `before` holds
     the record and the passages of each document by its hash; what was split in the same way is not split again.
@@ -261,6 +267,11 @@ def make_passages(
     return passages, records
 
 
+def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
 def _signature(text: str) -> tuple[int, ...]:
     """MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) of a text's word 5-grams, by datasketch."""
     from datasketch import MinHash
@@ -268,7 +279,8 @@ def _signature(text: str) -> tuple[int, ...]:
     tokens = text.lower().split()
     shingles = {" ".join(tokens[n : n + SHINGLE_WORDS]) for n in range(max(len(tokens) - SHINGLE_WORDS + 1, 1))}
     made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME)
-    made.update_batch([shingle.encode("utf-8", "replace") for shingle in shingles])
+    for batch in _batches(sorted(shingles), SHINGLES_AT_ONCE):
+        made.update_batch([shingle.encode("utf-8", "replace") for shingle in batch])
     return tuple(map(int, made.hashvalues))
 
 

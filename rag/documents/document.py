@@ -46,7 +46,7 @@ class TextBuilder:
     def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None, header: int = 0) -> None:
         """Append a block; whitespace around it is dropped, an empty one is none."""
         text = text.strip("\n ") if kind == "code" else text.strip()
-        if not text:
+        if not text.strip():
             return
         if self._parts:
             self._parts.append("\n\n")

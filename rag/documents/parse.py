@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
+import posixpath
 import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from rag.documents.document import Block, BlockKind, Document, TextBuilder
 from rag.errors import UnreadableFile
@@ -32,19 +35,25 @@ SUFFIXES = {**TEXT_SUFFIXES, **PACKED_SUFFIXES}
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _HTML_START = re.compile(
-    rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+    rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).){0,2000}-->\s*){0,5}<(?:!doctype\s+html|html|head|body)\b",
+    re.I | re.S,
 )
 _SKIPPED_TAGS = {"script", "style", "noscript", "template", "svg", "iframe", "object", "button", "select", "textarea"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
-def parse_file(path: str | Path) -> Document:
-    """The document in a file. Raises UnreadableFile with the reason; its title is the file's name where it has none."""
+def parse_file(path: str | Path, sha256: str = "") -> Document:
+    """The document in a file. Raises UnreadableFile with the reason; its title is the file's name where it has none.
+
+    With `sha256` the bytes read must be those that were hashed.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise UnreadableFile("changed while it was read; run again")
     if not data.strip():
         raise UnreadableFile("empty")
     kind = sniff(data, path.suffix.lower())
@@ -117,8 +126,8 @@ def decode(data: bytes) -> str:
 
 def _clean(text: str) -> str:
     """Unix line ends, no control characters, no surrogates; lengths may change, so offsets count in the result."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
-    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufeff]", "", text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\v", "\n")
+    return re.sub(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufeff]", "", text)
 
 
 def _parse_text(data: bytes) -> Document:
@@ -201,11 +210,11 @@ def _parse_html(data: bytes) -> Document:
 def add_html(builder: TextBuilder, data: bytes, *, page: int | None = None) -> str:
     """Append the main part of a page, its menus and scripts left out; returns its title.
 
-    The main part is <main>, role=main or <article>, if one holds at least a third of the text, else the body.
+    The main part is the one <main>, role=main or <article>, if it holds at least a third of the text, else the body.
     """
     from lxml import html
 
-    parser = html.HTMLParser(encoding="utf-8", huge_tree=False, remove_comments=True, remove_pis=True)
+    parser = html.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = html.document_fromstring(decode(data).encode("utf-8"), parser=parser)
     title = " ".join((root.findtext(".//title") or "").split())
     for element in root.xpath(".//*"):
@@ -213,16 +222,14 @@ def add_html(builder: TextBuilder, data: bytes, *, page: int | None = None) -> s
             element.drop_tree()
     body = root.find("body")
     body = root if body is None else body
-    for element in body.xpath('.//*[self::nav or self::footer or self::aside or @role="navigation" or @role="search"]'):
+    for element in body.xpath('.//*[self::nav or self::footer or @role="navigation" or @role="search"]'):
         if element.getparent() is not None:
             element.drop_tree()
     for element in body.xpath('.//a[contains(concat(" ", @class, " "), " headerlink ")]'):
         element.drop_tree()
     whole = len(body.text_content())
-    mains = body.xpath('.//main | .//*[@role="main"] | .//article')
-    main = max(mains, key=lambda element: len(element.text_content()), default=body)
-    if 3 * len(main.text_content()) < whole:
-        main = body
+    mains = body.xpath('.//main | .//*[@role="main"]') or body.xpath(".//article")
+    main = mains[0] if len(mains) == 1 and 3 * len(mains[0].text_content()) >= whole else body
     _walk_html(main, builder, page)
     return title
 
@@ -247,6 +254,8 @@ def _walk_html(element, builder: TextBuilder, page: int | None) -> None:
                 builder.add("code", child.text_content(), page=page)
             elif tag == "table" and not child.xpath(".//table") and len(child.xpath(".//tr")) > 1:
                 flush()
+                for caption in child.xpath("./caption"):
+                    builder.add("text", " ".join(caption.text_content().split()), page=page)
                 rows = [[cell.text_content() for cell in row.xpath("./td | ./th")] for row in child.xpath(".//tr")]
                 builder.table(rows, page=page)
             elif tag == "br":
@@ -343,12 +352,19 @@ def _parse_pdf(data: bytes) -> Document:
     builder = TextBuilder()
     running = _running_lines(pages)
     for number, text in enumerate(pages, 1):
-        lines = [line.rstrip() for line in text.split("\n") if _line_shape(line) not in running]
+        lines = _without_running(text.split("\n"), running)
         for paragraph in _paragraphs(lines):
             builder.add("text", paragraph, page=number)
     empty = sum(not page.strip() for page in pages)
     notes = (f"{empty} of {len(pages)} pages hold no text (scanned?)",) if empty and empty < len(pages) else ()
     return builder.document("pdf", "" if title.lower() in ("", "untitled") else title, notes)
+
+
+def _without_running(lines: list[str], running: set[str]) -> list[str]:
+    """A page's lines without those at its top and foot that run through the document."""
+    filled = [n for n, line in enumerate(lines) if line.strip()]
+    edge = {*filled[:2], *filled[-2:]}
+    return [line.rstrip() for n, line in enumerate(lines) if n not in edge or _line_shape(line) not in running]
 
 
 def _line_shape(line: str) -> str:
@@ -400,18 +416,38 @@ def _parse_docx(data: bytes) -> Document:
     from docx.table import Table
 
     docx, builder = open_docx(io.BytesIO(data)), TextBuilder()
-    for block in docx.iter_inner_content():
+    for block in _docx_blocks(docx):
         if isinstance(block, Table):
-            builder.table([[cell.text for cell in row.cells] for row in block.rows])
+            builder.table([[_docx_text(cell._tc) for cell in row.cells] for row in block.rows])
             continue
         style = (block.style.name or "") if block.style is not None else ""
+        text = _docx_text(block._p)
         if match := re.fullmatch(r"Heading (\d)", style):
-            builder.add("heading", block.text, level=int(match[1]))
+            builder.add("heading", text, level=int(match[1]))
         elif style == "Title":
-            builder.add("heading", block.text, level=1)
+            builder.add("heading", text, level=1)
         else:
-            builder.add("text", _clean(block.text))
+            builder.add("text", text)
     return builder.document("docx", docx.core_properties.title or "")
+
+
+def _docx_blocks(docx) -> Iterator:
+    """Paragraphs and tables in order, those inside content controls too."""
+    from docx.table import Table
+    from docx.text.paragraph import Paragraph
+
+    for element in docx.element.body.xpath(".//w:p[not(ancestor::w:tbl)] | .//w:tbl[not(ancestor::w:tbl)]"):
+        made = Table if element.tag.endswith("}tbl") else Paragraph
+        yield made(element, docx)
+
+
+def _docx_text(element) -> str:
+    """The text of a paragraph or cell as it reads now: with insertions, without what was deleted."""
+    parts = []
+    for node in element.xpath(".//w:t | .//w:tab | .//w:br | .//w:cr | .//w:p"):
+        name = node.tag.rsplit("}", 1)[1]
+        parts.append({"t": node.text or "", "tab": "\t"}.get(name, "\n"))
+    return _clean("".join(parts)).strip()
 
 
 def _parse_pptx(data: bytes) -> Document:
@@ -467,6 +503,7 @@ def _parse_epub(data: bytes) -> Document:
     from lxml import etree
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    missing = 0
     builder, names = TextBuilder(), {"o": "http://www.idpf.org/2007/opf", "d": "http://purl.org/dc/elements/1.1/"}
     with zipfile.ZipFile(io.BytesIO(data)) as book:
         container = etree.fromstring(book.read("META-INF/container.xml"), parser)
@@ -478,10 +515,13 @@ def _parse_epub(data: bytes) -> Document:
         for reference in package.iterfind(".//o:spine/o:itemref", names):
             href = items.get(reference.get("idref"))
             if href:
-                with_chapter = str(folder / href.split("#")[0])
-                if with_chapter in book.namelist():
-                    add_html(builder, book.read(with_chapter))
-    return builder.document("epub", title or "")
+                chapter = posixpath.normpath(str(folder / unquote(href.split("#")[0])))
+                if chapter in book.namelist():
+                    add_html(builder, book.read(chapter))
+                else:
+                    missing += 1
+    notes = (f"{missing} chapters are not in the file",) if missing else ()
+    return builder.document("epub", title or "", notes)
 
 
 _PARSERS: dict[str, Callable[[bytes], Document]] = {

@@ -24,12 +24,15 @@ class ParserProcess:
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
-    def parse(self, path: str | Path) -> Document:
-        """The document in a file. Raises UnreadableFile, for one that takes too long or crashes the parser too."""
+    def parse(self, path: str | Path, sha256: str = "") -> Document:
+        """The document in a file. Raises UnreadableFile, for one that takes too long or crashes the parser too.
+
+        With `sha256` the file must still hold what was hashed.
+        """
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
-            self._connection.send(str(path))
+            self._connection.send((str(path), sha256))
             if not self._connection.poll(self._seconds):
                 raise UnreadableFile(f"took longer than {self._seconds:g} s")
             result = self._connection.recv()
@@ -54,7 +57,8 @@ class ParserProcess:
     def _start(self) -> None:
         # Not multiprocessing's own start: that imports the main module once more, whatever it does.
         self._connection, theirs = Pipe()
-        arguments = [sys.executable, "-m", "rag.documents.worker", str(theirs.fileno()), str(self._memory_bytes)]
+        # -P: nor is the present folder a place to import from; it may be the one with the documents.
+        arguments = [sys.executable, "-P", "-m", "rag.documents.worker", str(theirs.fileno()), str(self._memory_bytes)]
         self._process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
 
@@ -66,11 +70,11 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     while True:
         try:
-            path = connection.recv()
+            path, sha256 = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            result: Document | str = parse_file(path)
+            result: Document | str = parse_file(path, sha256)
         except UnreadableFile as error:
             result = str(error)
         except (MemoryError, RecursionError) as error:

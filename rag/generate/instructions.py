@@ -7,13 +7,14 @@ does not match. They are a net with holes, which is why answers are checked agai
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
 WITHHELD = "[…]"
 
 _MODEL = (
-    r"(?:a\.?i\.?(?: model| assistant| system)?|(?:virtual |digital )?assistant|chat ?bot"
+    r"(?:a\.?i\.?(?: model| assistant| system)?|(?:virtual|digital) assistant|chat ?bot"
     r"|(?:large )?language model|llm|gpt\w*|qwen\w*)"
 )
 _TASK = r"(?:instructions?|prompts?|guidelines|directives?|quer(?:y|ies)|questions?|context|passages?)"
@@ -26,7 +27,8 @@ RULES: dict[str, re.Pattern] = {
             r"\b(?:ignore|disregard|forget|override|bypass|neglect|pay no attention to|(?:do not|don't|never|stop) "
             r"(?:follow|obey|answer)(?:ing)?)\s+(?:all |any |every |each |of |the |these |those |your |my |other "
             r"|previous |prior "
-            rf"|earlier |above |preceding |foregoing |user'?s? |system |original |former |initial )*{_TASK}\b",
+            rf"|earlier |above |preceding |foregoing |user'?s? |system |original |former |initial )*{_TASK}\b"
+            r"(?! (?:if|unless|until|when|before|without|that|which)\b)",
             r"\b(?:ignore|disregard|forget|override)\s+(?:everything|anything|all|whatever)\b[^.!?\n]{0,20}"
             r"\b(?:above|before|said|told|so far|earlier|previous)",
         ),
@@ -43,6 +45,11 @@ RULES: dict[str, re.Pattern] = {
             r"|speak|act)\b",
             r"\bnew (?:system )?(?:instructions?|prompt|rules?|task)\s*:",
         ),
+        "addresses the assistant": (
+            r"\b(?:attention|note to|notice to|message to|message for|instructions? (?:to|for))"
+            r"[:,]? (?:the |any )?assistants?\b"
+            r"(?! \w+)",
+        ),
         "asks for the prompt": (
             r"\b(?:reveal|print|repeat|show|output|display|disclose|leak|recite|quote|copy|dump|tell (?:me"
             r"|us))\b[^.!?\n]{0,40}\b"
@@ -51,8 +58,8 @@ RULES: dict[str, re.Pattern] = {
             r"|word for word))",
         ),
         "dictates the answer": (
-            r"\b(?:reply|respond|answer)\s+(?:to (?:\w+ ){0,3}(?:questions?|quer(?:y|ies)|users?|messages?)\s+)?"
-            r"(?:only|just|simply|always|instead|exactly)\b",
+            r"\b(?:reply|respond|answer) (?:to (?:\w+ ){0,3}(?:questions?|quer(?:y|ies)|users?|messages?) )?"
+            r"(?:only|just|simply|always|instead|exactly) ?(?:with|the word|the code|by|:|[\"'“‘`])",
             r"\b(?:(?:only|just|simply|always|instead,?) (?:reply|respond|answer|output|say)|(?:must|should"
             r"|shall) (?:reply|respond|answer))"
             r"\s+(?:only |just |exactly )?(?:with|that|:|[\"'“‘`])",
@@ -77,7 +84,7 @@ RULES: dict[str, re.Pattern] = {
             r"|no\.? ?)?\d{1,3}\b)",
         ),
         "link or image": (
-            r"!\[[^\]]*\]\(\s*(?:https?:)?//",
+            r"!\[[^\]]{0,200}\]\( ?(?:https?:)?//",
             rf"\b(?:include|insert|add|append|embed|render|put|place|attach)\b[^\n]{{0,80}}\b(?:in|to|into"
             rf"|at the (?:end|start|top) of|"
             rf"after|before) (?:your|every|each|all|any) {_ANSWER}\b",
@@ -86,15 +93,20 @@ RULES: dict[str, re.Pattern] = {
             r"<\s?\|[^|<>\n]{1,40}\|>",
             r"</?\s?(?:think|tool_call|tool_response|im_start|im_end)>",
             r"\[/?(?:INST|SYS)\]|<</?SYS>>",
-            r"^\s*(?:#{1,4}|\*\*)?\s*(?:system|assistant)\s*(?:message|prompt)?\s*(?:\*\*)?:",
-            r"\bend of (?:context|passages|prompt)\b|={3,}\s*(?:system|new instructions)\b",
+            r"^ ?(?:#{1,4} ?|\*\*)(?:system|assistant)(?: message| prompt)? ?(?:\*\*)?:",
+            r"^ ?(?:system|assistant) (?:message|prompt) ?:",
+            r"\bend of (?:context|passages|prompt)\b|={3,4} ?(?:system|new instructions)\b",
         ),
     }.items()
 }
 CONTINUATION_WORDS = 12
+MAX_SENTENCE_CHARACTERS = 4000
 
-_SENTENCE = re.compile(r"[^\n]+?(?:[.!?]+[\"'”’)\]]*(?=\s|\Z)|(?=\n|\Z))")
-_HIDDEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]{0,3}(?=\s)|\n")
+_BLANKS = re.compile(r"[ \t]+")
+# Joiners (U+200C, U+200D) belong to the spelling of several languages: no rule sees them, the model does.
+_JOINERS = re.compile(r"[\u200c\u200d]")
+_HIDDEN = re.compile(r"[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +125,14 @@ def find_instructions(text: str) -> list[Instruction]:
     """
     found: list[Instruction] = []
     kind_before = None
-    for match in _SENTENCE.finditer(text):
-        sentence = _HIDDEN.sub("", match[0])
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    for start, end in itertools.pairwise(ends):
+        sentence = _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text[start:end])))[:MAX_SENTENCE_CHARACTERS]
         kind = next((kind for kind, rule in RULES.items() if rule.search(sentence)), None)
         if kind is None and kind_before is not None and len(sentence.split()) <= CONTINUATION_WORDS:
-            found[-1] = Instruction(found[-1].start, match.end(), found[-1].kind)
+            found[-1] = Instruction(found[-1].start, end, found[-1].kind)
         elif kind is not None:
-            found.append(Instruction(match.start(), match.end(), kind))
+            found.append(Instruction(start, end, kind))
         kind_before = kind if sentence.strip() else kind_before
     return found
 

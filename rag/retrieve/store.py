@@ -4,7 +4,8 @@ INDEX/CURRENT                     names the generation that serves, replaced ato
 INDEX/PREVIOUS                    names the one before it, which `roll_back` goes back to
 INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
                   /passages.jsonl /vectors.faiss /bm25/
-                  /documents.jsonl  the documents that the passages are of, where they were taken in from files
+                  /documents.jsonl /sources.json  the documents that the passages are of and what they were taken in
+                                                  from, for an index of files
 INDEX/building/                   finished shards of a build under way; a killed build goes on from them
 """
 
@@ -18,6 +19,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,7 +39,7 @@ FORMAT_VERSION = 1
 SHARD_PASSAGES = 4096
 EXACT_FACTORIES = ("Flat", "HNSW16", "HNSW32", "HNSW64")
 CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
-MANIFEST, DOCUMENTS = "manifest.json", "documents.jsonl"
+MANIFEST, DOCUMENTS, SOURCES = "manifest.json", "documents.jsonl", "sources.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +136,21 @@ def build_generation(
     corpus_path: str = "",
     corpus_file_sha256: str = "",
     documents: Sequence[Mapping] | None = None,
+    sources: Mapping | None = None,
+    from_scratch: bool = False,
     encoder_model: str = "",
     factory: str = "Flat",
     hardware: str = "",
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
 
-    `documents` describes the files that the passages are of; it is kept with them.
+    `documents` describes the files that the passages are of, `sources` what they were taken in from; both are kept with
+    them. `from_scratch` trusts nothing that is there. Raises DataError for two passages of one id.
     """
     started = time.monotonic()
     target = Path(target)
+    if twice := next((pid for pid, n in Counter(p.id for p in corpus).items() if n > 1), None):
+        raise DataError(f"two passages have the id {twice!r}")
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         corpus_path=corpus_path,
@@ -159,7 +166,7 @@ def build_generation(
     current = _read_current(target)
     for generation in dict.fromkeys((current, target / f"generation-{manifest.fingerprint}")):
         # The second is one that a kill kept from serving, or that another switched away from.
-        if generation is None or not generation.is_dir():
+        if from_scratch or generation is None or not generation.is_dir():
             continue
         with contextlib.suppress(IndexMismatchError):
             existing = read_manifest(generation)
@@ -167,14 +174,16 @@ def build_generation(
                 if generation != current:
                     _serve(target, generation, previous=current)
                 if documents is not None:
-                    _write_documents(generation, documents)
+                    _write_documents(generation, documents, sources)
                 return _touch_source(generation, existing, manifest)
+    if from_scratch:
+        shutil.rmtree(target / BUILDING, ignore_errors=True)
     building = _prepare_building(target, manifest, current)
-    known = _KnownVectors(current, encoder.fingerprint)
+    known = _KnownVectors(None if from_scratch else current, encoder.fingerprint)
     vectors, passages_cut = _encode_in_shards(corpus, encoder, building, known)
     _write_generation(building, corpus, vectors, manifest)
     if documents is not None:
-        _write_documents(building, documents)
+        _write_documents(building, documents, sources)
     manifest = dataclasses.replace(
         manifest,
         passages_cut=passages_cut,
@@ -193,10 +202,12 @@ def roll_back(folder: str | Path) -> Manifest:
     Raises IndexMismatchError where there is none.
     """
     folder = Path(folder)
-    if not serves(folder):
+    if not _is_index(folder):
         raise IndexMismatchError(f"{folder} holds no index; make one: rag index CORPUS -o {folder}")
     with writer_lock(folder):
         current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
+        if previous == current:  # killed between the two writes of an earlier switch
+            previous = next((other for other in sorted(folder.glob("generation-*")) if other != current), None)
         if previous is None:
             raise IndexMismatchError(f"{folder} holds no generation to go back to")
         manifest = read_manifest(previous)
@@ -209,7 +220,16 @@ def read_documents(generation: Path) -> list[dict]:
     return read_jsonl(generation / DOCUMENTS)
 
 
-def _write_documents(generation: Path, documents: Sequence[Mapping]) -> None:
+def read_sources(generation: Path) -> dict:
+    """What an index of files was taken in from: {"roots": […], "forgotten": […]}."""
+    try:
+        return json.loads((generation / SOURCES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"roots": [], "forgotten": []}
+
+
+def _write_documents(generation: Path, documents: Sequence[Mapping], sources: Mapping | None) -> None:
+    write_json(generation / SOURCES, dict(sources or {"roots": [], "forgotten": []}))
     write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))
 
 
@@ -298,6 +318,11 @@ def _digest(*values: object) -> str:
 
 def _manifest_json(manifest: Manifest) -> dict:
     return {**asdict(manifest), "fingerprint": manifest.fingerprint}
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder is an index, finished or not."""
+    return (folder / CURRENT).is_file() or any(folder.glob("generation-*/" + MANIFEST))
 
 
 def _is_index(folder: Path) -> bool:
@@ -465,7 +490,7 @@ def _serve(target: Path, generation: Path, *, previous: Path | None) -> None:
     if previous is not None and previous != generation:
         write_whole(target / PREVIOUS, previous.name + "\n")
     write_whole(target / CURRENT, generation.name + "\n")
-    kept = {generation, _read_pointer(target, PREVIOUS)}
+    kept = {generation, previous, _read_pointer(target, PREVIOUS)}
     for other in target.glob("generation-*"):
         if other not in kept:
             shutil.rmtree(other, ignore_errors=True)

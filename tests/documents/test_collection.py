@@ -43,7 +43,7 @@ def test_passages_say_where_they_are_from(folder, tmp_path):
         ("The ferry sails daily.", "a", "manuals/a.txt"),
         ("Dogs are free.", "Fares", "manuals/sub/b.md"),
     ]
-    assert [p.id for p in passages] == [f"{record.sha256[:12]}@0" for record in records]
+    assert [p.id for p in passages] == [f"{record.sha256[:24]}@0" for record in records]
     place = passages[1].place
     assert (folder / "sub" / "b.md").read_text("utf-8")[place.start : place.end] == "Dogs are free."
     assert [record.kind for record in records] == ["text", "markdown"]
@@ -90,7 +90,7 @@ def test_equal_files_are_one_document(folder, tmp_path):
 def test_a_document_split_before_in_the_same_way_is_not_split_again(folder, tmp_path):
     passages, records, _ = take(folder, tmp_path / "index")
     rows = [json.loads(json.dumps(asdict(record))) for record in records]
-    before = {row["sha256"]: (row, [p for p in passages if p.id.startswith(row["sha256"][:12])]) for row in rows}
+    before = {row["sha256"]: (row, [p for p in passages if p.id.startswith(row["sha256"][:24])]) for row in rows}
     (folder / "a.txt").rename(folder / "c.txt")
     counted = []
 
@@ -126,9 +126,9 @@ def test_what_is_parsed_is_kept_and_a_damaged_copy_is_parsed_again(folder, tmp_p
     store, calls = ParsedDocuments(tmp_path / "index"), []
     files = scan([folder], max_bytes=10**6).files
 
-    def parse(path):
+    def parse(path, sha256):
         calls.append(path.name)
-        return parse_file(path)
+        return parse_file(path, sha256)
 
     parse_all(files, store, parse)
     parse_all(files, store, parse)
