@@ -44,7 +44,7 @@ RERANK_CHUNK = 32
 ANSWER_CHUNK = 256
 # What shapes each stage's file, besides the stages before it: keys of run.json.
 STAGE_KEYS = {
-    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index"),
+    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker"),
     GENERATED: (
         "generator",
@@ -84,7 +84,7 @@ def run_batch(
         others = {Path(other): _read_identity(Path(other)) for other in reuse}
         for other, theirs in others.items():
             _take_over(folder, other, theirs, identity)
-        if provenance is not None:
+        if provenance is not None and len(read_jsonl(folder / PREDICTIONS)) < len(questions):
             write_json(folder / PROVENANCE_FILE, provenance)
         cost = _Cost(folder / COST_FILE)
         with cost.of("retrieve"):
@@ -244,7 +244,10 @@ def _generated_enough(their_threshold: float | None, our_threshold: float | None
 
 
 class _Cost:
-    """RUN/cost.json: what each stage took in this process and those before it, loading included."""
+    """RUN/cost.json: what each stage took in this process and those before it, loading included.
+
+    Memory is the process's peak up to the end of the stage. What a killed process took is not known.
+    """
 
     def __init__(self, path: Path):
         self._path = path
@@ -258,10 +261,12 @@ class _Cost:
         """Time a stage; what is put into the record that it yields is kept too."""
         record = self._record["stages"].setdefault(stage, {"seconds": 0.0, "peak_memory_gib": 0.0})
         started = time.perf_counter()
-        yield record
-        record["seconds"] = round(record["seconds"] + time.perf_counter() - started, 2)
-        record["peak_memory_gib"] = round(max(record["peak_memory_gib"], _memory_gib()), 2)
-        write_json(self._path, self._record)
+        try:
+            yield record
+        finally:
+            record["seconds"] = round(record["seconds"] + time.perf_counter() - started, 2)
+            record["peak_memory_gib"] = round(max(record["peak_memory_gib"], _memory_gib()), 2)
+            write_json(self._path, self._record)
 
 
 def _memory_gib() -> float:
@@ -333,7 +338,7 @@ class _Stored:
         hits = {hit.passage.id: hit for hit in response.reranked}
         return dataclasses.replace(
             response,
-            contexts=tuple(hits[pid] for pid in row["contexts"]),
+            contexts=tuple(hits[pid] for pid in row["contexts"] if pid in hits),
             dropped_contexts=row["dropped_contexts"],
             answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
             tokens=row.get("tokens", {}),

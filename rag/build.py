@@ -298,21 +298,27 @@ def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | No
         return None
     if settings.abstain.rerank_threshold is not None:
         return settings.abstain.rerank_threshold
-    calibration = read_calibration(index_folder)
-    if calibration is not None and calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
-        say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
-        calibration = None
-    model = settings.reranker.model
-    if (
-        calibration is None
-        or calibration["reranker_model"] != model
-        or calibration.get("serving", model) != serving(model)
-    ):
-        is_default = serving(model) == RerankerSettings().model
+    calibration = applying_calibration(settings, index_folder)
+    if calibration is None:
+        is_default = serving(settings.reranker.model) == RerankerSettings().model
         return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None
     from rag.evaluate.calibration import threshold_at
 
     return threshold_at(calibration, settings.abstain.strictness)
+
+
+def applying_calibration(settings: Settings, index_folder: str | Path) -> dict | None:
+    """The calibration that the threshold comes from: one made for the index's passages and the serving reranker."""
+    if not settings.reranker.enabled or settings.abstain.rerank_threshold is not None:
+        return None
+    calibration, model = read_calibration(index_folder), settings.reranker.model
+    if calibration is None:
+        return None
+    if calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
+        say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
+        return None
+    is_of_model = calibration["reranker_model"] == model and calibration.get("serving", model) == serving(model)
+    return calibration if is_of_model else None
 
 
 def read_calibration(index_folder: str | Path) -> dict | None:
@@ -375,7 +381,7 @@ def run_provenance(settings: Settings, index_folder: str | Path, *, generate: bo
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / ".git").exists():
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+            command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
             found["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     source, models = settings.models.source, {}
     if settings.retriever.kind != "bm25":
@@ -386,8 +392,7 @@ def run_provenance(settings: Settings, index_folder: str | Path, *, generate: bo
         models["generator"] = find_generator_model(settings)
     found["models"] = {role: {"name": model.name, "folder": str(model.folder)} for role, model in models.items()}
     found["index"] = dataclasses.asdict(serving_manifest(index_folder)[1])
-    calibration = read_calibration(index_folder)
-    if settings.reranker.enabled and settings.abstain.rerank_threshold is None and calibration is not None:
+    if (calibration := applying_calibration(settings, index_folder)) is not None:
         found["calibration"] = {key: calibration.get(key) for key in ("queries", "n", "n_unanswerable", "created")}
     return found
 

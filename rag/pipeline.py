@@ -153,7 +153,14 @@ class Pipeline:
     def parse(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers become clean ones with citations; one refused by score is a refusal, whatever was generated."""
         return [
-            dataclasses.replace(r, contexts=(), answer=Answer(CANNOTANSWER))
+            dataclasses.replace(
+                r,
+                contexts=(),
+                dropped_contexts=0,
+                answer=Answer(CANNOTANSWER),
+                tokens={},
+                timings={**r.timings, "generate": 0.0},
+            )
             if self.refuses(r.reranked)
             else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts))
             for r in responses

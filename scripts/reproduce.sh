@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The experiments of docs/experiments.md, from the data to one report for each.
 #   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts reranker contexts retrievers generators
-# DATA is in the course layout. SAMPLE questions of test_open.txt are answered (1000), each source in its share; DEV ones
-# of dev.txt calibrate refusals (400) and choose between our own prompts. Killed at any moment, the same command goes on;
-# stages that several runs share are computed once. OPTIONS holds settings for every run: OPTIONS="--set reranker.precision=int8".
+# DATA is in the course layout. SAMPLE questions of test_open.txt are answered (1000), each source in its share; with TUNE=1
+# those of dev.txt, where what is to be chosen (depth, contexts, weights) has to be chosen. DEV questions of dev.txt (400)
+# calibrate refusals and choose between our own prompts. Killed at any moment, the same command goes on; what several runs
+# share is computed once. OPTIONS holds settings for every run: OPTIONS="--set reranker.precision=int8".
 set -euo pipefail
 data=${1:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 out=${2:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
@@ -12,13 +13,14 @@ experiments=${*:-prompts reranker contexts retrievers generators}
 rag=$(dirname "$0")/../.venv/bin/rag
 index=${INDEX:-$out/index}
 sample=${SAMPLE:-1000}
+if [ -n "${TUNE:-}" ]; then export QUESTIONS=$data/dev.txt; fi
 mkdir -p "$out"
 
 # run NAME [options…]: answer the test questions (or those of QUESTIONS), score them; shares its stages with `base`.
 run() {
   local name=$1 reuse=() other
   shift
-  for other in ${REUSE:-base}; do
+  for other in ${REUSE:-base prompt-extract-v1}; do
     if [ -f "$out/$other/predictions.jsonl" ] && [ "$other" != "$name" ]; then reuse+=(--reuse "$out/$other"); fi
   done
   # shellcheck disable=SC2086
@@ -36,7 +38,8 @@ report() {
 }
 
 rag=$(realpath "$rag")
-"$rag" index "$data/corpus.txt" -o "$index"
+# shellcheck disable=SC2086
+"$rag" index "$data/corpus.txt" -o "$index" ${OPTIONS:-}
 # shellcheck disable=SC2086
 "$rag" calibrate "$data/dev.txt" -i "$index" --sample "${DEV:-400}" ${OPTIONS:-}
 run base --no-generate

@@ -199,7 +199,7 @@ def test_what_each_retriever_of_a_fusion_found_is_kept(tmp_path):
     assert [pid for pid, _ in row["retrieved"]] == [pid for pid, _ in pairs]
 
 
-def test_the_cost_of_every_start_adds_up_and_provenance_is_of_the_last(tmp_path):
+def test_the_cost_of_every_start_adds_up_and_provenance_is_of_what_computed(tmp_path):
     predict(tmp_path / "run", questions=QUESTIONS, provenance={"versions": {"torch": "1"}})
     first = json.loads((tmp_path / "run" / "cost.json").read_text("utf-8"))["stages"]
     assert first.keys() == {"retrieve", "rerank", "generate"}
@@ -207,7 +207,10 @@ def test_the_cost_of_every_start_adds_up_and_provenance_is_of_the_last(tmp_path)
     predict(tmp_path / "run", questions=QUESTIONS, provenance={"versions": {"torch": "2"}})
     second = json.loads((tmp_path / "run" / "cost.json").read_text("utf-8"))["stages"]
     assert all(second[stage]["seconds"] >= first[stage]["seconds"] for stage in first)
-    assert json.loads((tmp_path / "run" / "provenance.json").read_text("utf-8")) == {"versions": {"torch": "2"}}
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text("utf-8")) == {"versions": {"torch": "1"}}
+    (tmp_path / "run" / PREDICTIONS).unlink()
+    predict(tmp_path / "run", questions=QUESTIONS, provenance={"versions": {"torch": "3"}})
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text("utf-8")) == {"versions": {"torch": "3"}}
 
 
 def test_a_batch_predicts_what_the_pipeline_answers(whole):

@@ -109,7 +109,10 @@ def evaluate(
         "slices": {
             name: {
                 value: _summarize([s for s in questions if s.get(name) == value], stages, intervals=False)
-                for value in sorted({s[name] for s in questions if s.get(name)}, key=_bin_order)
+                for value in sorted(
+                    {s[name] for s in questions if s.get(name)},
+                    key=_bin_order if name.endswith("_words") else None,
+                )
             }
             for name in ("source", "question_word", "passage_words", "reference_words")
         },
@@ -142,7 +145,7 @@ def _described(
 
 def _bin_order(name: str) -> tuple[int, str]:
     """Bins of lengths by their first number, anything else by name."""
-    digits = "".join(ch for ch in name.removeprefix("up to ").split("–")[0] if ch.isdigit())
+    digits = "".join(ch for ch in name.removeprefix("up to ").split("–")[0] if ch.isdecimal())
     return (1 << 30 if name.startswith("over ") else int(digits or 0), name)
 
 
@@ -150,7 +153,9 @@ def _score_ranking(scores: dict[str, dict], by_id: Mapping[str, dict], judged: Q
     """Add `STAGE/METRIC` to every judged question; returns the stages: the parts of a fusion, then ours."""
     parts = sorted({name for row in by_id.values() for name in row.get("parts", {})})
     runs: dict[str, Run] = {
-        part: {qid: dict(by_id[qid].get("parts", {}).get(part, ())) for qid in judged if qid in by_id} for part in parts
+        part: {qid: dict(by_id[qid].get("parts", {}).get(part, ())) for qid in judged if qid in by_id}
+        for part in parts
+        if all(part in row.get("parts", {}) for row in by_id.values())
     }
     runs |= {stage: {qid: dict(by_id[qid][field]) for qid in judged if qid in by_id} for stage, field in STAGES.items()}
     for stage, run in runs.items():
@@ -197,11 +202,11 @@ def _score_output(score: dict, row: Mapping, corpus: Corpus | None) -> None:
     """What an output shows by itself: leaks, invented numbers, words that its contexts and citations hold."""
     citations, contexts = row.get("citations") or [], row["contexts"]
     score["best_score"] = row["reranked"][0][1] if row["reranked"] else None
+    score["invented_in_output"] = invented_numbers(row["raw"] or "", len(contexts))
     if row["abstained"]:
         return
     score["leaks"] = format_leaks(row["answer"])
     score["n_citations"] = len(citations)
-    score["invented_in_output"] = invented_numbers(row["raw"] or "", len(contexts))
     score["invented_shown"] = sum(pid not in contexts for pid in citations)
     score |= citation_scores(citations, contexts, set(score["gold"]))
     if corpus is not None:
@@ -280,7 +285,7 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
         # What was refused by score, or never asked, would have been shown what it wanted.
         shown = wanted if by_score or not answered else row["contexts"]
     if gold:
-        score["gold_in_context"] = bool(gold.intersection(shown))
+        score["gold_in_context"] = bool(gold.intersection(row["contexts"] if row is not None and answered else shown))
     score["outcome"] = classify(
         predicted=row is not None,
         answerable=score.get("answerable"),
@@ -296,7 +301,7 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
 
 
 def _summarize(rows: Sequence[dict], stages: Sequence[str], *, intervals: bool = True) -> dict:
-    summary: dict = {"n": len(rows), "stages": {}}
+    summary: dict = {"n": len(rows), "n_ranked": sum("retrieve/mrr@10" in row for row in rows), "stages": {}}
     for stage in stages:
         named = {name: [row[f"{stage}/{name}"] for row in rows if f"{stage}/{name}" in row] for name in RANKING_METRICS}
         summary["stages"][stage] = {name: mean(values) for name, values in named.items()}
@@ -337,7 +342,7 @@ def _summarize_answers(rows: Sequence[dict], *, intervals: bool) -> dict | None:
         "citation_precision": _mean(rows, "citation_precision"),
         "citation_recall": _mean(rows, "citation_recall"),
         "citation_supported": _mean(rows, "supported"),
-        "invented_in_output": sum(row["invented_in_output"] for row in given),
+        "invented_in_output": sum(row.get("invented_in_output", 0) for row in rows),
         "invented_shown": sum(row["invented_shown"] for row in given),
         "n_cited_with_gold_in_context": sum("citation_precision" in row for row in rows),
         "baselines": {
@@ -376,7 +381,7 @@ def _interval(values: Sequence[float]) -> list[float] | None:
 
 def _abstention(scores: Sequence[dict]) -> dict | None:
     """The confusion of refusals, and what answering fewer questions would have cost or won."""
-    rows = [row for row in scores if "answerable" in row]
+    rows = [row for row in scores if "answerable" in row and row["outcome"] != Outcome.NOT_RUN]
     if not rows:
         return None
     counts = {

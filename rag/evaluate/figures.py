@@ -35,8 +35,9 @@ def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label:
         for place, dot in shown:
             if dot.interval:
                 axes.plot(dot.interval, [place, place], color=color, linewidth=2, alpha=0.6)
-        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", color=color, label=name)
-    axes.set_yticks(range(len(rows)), rows)
+        label = _label(name)
+        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", color=color, label=label)
+    axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel(label)
@@ -52,11 +53,17 @@ def risk_figure(runs: Mapping[str, Mapping]) -> str:
     for n, (name, abstention) in enumerate(runs.items()):
         color = COLORS[n % len(COLORS)]
         if risk := abstention["risk"]:
-            axes.plot(risk["coverage"], risk["risk"], color=color, label=f"{name}: answered wrongly or unanswerable")
+            axes.plot(
+                risk["coverage"], risk["risk"], color=color, label=_label(f"{name}: answered wrongly or unanswerable")
+            )
             axes.plot(risk["coverage"][-1:], risk["risk"][-1:], "o", color=color)
         if risk := abstention["risk_unanswerable"]:
             axes.plot(
-                risk["coverage"], risk["risk"], color=color, linestyle=":", label=f"{name}: unanswerable, if answered"
+                risk["coverage"],
+                risk["risk"],
+                color=color,
+                linestyle=":",
+                label=_label(f"{name}: unanswerable, if answered"),
             )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -163,6 +170,12 @@ def _bands(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequenc
             f'fill="currentColor">{html.escape(name)} <tspan font-weight="600">{size[name]:,}</tspan></text>'
         )
     return "".join([*parts, "</svg>"])
+
+
+def _label(text: str) -> str:
+    """Text for a legend: neither mathematics nor, for its first letter, hidden."""
+    text = text.replace("$", "\\$")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def _figure(width: float, height: float):

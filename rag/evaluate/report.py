@@ -45,7 +45,7 @@ HEADLINE = (
 COMPARED = (
     *((name, key) for name, key, _ in HEADLINE),
     ("nDCG@10 after reranking", "rerank/ndcg@10"),
-    ("Token F1", "f1"),
+    ("Token F1, answerable", "f1"),
     ("Right", "right"),
 )
 RANKING_COLUMNS = (
@@ -93,6 +93,8 @@ class PromptTemplate(Protocol):
     """As much of a prompt as it takes to show what a question was asked with."""
 
     def conversation(self, question: str, passages: Sequence[Passage]) -> Conversation: ...
+
+    def tamed(self, text: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,9 @@ def _comparisons(runs: Sequence[ReportedRun]) -> list[dict]:
             pairs = [
                 (float(other.scores[qid][key]), float(score[key]))
                 for qid, score in runs[0].scores.items()
-                if score.get(key) is not None and other.scores.get(qid, {}).get(key) is not None
+                if score.get(key) is not None
+                and other.scores.get(qid, {}).get(key) is not None
+                and (key != "f1" or score["answerable"])
             ]
             if not pairs:
                 continue
@@ -346,9 +350,12 @@ def _flatten(value: Mapping, prefix: str = "") -> dict:
 
 def _packed(runs: Sequence[ReportedRun]) -> str:
     """The questions to read with their passages, as compressed JSON in base64: a browser unpacks it by itself."""
-    passages: dict[str, list[str]] = {}
+    stores: dict[str, dict[str, list[str]]] = {}
     packed = []
     for run in runs:
+        # Passages of one id can differ between indexes.
+        store = str(run.identity.get("index") or run.name)
+        passages = stores.setdefault(store, {})
         qids = list(run.scores)
         if len(qids) > MAX_QUESTIONS_SHOWN:
             step = len(qids) / MAX_QUESTIONS_SHOWN
@@ -360,8 +367,8 @@ def _packed(runs: Sequence[ReportedRun]) -> str:
                     if pid in run.corpus:
                         passage = run.corpus.by_id(pid)
                         passages[pid] = [passage.title, passage.text]
-        packed.append({"name": run.name, "n": len(run.scores), "questions": questions})
-    text = json.dumps({"runs": packed, "passages": passages}, ensure_ascii=False)
+        packed.append({"name": run.name, "n": len(run.scores), "store": store, "questions": questions})
+    text = json.dumps({"runs": packed, "stores": stores}, ensure_ascii=False)
     return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), mtime=0)).decode()
 
 
@@ -396,11 +403,21 @@ def _question(run: ReportedRun, qid: str) -> dict:
 
 
 def _prompt(run: ReportedRun, row: Mapping, contexts: Sequence[str]) -> list[list[str]]:
-    """The messages that the question was asked with; ⟦id⟧ and ⟦id⟧ᵗ stand for a passage's text and title."""
+    """The messages that the question was asked with; ⟦id⟧ and ⟦id⟧ᵗ stand for a passage's text and title.
+
+    Passages of which something was withheld or broken up stand there as the model saw them.
+    """
     if run.prompt is None or run.corpus is None or not contexts:
         return []
     known = [run.corpus.by_id(pid) for pid in contexts if pid in run.corpus]
-    marked = [Passage(p.id, f"⟦{p.id}⟧", f"⟦{p.id}⟧ᵗ" if p.title else "") for p in known]
+    marked = [
+        Passage(
+            p.id,
+            p.text if run.prompt.tamed(p.text) != p.text else f"⟦{p.id}⟧",
+            p.title if run.prompt.tamed(p.title) != p.title or not p.title else f"⟦{p.id}⟧ᵗ",
+        )
+        for p in known
+    ]
     return [[message["role"], message["content"]] for message in run.prompt.conversation(row["query"], marked)]
 
 

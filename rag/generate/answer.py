@@ -18,7 +18,7 @@ LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
 ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
 REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
 TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b[\s.)\"']*\Z")
-VERDICT = re.compile(r"\s*\bAnswered by the passages:\s*(yes|no)\b[\s.]*\Z", re.I)
+VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 

@@ -77,12 +77,13 @@ class Prompt:
         examples = [[[list(e.passages), e.question, e.answer] for e in self.examples]] if self.examples else []
         return hashlib.sha256(json.dumps([self.system, self.user, *examples]).encode()).hexdigest()
 
-    def _tamed(self, text: str) -> str:
+    def tamed(self, text: str) -> str:
+        """A passage's text as the model gets to see it."""
         return defuse(withhold(text) if self.withhold else text)
 
     def _render(self, question: str, passages: Sequence[Passage]) -> str:
         numbered = [
-            {"number": n, "title": self._tamed(p.title), "text": self._tamed(p.text)} for n, p in enumerate(passages, 1)
+            {"number": n, "title": self.tamed(p.title), "text": self.tamed(p.text)} for n, p in enumerate(passages, 1)
         ]
         try:
             return _environment.from_string(self.user).render(passages=numbered, question=defuse(question))

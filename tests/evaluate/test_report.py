@@ -196,7 +196,7 @@ def test_a_question_opens_on_its_passages_prompt_and_ranks(tmp_path):
     assert question["outcome"] == Outcome.RIGHT
     assert (question["gold"], question["gold_before"], question["gold_after"]) == (["d2@0"], 3, 3)
     assert question["passages"][2] == ["d2@0", 3, -2.0, 3, -2.0]
-    assert data["passages"]["d2@0"] == ["Title 2", f"Text of passage 2. {EVIL}"]
+    assert data["stores"][data["runs"][0]["store"]]["d2@0"] == ["Title 2", f"Text of passage 2. {EVIL}"]
     (_, system), (role, user) = question["prompt"]
     assert system.startswith("Answer")
     assert role == "user"

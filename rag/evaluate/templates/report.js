@@ -2,7 +2,7 @@
   const PAGE = 50;
   const packed = Uint8Array.from(atob(document.getElementById("data").textContent.trim()), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const { runs, passages } = await new Response(stream).json();
+  const { runs, stores } = await new Response(stream).json();
   const byId = (id) => document.getElementById(id);
   const GOOD = new Set(["right", "refused rightly", "gold in the context, no answer asked"]);
   const element = (tag, className, ...children) => {
@@ -56,6 +56,7 @@
     return details;
   };
   const opened = (q) => {
+    const passages = stores[runs[byId("run").selectedIndex].store];
     const facts = element("p", "small",
       `${q.qid} · CosSim ${figure(q.cos_sim)} · F1 ${figure(q.f1)} · best rerank score ${figure(q.best)} · ` +
       `gold at ${q.gold_before ?? "–"} retrieved, ${q.gold_after ?? "–"} reranked` + (q.refused_by ? ` · refused by ${q.refused_by}` : ""));
