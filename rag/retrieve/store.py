@@ -17,6 +17,7 @@ import datetime
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -83,7 +84,7 @@ class OpenIndex:
             )
             raise IndexMismatchError(
                 f"{self.folder.parent} was built with another encoder ({details}); "
-                f"{_rebuild(self.manifest.corpus_path, self.folder.parent)}, "
+                f"{_rebuild(self.manifest.corpus_path, self.folder.parent, passages_sound=True)}, "
                 f"or choose the encoder that made it ({self.manifest.encoder_model}) with --set encoder.model=…"
             )
 
@@ -92,7 +93,7 @@ class OpenIndex:
         if len(index) != len(self.corpus):
             raise IndexMismatchError(
                 f"{self.folder} holds {len(index):,} vectors for {len(self.corpus):,} passages; "
-                f"{_rebuild(self.manifest.corpus_path, self.folder.parent)}"
+                f"{_rebuild(self.manifest.corpus_path, self.folder.parent, passages_sound=True)}"
             )
         return index
 
@@ -301,8 +302,16 @@ def check_source(manifest: Manifest, folder: Path) -> None:
     )
 
 
-def _rebuild(corpus_path: str, folder: Path) -> str:
-    return f"rebuild it: rag index {corpus_path or '--rebuild'} -o {folder}"
+def _rebuild(corpus_path: str, folder: Path, *, passages_sound: bool = False) -> str:
+    """How to mend an index; one of files is encoded again where its passages are sound, else taken in again."""
+    own = shlex.quote(str(folder))
+    if corpus_path:
+        return f"rebuild it: rag index {shlex.quote(corpus_path)} -o {own}"
+    return (
+        f"rebuild it: rag index --rebuild -o {own}"
+        if passages_sound
+        else f"take the files in again: rag ingest -i {own}"
+    )
 
 
 def _source_sha256(corpus_path: str) -> str:
