@@ -165,6 +165,6 @@ def test_the_retrievers_of_one_index_share_encoder_and_corpus(tmp_path, tiny_enc
     build.make_index(settings, corpus_file, tmp_path / "index")
     retrievers = build.Retrievers(settings, tmp_path / "index")
     dense, bm25, hybrid = (retrievers.get(kind) for kind in ("dense", "bm25", "hybrid"))
-    assert hybrid.retrievers[0] is dense
-    assert hybrid.retrievers[1] is bm25
+    assert hybrid.retrievers["dense"] is dense
+    assert hybrid.retrievers["bm25"] is bm25
     assert dense.corpus is bm25.corpus
