@@ -85,7 +85,7 @@ def load_corpus(path: str | Path) -> Corpus:
         seen[passage_id] = line
         text = _text_field(row, ("text",), file, line)
         title = _optional_text(row, "title", file, line)
-        place = _place(row, file, line)
+        place = _place_of(row, file, line)
         passages.append(Passage(passage_id, text, title, _optional_text(row, "source", file, line), place))
     if not passages:
         raise DataError(f"{file} holds no passage; each line must be a JSON object with id and text")
@@ -395,7 +395,7 @@ def _optional_text(row: dict, name: str, file: Path, line: int) -> str:
     return value
 
 
-def _place(row: dict, file: Path, line: int) -> Place | None:
+def _place_of(row: dict, file: Path, line: int) -> Place | None:
     value = row.get("place")
     if value is None:
         return None
