@@ -343,3 +343,16 @@ def test_a_sample_is_deterministic_and_in_the_original_order():
 def test_a_sample_as_large_as_the_questions_is_all_of_them():
     _, questions = mixed_questions()
     assert sample_questions(questions, 100) == sample_questions(questions, 1000) == questions
+
+
+def test_the_place_of_a_passage_is_read_and_a_wrong_one_refused(tmp_path):
+    file = tmp_path / "corpus.jsonl"
+    rows = [{"id": "a", "text": "x", "place": {"start": 3, "end": 4, "page": 2}}, {"id": "b", "text": "y"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    corpus = load_corpus(file)
+    assert (corpus.by_id("a").place.start, corpus.by_id("a").place.page, corpus.by_id("b").place) == (3, 2, None)
+    assert corpus.sha256() != Corpus([Passage("a", "x"), Passage("b", "y")]).sha256()
+    for place in ([1, 2], {"start": 1}, {"start": "x", "end": 2}, "3"):
+        file.write_text(json.dumps({"id": "a", "text": "x", "place": place}) + "\n", "utf-8")
+        with pytest.raises(DataError, match="line 1: the field 'place'"):
+            load_corpus(file)
