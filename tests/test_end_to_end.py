@@ -76,11 +76,15 @@ def test_batch_evaluate_and_report(index, tmp_path):
     rag("evaluate", run, "--qrels", tmp_path / "qrels.txt", "--queries", questions)
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["n_queries"], metrics["n_judged"]) == (4, 2)
+    assert list(metrics["stages"]) == ["bm25", "dense", "retrieve", "rerank"]
     assert metrics["stages"]["rerank"]["mrr@10"] > 0.4
+    assert sum(metrics["outcomes"].values()) == 4
+    assert metrics["cost"]["tokens"]["answer"] > 0
+    assert metrics["answer"]["invented_shown"] == 0
     assert metrics["answer"]["abstain_recall"] == 1.0
     assert -1 <= metrics["answer"]["cos_sim"] <= 1
     rag("report", run, "-o", tmp_path / "report.html")
-    assert "nonlocal" in (tmp_path / "report.html").read_text()
+    assert "Where questions are lost" in (tmp_path / "report.html").read_text()
     assert "| run | stage |" in (tmp_path / "report.md").read_text()
 
 

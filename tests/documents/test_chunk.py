@@ -81,7 +81,13 @@ def test_a_sentence_without_end_is_cut_between_words_and_a_word_between_characte
 
 def test_an_empty_document_has_no_chunk():
     assert chunks_of(Document("text", "", "", ())) == []
-    assert chunks_of(document(("heading", "Alone", 1))) == []
+
+
+def test_a_heading_with_nothing_below_it_is_a_passage():
+    assert [chunk.text for chunk in chunks_of(document(("heading", "Alone", 1)))] == ["Alone"]
+    made = document(("heading", "Part", 1), ("heading", "One", 2), ("heading", "Two", 2), ("text", "Dogs are free."))
+    assert [chunk.text for chunk in chunks_of(made)] == ["One\n\nTwo\n\nDogs are free."]
+    assert chunks_of(made)[0].heading == ("Part",)
 
 
 blocks = st.lists(

@@ -102,7 +102,7 @@ def test_batches_hold_every_row_once_within_the_budget():
 def test_a_batch_that_memory_does_not_hold_is_halved(tiny_encoder_folder, monkeypatch):
     encoder = make(tiny_encoder_folder)
     whole = encoder.encode_queries(TEXTS)
-    forward, sizes = encoder._runner._forward, []
+    forward, sizes = encoder._runner._loaded, []
 
     def small_memory(ids, *rest):
         sizes.append(len(ids))
@@ -110,7 +110,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(tiny_encoder_folder, monkey
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return forward(ids, *rest)
 
-    monkeypatch.setattr(encoder._runner, "_forward", small_memory)
+    monkeypatch.setattr(encoder._runner, "_loaded", small_memory)
     assert np.allclose(encoder.encode_queries(TEXTS), whole, atol=1e-5)
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
 
@@ -121,7 +121,7 @@ def test_a_text_that_memory_does_not_hold_is_a_sentence(tiny_encoder_folder, mon
     def no_memory(*arrays):
         raise MemoryError
 
-    monkeypatch.setattr(encoder._runner, "_forward", no_memory)
+    monkeypatch.setattr(encoder._runner, "_loaded", no_memory)
     with pytest.raises(ModelError, match=r"out of memory on cpu at one text of \d+ tokens"):
         encoder.encode_queries(TEXTS)
 
@@ -132,6 +132,6 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(tiny_encoder_folder, 
     def broken(*arrays):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(encoder._runner, "_forward", broken)
+    monkeypatch.setattr(encoder._runner, "_loaded", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         encoder.encode_queries(TEXTS)
