@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
-from rag.files import json_line, read_jsonl, resume_jsonl, write_json, write_whole
+from rag.files import flatten, json_line, read_jsonl, resume_jsonl, write_json, write_whole
 from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
 from rag.rerank.known import KnownScores, KnownScoresReranker
@@ -183,14 +183,6 @@ def _check_identity(folder: Path, identity: dict) -> None:
     if any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
         raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")
     write_json(path, identity)
-
-
-def flatten(value: dict, prefix: str = "") -> dict:
-    """Nested keys joined by dots."""
-    flat = {}
-    for key, item in value.items():
-        flat.update(flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item})
-    return flat
 
 
 def _short(value: object) -> str:

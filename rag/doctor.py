@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from rag.config import Settings
 from rag.data import Corpus, load_corpus
 from rag.documents.collection import HASH_CHARACTERS, ParsedDocuments
 from rag.errors import RagError
+from rag.files import file_sha256
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.index import FaissIndex
@@ -178,7 +178,7 @@ def _documents(folder: Path, generation: Path, corpus: Corpus, rebuild: str) -> 
             path = Path(place["root"]) / place["path"] if place["path"] else Path(place["root"])
             if not path.is_file():
                 gone.append(path)
-            elif _sha256(path) != row["sha256"]:
+            elif not _holds(path, row["sha256"]):
                 changed.append(path)
     for paths, word in ((changed, "changed"), (gone, "gone")):
         if paths:
@@ -187,12 +187,11 @@ def _documents(folder: Path, generation: Path, corpus: Corpus, rebuild: str) -> 
             )
 
 
-def _sha256(path: Path) -> str:
+def _holds(path: Path, sha256: str) -> bool:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path) == sha256
     except OSError:
-        return ""
+        return False
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -29,6 +29,7 @@ from rag.progress import progress, say
 from rag.retrieve.store import (
     build_generation,
     is_index,
+    kept_generations,
     open_index,
     read_documents,
     read_sources,
@@ -104,7 +105,8 @@ def ingest(
             hardware=describe_hardware(),
         )
         now, then = {d.sha256 for d in documents}, set(before)
-        store.keep_only(now | then | {file.sha256 for file in files})
+        kept = {row["sha256"] for generation in kept_generations(index_folder) for row in read_documents(generation)}
+        store.keep_only(kept | {file.sha256 for file in files})
     return Ingested(
         manifest.fingerprint,
         len(passages),

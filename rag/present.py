@@ -96,16 +96,20 @@ def ingested_json(result: Ingested) -> dict:
     }
 
 
+def _some(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + "s" * (n != 1)
+
+
 def ingested_lines(result: Ingested, folder: Path) -> list[str]:
     kinds = Counter(document.kind for document in result.documents)
     shown = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
     lines = [
-        f"{folder}: {len(result.documents):,} documents ({shown}), {result.n_passages:,} passages",
+        f"{folder}: {_some(len(result.documents), 'document')} ({shown}), {_some(result.n_passages, 'passage')}",
         f"{result.added:,} added, {result.kept:,} kept, {result.removed:,} removed",
     ]
     copies = sum(len(document.paths) > 1 for document in result.documents)
     if copies:
-        lines.append(f"{copies:,} documents stand under several paths and are stored once")
+        lines.append(f"stored once though found under several paths: {_some(copies, 'document')}")
     names = {document.sha256: document.paths[0]["path"] or document.title for document in result.documents}
     for first, second, similarity in result.near_duplicates[:MAX_LISTED]:
         lines.append(f"nearly the same ({similarity:.2f}): {names[first]} and {names[second]}")

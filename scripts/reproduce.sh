@@ -13,7 +13,7 @@ experiments=${*:-prompts reranker contexts retrievers generators}
 rag=$(dirname "$0")/../.venv/bin/rag
 index=${INDEX:-$out/index}
 sample=${SAMPLE:-1000}
-if [ -n "${TUNE:-}" ]; then export QUESTIONS=$data/dev.txt; fi
+if [ -n "${TUNE:-}" ]; then export QUESTIONS=$data/dev.txt out=$out/tune; fi
 mkdir -p "$out"
 
 # run NAME [options…]: answer the test questions (or those of QUESTIONS), score them; shares its stages with `base`.

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"chat", "present", "types", "users"},
     "audit": {"data", "generate.instructions", "present", "retrieve.index", "retrieve.store"},
     "history": {"chat", "errors", "files", "present", "types"},
-    "doctor": {"build", "config", "data", "documents", "errors", "retrieve"},
+    "doctor": {"build", "config", "data", "documents", "errors", "files", "retrieve"},
     "__main__": {"cli"},
     "cli": {
         "audit",

@@ -20,7 +20,7 @@ from rag.config import load_settings
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.ingest import add_uploads, ingest
 from rag.retrieve.encoder import EncoderFingerprint
-from rag.retrieve.store import build_index, open_index, read_documents, roll_back
+from rag.retrieve.store import build_index, kept_generations, open_index, read_documents, roll_back
 
 
 class WordEncoder:
@@ -169,6 +169,10 @@ def test_rolling_back_and_forward(folder, encoder, tmp_path):
     assert texts(index) == before
     roll_back(index)
     assert texts(index) == after
+    ingest(SETTINGS, [], index)  # changes nothing, and drops nothing that the state before needs
+    parsed = {path.stem for path in (index / "documents").iterdir()}
+    assert parsed == {row["sha256"] for generation in kept_generations(index) for row in read_documents(generation)}
+    assert len(parsed) == 6
     (folder / "0.txt").write_text("Rule 0 of the harbour has changed again.", "utf-8")
     ingest(SETTINGS, [], index)
     assert len(list(index.glob("generation-*"))) == 2
@@ -235,7 +239,7 @@ def test_the_command_lists_what_is_left_out_and_says_so_by_its_status(folder, en
     result = run_cli("ingest", "-i", index)
     assert result.exit_code == 3
     assert "bad.pdf: damaged PDF" in result.output
-    assert "1 documents stand under several paths" in result.output
+    assert "under several paths: 1 document\n" in result.output
     shown = json.loads(run_cli("ingest", "-i", index, "--json").stdout)
     assert (shown["added"], shown["kept"], shown["n_passages"]) == (0, 5, 5)
     result = CliRunner().invoke(app, ["rollback", str(index)])

@@ -7,7 +7,6 @@ INDEX/documents/HASH.json   a file's text and structure, by the SHA-256 of its b
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import stat
@@ -20,7 +19,7 @@ from rag.documents.chunk import ChunkSettings, CountTokens, chunk_document, titl
 from rag.documents.document import Block, Document
 from rag.documents.parse import SUFFIXES
 from rag.errors import DataError, UnreadableFile
-from rag.files import write_whole
+from rag.files import file_sha256, write_whole
 from rag.types import Passage, Place
 
 FOLDER = "documents"
@@ -110,9 +109,7 @@ def _take(result: Scan, root: Path, path: Path, relative: str, max_bytes: int) -
             size = f"{status.st_size / 2**20:,.0f} MiB"
             result.left_out[str(path)] = f"{size}, larger than the limit of {max_bytes / 2**20:,.0f} MiB"
         else:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            result.files.append(FoundFile(str(root), relative, digest, status.st_size, status.st_mtime))
+            result.files.append(FoundFile(str(root), relative, file_sha256(path), status.st_size, status.st_mtime))
     except OSError as error:
         result.left_out[str(path)] = f"cannot be read: {error.strerror or error}"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+MAX_TITLE_CHARACTERS = 200
 BlockKind = Literal["heading", "text", "table", "code"]
 
 
@@ -33,6 +35,13 @@ class Document:
     text: str
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = field(default=())
+
+
+def titled(document: Document) -> Document:
+    """With its first heading as the title, where it has none."""
+    first = next((block for block in document.blocks if block.kind == "heading"), None)
+    title = document.title.strip() or (document.text[first.start : first.end] if first else "")
+    return dataclasses.replace(document, title=" ".join(title.split())[:MAX_TITLE_CHARACTERS])
 
 
 class TextBuilder:
@@ -66,8 +75,4 @@ class TextBuilder:
         return "".join(self._parts)
 
     def document(self, kind: str, title: str, notes: tuple[str, ...] = ()) -> Document:
-        title = " ".join(title.split())
-        if not title:
-            first = next((block for block in self.blocks if block.kind == "heading"), None)
-            title = " ".join(self.text[first.start : first.end].split()) if first else ""
-        return Document(kind, title[:200], self.text, tuple(self.blocks), notes)
+        return titled(Document(kind, title, self.text, tuple(self.blocks), notes))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from rag.documents.document import Block, BlockKind, Document, TextBuilder
+from rag.documents.document import Block, BlockKind, Document, TextBuilder, titled
 from rag.errors import UnreadableFile
 
 MAX_UNPACKED_BYTES = 512 * 2**20
@@ -146,7 +146,7 @@ def _parse_text(data: bytes) -> Document:
             lines = lines[2:]
         if lines:
             blocks += _block("text", text, start + lines[0].start(), match.end())
-    return _titled(Document("text", "", text, tuple(blocks)))
+    return titled(Document("text", "", text, tuple(blocks)))
 
 
 def _block(kind: BlockKind, text: str, start: int, end: int, level: int = 0, header: int = 0) -> list[Block]:
@@ -155,13 +155,6 @@ def _block(kind: BlockKind, text: str, start: int, end: int, level: int = 0, hea
     start += len(piece) - len(piece.lstrip())
     end = start + len(piece.strip())
     return [Block(kind, start, end, level, header=header)] if end > start else []
-
-
-def _titled(document: Document) -> Document:
-    """With its first heading as the title, where it has none."""
-    first = next((block for block in document.blocks if block.kind == "heading"), None)
-    title = document.title or (document.text[first.start : first.end] if first else "")
-    return dataclasses.replace(document, title=" ".join(title.split())[:200])
 
 
 def _is_rule(line: str) -> bool:
@@ -198,7 +191,7 @@ def _parse_markdown(data: bytes) -> Document:
                 blocks += _block("text", text, start, end)
         else:
             blocks += _block("text", text, start, end)
-    return _titled(Document("markdown", title, text, tuple(blocks)))
+    return titled(Document("markdown", title, text, tuple(blocks)))
 
 
 def _parse_html(data: bytes) -> Document:

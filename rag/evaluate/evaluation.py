@@ -285,7 +285,7 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
         # What was refused by score, or never asked, would have been shown what it wanted.
         shown = wanted if by_score or not answered else row["contexts"]
     if gold:
-        score["gold_in_context"] = bool(gold.intersection(row["contexts"] if row is not None and answered else shown))
+        score["gold_in_context"] = bool(gold.intersection(shown))
     score["outcome"] = classify(
         predicted=row is not None,
         answerable=score.get("answerable"),

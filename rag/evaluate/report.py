@@ -20,7 +20,7 @@ from rag.evaluate.figures import Dot, dots_figure, flow_svg, risk_figure, traini
 from rag.evaluate.gate import GATE_FILE
 from rag.evaluate.outcomes import EXPLANATIONS, GOOD, Outcome
 from rag.evaluate.significance import holm, paired_difference
-from rag.files import read_jsonl
+from rag.files import flatten, read_jsonl
 from rag.types import Conversation, Passage
 
 HEADLINE = (
@@ -147,6 +147,7 @@ def write_report(
         "slices": SLICES,
         "comparisons": comparisons,
         "flips": _flips(figures),
+        "max_flips": MAX_FLIPS_SHOWN,
         "lacking": [line for run in figures for line in _lacking(run)],
         "settings": _settings_rows(figures),
     }
@@ -335,17 +336,10 @@ def _flips(runs: Sequence[ReportedRun]) -> list[dict]:
 
 def _settings_rows(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     """Settings in which the runs differ; of a single run, those of its stages."""
-    flat = [_flatten(run.identity) for run in runs]
+    flat = [flatten(run.identity) for run in runs]
     names = sorted({name for each in flat for name in each if name not in ("questions", "prompt_sha256")})
     rows = [(name, [str(each.get(name, "–")) for each in flat]) for name in names]
     return [row for row in rows if len(runs) == 1 or len(set(row[1])) > 1]
-
-
-def _flatten(value: Mapping, prefix: str = "") -> dict:
-    flat = {}
-    for key, item in value.items():
-        flat.update(_flatten(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item})
-    return flat
 
 
 def _packed(runs: Sequence[ReportedRun]) -> str:

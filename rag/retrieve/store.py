@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
-from rag.files import json_line, read_jsonl, write_json, write_whole
+from rag.files import file_sha256, json_line, read_jsonl, write_json, write_whole
 from rag.progress import progress
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
@@ -204,7 +204,7 @@ def roll_back(folder: str | Path) -> Manifest:
     """
     folder = Path(folder)
     if not _is_index(folder):
-        raise IndexMismatchError(f"{folder} holds no index; make one: rag index CORPUS -o {folder}")
+        raise IndexMismatchError(f"{folder} holds no index; make one: {_make(folder)}")
     with writer_lock(folder):
         current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
         if previous == current:  # killed between the two writes of an earlier switch
@@ -239,6 +239,12 @@ def serves(folder: str | Path) -> bool:
     return _read_current(Path(folder)) is not None
 
 
+def kept_generations(folder: str | Path) -> list[Path]:
+    """The generation that serves and the one before it, as far as they are there."""
+    found = (_read_pointer(Path(folder), pointer) for pointer in (CURRENT, PREVIOUS))
+    return [generation for generation in found if generation is not None]
+
+
 def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
     """The folder and manifest of the generation that serves, without loading anything else.
 
@@ -249,7 +255,7 @@ def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
     current = _read_current(folder)
     if current is None:
         hint = " (an unfinished build is there: run the same command again)" if (folder / BUILDING).exists() else ""
-        raise IndexMismatchError(f"{folder} holds no index{hint}; make one: rag index CORPUS -o {folder}")
+        raise IndexMismatchError(f"{folder} holds no index{hint}; make one: {_make(folder)}")
     manifest = read_manifest(current)
     check_source(manifest, folder)
     return current, manifest
@@ -302,6 +308,11 @@ def check_source(manifest: Manifest, folder: Path) -> None:
     )
 
 
+def _make(folder: Path) -> str:
+    own = shlex.quote(str(folder))
+    return f"rag index CORPUS -o {own}, or of documents: rag ingest PATH -i {own}"
+
+
 def _rebuild(corpus_path: str, folder: Path, *, passages_sound: bool = False) -> str:
     """How to mend an index; one of files is encoded again where its passages are sound, else taken in again."""
     own = shlex.quote(str(folder))
@@ -317,8 +328,7 @@ def _rebuild(corpus_path: str, folder: Path, *, passages_sound: bool = False) ->
 def _source_sha256(corpus_path: str) -> str:
     if corpus_path == EMBEDDED:
         return load_corpus(EMBEDDED).sha256()
-    with corpus_file(corpus_path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(corpus_file(corpus_path))
 
 
 def _digest(*values: object) -> str:
