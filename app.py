@@ -6,14 +6,16 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from fastapi import Request
 
 from rag import build
-from rag.api import make_router
-from rag.chat import Conversation, Options, Turn, escape, message_html, settle, sources_html
+from rag.api import answer_record, make_router
+from rag.chat import Conversation, Options, Turn, documents_html, escape, message_html, settle, sources_html
 from rag.config import Settings, load_settings
 from rag.errors import RagError
 from rag.history import History, as_markdown, history_path
@@ -21,6 +23,8 @@ from rag.models.resolve import rag_home
 from rag.pipeline import Depths
 from rag.present import ingested_lines
 from rag.progress import say
+from rag.retrieve.store import serving_manifest
+from rag.sources import Sources, make_source_router
 from rag.users import RateLimit, Users
 
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
@@ -43,7 +47,13 @@ a.cite { text-decoration: none; font-weight: 600; }
 .card pre { white-space: pre-wrap; font: inherit; font-size: .9em; max-height: 16em; overflow: auto; margin: .4em 0; }
 .card .badge { background: var(--color-accent); color: white; border-radius: 6px; padding: 0 .4em; font-size: .75em; }
 .card .score { float: right; }
-#sources { max-height: 78vh; overflow-y: auto; }
+.card footer { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1em; }
+.card .tools { display: inline-flex; gap: .8em; }
+.card .tools > * { font: inherit; color: inherit; text-decoration: underline; cursor: pointer; }
+.card .copy { background: none; border: 0; padding: 0; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.listing ul { padding-left: 1.2em; font-size: .9em; } .listing summary { cursor: pointer; }
+#sources { max-height: 78vh; overflow-y: auto !important; }
 .turn > summary { cursor: pointer; font-weight: 600; margin: .4em 0; }
 """
 
@@ -62,6 +72,26 @@ document.addEventListener("click", (event) => {
   card.scrollIntoView({ behavior: "smooth", block: "center" });
   card.focus({ preventScroll: true });
 }, true);
+// A citation is copied with the address of the passage in its document.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button.copy[data-citation]");
+  if (!button) return;
+  const link = button.parentElement.querySelector("a").href;
+  const text = `${button.dataset.citation} (${link})`;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {  // no clipboard without https
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy citation"; }, 1500);
+});
 </script>"""
 
 
@@ -82,14 +112,18 @@ def make_app(
     examples: Sequence[str] = (),
     limit: RateLimit | None = None,
     history: History | None = None,
+    collections: Callable[[], Mapping[str, Sequence[Mapping]]] = dict,
     take_in: Callable[[Sequence[str]], Sequence[str]] | None = None,
     users: Users | None = None,
 ) -> gr.Blocks:
     """The chat page over a conversation; every visitor has turns of their own.
 
-    With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept; with
-    `take_in` files can be added to the documents: it takes their paths and returns what came of it, line by line.
+    With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept.
+    `collections` gives the documents by the folder they were taken in from; with `take_in` files can be added to them:
+    it takes their paths and returns what came of it, line by line.
     """
+
+    limit = limit or RateLimit(0)
 
     def show(turns: Sequence[Turn]) -> list[dict]:
         messages = []
@@ -99,7 +133,9 @@ def make_app(
                 messages.append({"role": "assistant", "content": content})
         return messages
 
-    def ask(question, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness):
+    def grow(
+        question, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen, search_for=""
+    ):
         if question is None:  # asked while another question was under way
             yield turns, show(turns), sources_html(turns)
             return
@@ -107,8 +143,9 @@ def make_app(
             retriever,
             Depths(int(depth), min(int(rerank_depth), int(depth)), int(contexts)),
             None if use_calibrated else strictness,
+            None if len(chosen) == len(collections()) else tuple(chosen),
         )
-        for turn in conversation.ask(question or "", turns, options):
+        for turn in conversation.ask(question or "", turns, options, search_for=search_for):
             now = [*turns, turn]
             yield now, show(now), sources_html(now)
 
@@ -118,17 +155,20 @@ def make_app(
             gr.Info("You may no longer ask here.")
             return True
         who = _person(request) or (request.client.host if request.client else "")
-        seconds = limit.wait_seconds(who) if limit is not None else 0
+        seconds = limit.wait_seconds(who)
         if seconds > 0:
             gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
         return seconds > 0
 
-    def retry(turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, request: gr.Request):
+    def ask_again(
+        text, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen, request: gr.Request
+    ):
+        """The last question once more, searching for `text` in its place where there is one."""
         if not turns or not turns[-1].done or refused(request):
             yield turns, show(turns), sources_html(turns)
             return
-        options = (retriever, depth, rerank_depth, contexts, use_calibrated, strictness)
-        yield from ask(turns[-1].question, turns[:-1], *options)
+        options = (retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen)
+        yield from grow(turns[-1].question, turns[:-1], *options, search_for=text)
 
     with gr.Blocks(title=title, fill_height=True) as page:
         turns = gr.State([])
@@ -145,10 +185,17 @@ def make_app(
             with gr.Row():
                 export = gr.Button("Export", elem_id="history-export")
                 delete = gr.Button("Delete", variant="stop", elem_id="history-delete")
-        with gr.Sidebar(open=False, visible=take_in is not None, position="right", elem_id="documents"):
+        there = collections()
+        with gr.Sidebar(open=False, visible=bool(there), position="right", elem_id="documents"):
             gr.Markdown("### Documents")
-            files = gr.File(file_count="multiple", label="Add files", elem_id="documents-files")
+            chosen = gr.CheckboxGroup(
+                list(there), value=list(there), label="Search in", visible=len(there) > 1, elem_id="documents-chosen"
+            )
+            files = gr.File(
+                file_count="multiple", label="Add files", visible=take_in is not None, elem_id="documents-files"
+            )
             added = gr.HTML(elem_id="documents-added")
+            listing = gr.HTML(documents_html(there), elem_id="documents-list")
         gr.Markdown(f"# {escape(title)}")
         status = gr.HTML(_status_html(conversation), elem_id="status")
         with gr.Row():
@@ -159,6 +206,12 @@ def make_app(
                     height=480,
                     feedback_options=FEEDBACK if history is not None else None,
                     buttons=["copy"],
+                )
+                searched = gr.Textbox(
+                    label="Searched for this; edit it and press Enter to search again",
+                    visible=False,
+                    elem_id="searched-for",
+                    max_lines=2,
                 )
                 question = gr.Textbox(
                     placeholder="Ask a question about these documents",
@@ -186,7 +239,7 @@ def make_app(
                     strictness = gr.Slider(
                         0, 1, 0, step=0.05, label="Strictness (0 never refuses by score; needs a calibration)"
                     )
-        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness]
+        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness, chosen]
         outputs = [turns, chatbot, sources]
 
         def take(text, turns, request: gr.Request):
@@ -199,21 +252,28 @@ def make_app(
 
         def settled(turns):
             turns = settle(turns)
-            return turns, show(turns), sources_html(turns)
+            return turns, show(turns), sources_html(turns), _rewritten(turns)
 
         running = []
         for trigger in (question.submit, send.click):
             taken = trigger(take, [question, turns], [question, pending], queue=False, api_visibility="private")
-            running.append(taken.then(ask, [pending, turns, *options], outputs, api_visibility="private"))
-        for trigger in (again.click, chatbot.retry):
-            running.append(trigger(retry, [turns, *options], outputs, api_visibility="private"))
+            running.append(taken.then(grow, [pending, turns, *options], outputs, api_visibility="private"))
+        for trigger in (again.click, chatbot.retry, searched.submit):
+            running.append(trigger(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
         stop.click(None, cancels=running, queue=False)
         ended = [  # runs after a normal end and after Stop alike
-            event.then(settled, [turns], outputs, queue=False, show_progress="hidden", api_visibility="private")
+            event.then(
+                settled, [turns], [*outputs, searched], queue=False, show_progress="hidden", api_visibility="private"
+            )
             for event in running
         ]
         clear.click(
-            lambda: ([], [], sources_html(())), None, outputs, cancels=running, queue=False, api_visibility="private"
+            lambda: ([], [], sources_html(()), _rewritten(())),
+            None,
+            [*outputs, searched],
+            cancels=running,
+            queue=False,
+            api_visibility="private",
         )
         if history is not None:
             opened = [kept_id, kept]
@@ -233,7 +293,8 @@ def make_app(
             def load(key, request: gr.Request):
                 turns = history.load(_person(request), key) if key else []
                 marks = history.judgements(_person(request), key) if key else []
-                return key or "", turns, gr.Chatbot(show(turns), feedback_value=marks), sources_html(turns)
+                box = gr.Chatbot(show(turns), feedback_value=marks)
+                return key or "", turns, box, sources_html(turns), _rewritten(turns)
 
             def judge(key, data: gr.LikeData, request: gr.Request):
                 liked = None if not data.liked else data.liked == "Like" or data.liked is True
@@ -246,7 +307,7 @@ def make_app(
 
             def deleted(key, words, request: gr.Request):
                 history.delete(_person(request), key)
-                return "", listed(_person(request), "", words), [], [], sources_html(())
+                return "", listed(_person(request), "", words), [], [], sources_html(()), _rewritten(())
 
             def exported(key, turns, request: gr.Request):
                 titles = {k.id: k.title for k in history.list(_person(request))}
@@ -256,11 +317,11 @@ def make_app(
             for event in ended:
                 event.then(keep, [turns, kept_id, words], opened, **quiet)
             clear.click(lambda: ("", None), None, opened, **quiet)
-            kept.input(load, [kept], [kept_id, *outputs], cancels=running, **quiet)
+            kept.input(load, [kept], [kept_id, *outputs, searched], cancels=running, **quiet)
             page.load(relisted, [words, kept_id], [kept], **quiet)
             words.change(relisted, [words, kept_id], [kept], **quiet)
             rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
-            delete.click(deleted, [kept_id, words], [*opened, *outputs], cancels=running, **quiet)
+            delete.click(deleted, [kept_id, words], [*opened, *outputs, searched], cancels=running, **quiet)
             export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )
@@ -269,16 +330,31 @@ def make_app(
 
             def add(paths):
                 if not paths:
-                    yield ""
+                    yield "", gr.skip(), gr.skip()
                     return
-                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
+                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>', gr.skip(), gr.skip()
                 try:
                     lines = take_in(paths)
                 except RagError as error:
                     lines = [str(error)]
-                yield "<br>".join(escape(line) for line in lines)
+                there = collections()
+                names = gr.CheckboxGroup(list(there), value=list(there), visible=len(there) > 1)
+                yield "<br>".join(escape(line) for line in lines), names, documents_html(there)
 
-            files.upload(add, [files], [added], concurrency_limit=1, api_visibility="private")
+            files.upload(add, [files], [added, chosen, listing], concurrency_limit=1, api_visibility="private")
+
+        def ask_once(question: str, request: gr.Request) -> dict:
+            """Answer a standalone question: the answer, its citations, and whether it abstained."""
+            if users is not None and not users.knows(_person(request)):
+                raise gr.Error("You may no longer ask here.")
+            who = _person(request) or (request.client.host if request.client else "")
+            depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
+            try:
+                return _answer(conversation, Options(settings.retriever.kind, depths), limit, who, question)
+            except RagError as error:
+                raise gr.Error(str(error)) from error
+
+        gr.api(ask_once, api_name="ask")
         timer = gr.Timer(1.0)
         timer.tick(
             lambda: (_status_html(conversation), gr.Timer(active=not conversation.ready)),
@@ -291,20 +367,22 @@ def make_app(
     return page
 
 
-def _uploader(
-    settings: Settings, index: str | Path, conversation: Conversation
-) -> Callable[[Sequence[str]], Sequence[str]]:
-    """What takes files in beside an index's documents, and lets the conversation search them."""
-    uploads = Path(index).resolve().with_suffix(".uploads")
+class _Shelf:
+    """The documents that a conversation answers from, and what adds files to them."""
 
-    def take_in(paths: Sequence[str]) -> Sequence[str]:
+    def __init__(self, settings: Settings, index: str | Path):
+        self.settings, self.index = settings, index
+        self.retrievers = build.Retrievers(settings, index)
+
+    def take_in(self, paths: Sequence[str], conversation: Conversation) -> Sequence[str]:
+        """Take files in beside the index's documents, and let the conversation search them; returns what came of it."""
         from rag.ingest import add_uploads
 
-        result = add_uploads(settings, paths, index, uploads)
-        conversation.search_in(build.all_retrievers(settings, index))
-        return ingested_lines(result, Path(index))[:-1]
-
-    return take_in
+        uploads = Path(self.index).resolve().with_suffix(".uploads")
+        result = add_uploads(self.settings, paths, self.index, uploads)
+        self.retrievers = build.Retrievers(self.settings, self.index)
+        conversation.search_in(self.retrievers.each(), self.retrievers.restricted)
+        return ingested_lines(result, Path(self.index))[:-1]
 
 
 def _door(users: Users) -> Callable[[str, str], object]:
@@ -320,9 +398,39 @@ def _door(users: Users) -> Callable[[str, str], object]:
     return check
 
 
+def _rewritten(turns: Sequence[Turn]) -> gr.Textbox:
+    """The box with what was searched for in place of the last question, to be edited; hidden where it was the same."""
+    searched_for = turns[-1].searched_for if turns and turns[-1].done else ""
+    return gr.Textbox(searched_for, visible=bool(searched_for))
+
+
 def _person(request: gr.Request) -> str:
     """Who is logged in; nobody, where no one has to."""
     return request.username or ""
+
+
+def _may_read(page: gr.Blocks, users: Users | None, request: Request) -> bool:
+    """Whether a request outside the page comes from someone who is logged in there, or carries a key."""
+    if users is None:
+        return True
+    cookies = (f"access-token-{page.app.cookie_id}", f"access-token-unsecure-{page.app.cookie_id}")
+    person = next(filter(None, (page.app.tokens.get(request.cookies.get(name)) for name in cookies)), None)
+    if person is None:
+        return bool(_key_of(users, request))
+    return users.knows(person)
+
+
+def _key_of(users: Users | None, request: Request) -> str:
+    """Whose API key a request carries, "" for nobody's; without users, where it comes from."""
+    if users is None:
+        return request.client.host if request.client else ""
+    return users.of_key(request.headers.get("authorization", "").removeprefix("Bearer ")) or ""
+
+
+def _answer(conversation: Conversation, options: Options, limit: RateLimit, who: str, question: str) -> dict:
+    if (seconds := limit.wait_seconds(who)) > 0:
+        raise RagError(f"too many questions in a minute; ask again in {seconds:.0f} s")
+    return answer_record(conversation, question, options)
 
 
 def _status_html(conversation: Conversation) -> str:
@@ -342,15 +450,19 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     users: Users | None = None,
+    mcp: bool = False,
     block: bool = True,
 ) -> gr.Blocks:
     """Open the chat over an index, and the API beside it, and print the address; with `block` it stays until
-    interrupted. With `users` the page asks for a password and the API for a key."""
+    interrupted. With `users` the page asks for a password and the API for a key; with `mcp` the documents are a tool of
+    the Model Context Protocol, too."""
     if users is not None:
         users.names()  # a missing or damaged file is told now, not to the first who tries the door
     elif host not in LOOPBACK:
         say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
-    conversation, manifest = build.make_conversation(settings, index)
+    _, manifest = serving_manifest(index)
+    shelf = _Shelf(settings, index)
+    conversation = build.make_conversation(settings, index, shelf.retrievers)
     limit = RateLimit(settings.serving.questions_per_minute)
     alone = users is None and host in LOOPBACK
     may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
@@ -364,10 +476,25 @@ def serve(
         # Without names everybody would see everybody's: kept only where one person can be there.
         history=History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None,
         users=users,
-        take_in=_uploader(settings, index, conversation) if may_upload and not manifest.corpus_path else None,
+        collections=lambda: shelf.retrievers.collections(),
+        take_in=partial(shelf.take_in, conversation=conversation) if may_upload and not manifest.corpus_path else None,
     )
+    sources = Sources(index, lambda: shelf.retrievers.index.get())
     depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
-    router = make_router(conversation, Options(settings.retriever.kind, depths), users=users, limit=limit)
+    options = Options(settings.retriever.kind, depths)
+    router = make_router(conversation, options, users=users, limit=limit)
+    source_router = make_source_router(sources, lambda request: _may_read(page, users, request))
+    app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}
+    if mcp:
+        from rag.mcp_server import DocumentTools
+
+        def answer(question: str, request: Request) -> dict:
+            return _answer(conversation, options, limit, _key_of(users, request), question)
+
+        tools = DocumentTools(
+            answer, lambda request: users is None or bool(_key_of(users, request)), loopback=host in LOOPBACK
+        )
+        app_kwargs = {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
     conversation.preload(settings.retriever.kind)
     _keep_loopback_off_proxies()
     try:
@@ -382,7 +509,7 @@ def serve(
             footer_links=[],
             max_file_size=int(settings.documents.max_file_mib * 2**20),
             auth=_door(users) if users is not None else None,
-            app_kwargs={"routes": router.routes},
+            app_kwargs=app_kwargs,
             ssr_mode=False,
         )
     except OSError as error:

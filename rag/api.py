@@ -3,7 +3,10 @@
 The last user message is the question, earlier turns are what it may follow up on, system messages are not read: the
 prompt is ours. The answer ends with its sources, and carries them as `citations` besides:
 
-    {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…"}
+    {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…",
+     "link": "source/…"}
+
+`link` opens the passage in its document, below the chat's address.
 
 A refusal is the sentence of the chat, with `"abstained": true`.
 """
@@ -25,7 +28,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.chat import Conversation, Options, Turn
-from rag.present import NOT_IN_DOCUMENTS, place_of
+from rag.errors import RagError
+from rag.present import NOT_IN_DOCUMENTS, place_of, source_link
 from rag.types import Answer, Query, Response
 from rag.users import RateLimit, Users
 
@@ -250,6 +254,18 @@ def _content(turn: Turn) -> str:
     return answer.text + marks + (SOURCES + sources if cited else "")
 
 
+def answer_record(conversation: Conversation, question: str, options: Options) -> dict:
+    """A question of its own, answered whole: {"answer": …, "citations": […], "abstained": …}.
+
+    Raises RagError with what the chat would have said of a failure.
+    """
+    (turn,) = collections.deque(conversation.ask(question, (), options), maxlen=1)
+    if turn.error:
+        raise RagError(turn.error)
+    text = NOT_IN_DOCUMENTS if turn.response.answer.abstained else turn.response.answer.text
+    return {"answer": text, **_citations(turn)}
+
+
 def _citations(turn: Turn) -> dict:
     response = turn.response
     cited = [
@@ -259,6 +275,7 @@ def _citations(turn: Turn) -> dict:
             "title": hit.passage.title or hit.passage.id,
             "source": place_of(hit.passage),
             "text": hit.passage.text,
+            "link": source_link(hit.passage.id),
         }
         for number, hit in enumerate(response.contexts, 1)
         if hit.passage.id in response.answer.citations

@@ -8,13 +8,14 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rag import __version__
 from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
+from rag.documents.collection import HASH_CHARACTERS, collections_of
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
 from rag.files import write_json
 from rag.generate.prompts import Example, Prompt, get_prompt
@@ -35,6 +36,8 @@ from rag.retrieve.store import Manifest, build_index, open_index, serving_manife
 from rag.types import CANNOTANSWER
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rag.chat import Conversation
     from rag.rerank.cross_encoder import CrossEncoderReranker
     from rag.retrieve.encoder import Encoder
@@ -136,30 +139,54 @@ class Retrievers:
 
     def __init__(self, settings: Settings, index_folder: str | Path):
         self._settings = settings
-        self._index = Lazy(lambda: open_index(index_folder))
-        self._bm25 = Lazy(lambda: self._index.get().bm25())
+        self.index = Lazy(lambda: open_index(index_folder))
+        self._bm25 = Lazy(lambda: self.index.get().bm25())
         self._dense = Lazy(self._make_dense)
+        self._collections = Lazy(lambda: collections_of(self.index.get().documents()))
 
-    def get(self, kind: str) -> Retriever:
-        """`hybrid`, `dense` or `bm25`."""
+    def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
+        """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
+        within = None if collections is None else self._rows(collections)
         if kind == "bm25":
-            return self._bm25.get()
+            return self._bm25.get() if within is None else self._bm25.get().restricted_to(within)
         if kind == "dense":
-            return self._dense.get()
+            return self._dense.get() if within is None else self._dense.get().restricted_to(within)
         from rag.retrieve.hybrid import HybridRetriever
 
         chosen = self._settings.retriever
         return HybridRetriever(
-            {"dense": self._dense.get(), "bm25": self._bm25.get()},
+            {"dense": self.get("dense", collections), "bm25": self.get("bm25", collections)},
             weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
             rrf_k=chosen.rrf_k,
             depth=chosen.fusion_depth,
         )
 
+    def each(self) -> dict[str, Lazy[Retriever]]:
+        """Every kind, over the generation of the index that serves when one is first used."""
+        return {kind: Lazy(functools.partial(self.get, kind)) for kind in get_args(RetrieverKind)}
+
+    def restricted(self, kind: str, collections: Collection[str]) -> Lazy[Retriever]:
+        """`get`, later."""
+        return Lazy(lambda: self.get(kind, collections))
+
+    def collections(self) -> dict[str, list[Mapping]]:
+        """The documents of an index of files by the folder that was named; {} for an index of a corpus file."""
+        return self._collections.get()
+
+    def _rows(self, collections: Collection[str]) -> np.ndarray:
+        """(n,) bool: the passages of documents in any of the collections. Raises DataError where one is not there."""
+        import numpy as np
+
+        there = self.collections()
+        if missing := [name for name in collections if name not in there]:
+            raise DataError(f"there is no collection {missing[0]!r}; choose among {', '.join(there)}")
+        chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
+        return np.array([passage.id.split("@")[0] in chosen for passage in self.index.get().corpus], bool)
+
     def _make_dense(self) -> Retriever:
         from rag.retrieve.dense import DenseRetriever
 
-        encoder, index, chosen = make_encoder(self._settings), self._index.get(), self._settings.index
+        encoder, index, chosen = make_encoder(self._settings), self.index.get(), self._settings.index
         index.check_encoder(encoder.fingerprint)
         return DenseRetriever(encoder, index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search), index.corpus)
 
@@ -258,11 +285,9 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
     )
 
 
-def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Conversation, Manifest]:
+def make_conversation(settings: Settings, index_folder: str | Path, retrievers: Retrievers) -> Conversation:
     """The chat's conversation over an index: every retriever to choose from, the other parts shared."""
     from rag.chat import Conversation
-
-    _, manifest = serving_manifest(index_folder)
 
     def threshold_at_strictness(strictness: float | None) -> float | None:
         if strictness is None:
@@ -270,21 +295,15 @@ def make_conversation(settings: Settings, index_folder: str | Path) -> tuple[Con
         chosen = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
         return rerank_threshold(settings.model_copy(update={"abstain": chosen}), index_folder)
 
-    conversation = Conversation(
-        all_retrievers(settings, index_folder),
+    return Conversation(
+        retrievers.each(),
         Lazy(lambda: make_reranker(settings)),
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
         threshold_at_strictness,
         settings.prompt.order,
+        retrievers.restricted,
     )
-    return conversation, manifest
-
-
-def all_retrievers(settings: Settings, index_folder: str | Path) -> dict[str, Lazy[Retriever]]:
-    """Every retriever over the generation of an index that serves when one is first used."""
-    retrievers = Retrievers(settings, index_folder)
-    return {kind: Lazy(functools.partial(retrievers.get, kind)) for kind in get_args(RetrieverKind)}
 
 
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:

@@ -7,27 +7,30 @@ import html
 import logging
 import string
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rag.documents.collection import HASH_CHARACTERS
 from rag.errors import ConfigError, RagError
 from rag.generate.prompts import Prompt
 from rag.generate.rewrite import rewrite_question
 from rag.pipeline import Depths, Lazy, Pipeline
-from rag.present import NOT_IN_DOCUMENTS, place_of
+from rag.present import NOT_IN_DOCUMENTS, citation_of, place_of, source_link
 from rag.types import Generator, Hit, Query, Reranker, Response, Retriever
 
 MAX_QUESTION_CHARACTERS = 2000
+MAX_DOCUMENTS_LISTED = 500
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person may change in the settings panel."""
+    """What a person may change in the settings panel; `collections` None: search in all."""
 
     retriever: str = "hybrid"
     depths: Depths = field(default_factory=Depths)
     strictness: float | None = None
+    collections: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Turn:
 class Conversation:
     """Answers questions with shared components; several conversations may run side by side.
 
-    `threshold_at` maps a strictness (None: as calibrated) to the rerank score below which a question is refused.
+    `threshold_at` maps a strictness (None: as calibrated) to the rerank score below which a question is refused;
+    `restrict` gives a retriever, by its name, over some collections only.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class Conversation:
         prompt: Prompt,
         threshold_at: Callable[[float | None], float | None],
         order: str = "best-first",
+        restrict: Callable[[str, Sequence[str]], Lazy[Retriever]] | None = None,
     ):
         self.retrievers, self.reranker, self.generator = retrievers, reranker, generator
         self.prompt, self.threshold_at, self.order = prompt, threshold_at, order
+        self.restrict = restrict
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -88,23 +94,30 @@ class Conversation:
         thread.start()
         return thread
 
-    def search_in(self, retrievers: dict[str, Lazy[Retriever]]) -> None:
+    def search_in(
+        self,
+        retrievers: dict[str, Lazy[Retriever]],
+        restrict: Callable[[str, Sequence[str]], Lazy[Retriever]] | None = None,
+    ) -> None:
         """Answer from another state of the documents from the next question on."""
-        self.retrievers = retrievers
+        self.retrievers, self.restrict = retrievers, restrict
 
-    def ask(self, question: str, history: Sequence[Turn], options: Options) -> Iterator[Turn]:
-        """Growing snapshots of one turn; the last has `done`. Failures become a sentence in the turn."""
-        question = question.strip()
+    def ask(self, question: str, history: Sequence[Turn], options: Options, *, search_for: str = "") -> Iterator[Turn]:
+        """Growing snapshots of one turn; the last has `done`. Failures become a sentence in the turn.
+
+        A follow-up is rewritten to stand alone, unless someone said what to `search_for`.
+        """
+        question, search_for = question.strip(), search_for.strip()
         turn = Turn(question)
         if not question:
             yield dataclasses.replace(turn, error="Type a question first.", done=True, refused=True)
             return
-        if len(question) > MAX_QUESTION_CHARACTERS:
+        if max(len(question), len(search_for)) > MAX_QUESTION_CHARACTERS:
             sentence = f"The question is longer than {MAX_QUESTION_CHARACTERS:,} characters; please shorten it."
             yield dataclasses.replace(turn, question=question[:200] + "…", error=sentence, done=True, refused=True)
             return
         try:
-            yield from self._answer(turn, history, options)
+            yield from self._answer(turn, history, options, search_for)
         except RagError as error:
             yield dataclasses.replace(turn, error=str(error), done=True)
         except MemoryError:
@@ -113,11 +126,11 @@ class Conversation:
             log.exception("a question failed")
             yield dataclasses.replace(turn, error=f"Something went wrong: {error}", done=True)
 
-    def _answer(self, turn: Turn, history: Sequence[Turn], options: Options) -> Iterator[Turn]:
+    def _answer(self, turn: Turn, history: Sequence[Turn], options: Options, search_for: str) -> Iterator[Turn]:
         if options.retriever not in self.retrievers:
             raise ConfigError(f"the retriever {options.retriever!r} is unknown; choose {', '.join(self.retrievers)}")
         pipeline = Pipeline(
-            self.retrievers[options.retriever],
+            self._retriever(options),
             self.reranker,
             self.generator,
             self.prompt,
@@ -128,8 +141,7 @@ class Conversation:
         is_loading = self.status.startswith("Loading")
         loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"
         yield dataclasses.replace(turn, status=loading)
-        past = [(t.searched_for or t.question, t.response.answer.text) for t in history if _was_answered(t)]
-        standalone = rewrite_question(turn.question, past, self.generator.get()) if past else turn.question
+        standalone = search_for or self._standalone(turn.question, history)
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)
         response = None
@@ -139,6 +151,17 @@ class Conversation:
         if not pipeline.refuses(response.reranked):
             self.status, self.ready = "Ready.", True  # whatever kept the models from loading before, they are here
         yield dataclasses.replace(turn, response=response, done=True)
+
+    def _retriever(self, options: Options) -> Lazy[Retriever]:
+        if options.collections is None or self.restrict is None:
+            return self.retrievers[options.retriever]
+        if not options.collections:
+            raise ConfigError("choose at least one collection to search in")
+        return self.restrict(options.retriever, options.collections)
+
+    def _standalone(self, question: str, history: Sequence[Turn]) -> str:
+        past = [(t.searched_for or t.question, t.response.answer.text) for t in history if _was_answered(t)]
+        return rewrite_question(question, past, self.generator.get()) if past else question
 
 
 def settle(turns: Sequence[Turn]) -> list[Turn]:
@@ -202,6 +225,30 @@ def sources_html(turns: Sequence[Turn]) -> str:
     return "".join(sections) or '<p class="status">The passages behind an answer appear here.</p>'
 
 
+def documents_html(collections: Mapping[str, Sequence[Mapping]]) -> str:
+    """What is indexed: every collection with its documents, which open where they have a passage."""
+    sections = []
+    for name, rows in collections.items():
+        items = [
+            f'<li>{_opening(row)} <span class="status">{html.escape(row["kind"])}, '
+            f"{row['n_passages']:,} passage{'s' * (row['n_passages'] != 1)}</span></li>"
+            for row in rows[:MAX_DOCUMENTS_LISTED]
+        ]
+        if len(rows) > MAX_DOCUMENTS_LISTED:
+            items.append(f"<li>and {len(rows) - MAX_DOCUMENTS_LISTED:,} more</li>")
+        summary = f"{html.escape(name)} ({len(rows):,})"
+        sections.append(f"<details><summary>{summary}</summary><ul>{''.join(items)}</ul></details>")
+    return f'<div class="listing">{"".join(sections)}</div>' if sections else ""
+
+
+def _opening(document: Mapping) -> str:
+    name = html.escape(document["paths"][0]["path"] or document["title"])
+    if not document["n_passages"]:
+        return name
+    link = html.escape(source_link(document["sha256"][:HASH_CHARACTERS] + "@0"))
+    return f'<a href="{link}" target="_blank" rel="noopener">{name}</a>'
+
+
 def _shown_hits(turn: Turn) -> Sequence[Hit]:
     """The contexts; for a question refused before any, the passages that came closest."""
     if turn.response is None:
@@ -215,5 +262,9 @@ def _card(hit: Hit, number: int, n: int, cited: bool) -> str:
     return (
         f'<article class="card{" cited" if cited else ""}" id="source-{number}-{n}" tabindex="-1">'
         f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
-        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(place_of(hit.passage))}</footer></article>"
+        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(place_of(hit.passage))}"
+        f'<span class="tools"><a href="{html.escape(source_link(hit.passage.id))}" target="_blank" rel="noopener">'
+        f'Open<span class="unseen"> [{n}] in its document</span></a>'
+        f'<button type="button" class="copy" data-citation="{html.escape(citation_of(hit.passage))}">'
+        "Copy citation</button></span></footer></article>"
     )

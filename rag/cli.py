@@ -204,6 +204,7 @@ def chat(
     auth: Annotated[
         Path | None, typer.Option(help="A users file (rag user add): the page asks for a password, the API for a key.")
     ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Serve the documents as a tool at /mcp, for assistants.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -212,7 +213,7 @@ def chat(
     from app import serve
     from rag.users import Users
 
-    serve(settings, index, host=host, port=port, users=Users(auth) if auth else None)
+    serve(settings, index, host=host, port=port, users=Users(auth) if auth else None, mcp=mcp)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from rag.retrieve.store import Manifest
 from rag.types import CANNOTANSWER, Hit, Passage, Response
@@ -24,6 +25,16 @@ def place_of(passage: Passage) -> str:
     if passage.place is None:
         return passage.id
     return passage.source + (f", page {passage.place.page}" if passage.place.page is not None else "")
+
+
+def source_link(passage_id: str) -> str:
+    """Where a passage opens in its document, below the chat's address."""
+    return f"source/{quote(passage_id, safe='@')}#passage"
+
+
+def citation_of(passage: Passage) -> str:
+    """A passage's title and place, as one cites it."""
+    return f"{passage.title}, {place_of(passage)}" if passage.title else place_of(passage)
 
 
 def hit_json(hit: Hit, rank: int) -> dict:

@@ -140,8 +140,9 @@ class VectorIndex(Protocol):
         """Append (n, d) float32 rows of unit length."""
         ...
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit."""
+    def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit. `within`, (n,) bool, says
+        which rows may be found."""
         ...
 
 

@@ -1,8 +1,19 @@
+import dataclasses
 import threading
 
+import numpy as np
 import pytest
 
-from rag.chat import MAX_QUESTION_CHARACTERS, Conversation, Options, Turn, escape, message_html, sources_html
+from rag.chat import (
+    MAX_QUESTION_CHARACTERS,
+    Conversation,
+    Options,
+    Turn,
+    documents_html,
+    escape,
+    message_html,
+    sources_html,
+)
 from rag.data import Corpus
 from rag.errors import GenerationError
 from rag.generate.prompts import get_prompt
@@ -60,6 +71,46 @@ def test_a_follow_up_is_rewritten_and_shown(conversation):
     second = last(talk, "where did she study?", [first])
     assert second.searched_for == "Where did Clara Voss study?"
     assert "searched for" in message_html(second, 2)
+
+
+def test_an_edited_search_is_taken_as_it_is(conversation):
+    talk = conversation(Rewriting())
+    first = last(talk, "who designed the amber line")
+    edited = list(talk.ask("where did she study?", [first], OPTIONS, search_for="where is graz"))[-1]
+    assert edited.searched_for == "where is graz"
+    assert edited.response.query.text == "where is graz"
+
+
+def test_collections_are_searched_alone(conversation, passages):
+    talk = conversation()
+    talk.restrict = lambda kind, names: Lazy.of(BM25Retriever(Corpus(passages)).restricted_to(np.arange(7) == 2))
+    options = dataclasses.replace(OPTIONS, collections=("one",))
+    turn = list(talk.ask("who designed the amber line in the city of graz", [], options))[-1]
+    assert {hit.passage.id for hit in turn.response.retrieved} <= {passages[2].id}
+    none = list(talk.ask("who designed the amber line", [], dataclasses.replace(OPTIONS, collections=())))[-1]
+    assert "choose at least one collection" in none.error
+
+
+def test_documents_are_listed_and_open(conversation):
+    row = {
+        "sha256": "ab" * 32,
+        "kind": "pdf",
+        "title": "T",
+        "n_passages": 1,
+        "paths": [{"root": "/r", "path": "<b>.pdf"}],
+    }
+    shown = documents_html({"manuals": [row, {**row, "n_passages": 0}], "<i>": [row] * 600})
+    assert "<b>" not in shown
+    assert "<i>" not in shown
+    assert shown.count(f'href="source/{"ab" * 12}@0#passage"') == 501
+    assert "and 100 more" in shown
+    assert documents_html({}) == ""
+
+
+def test_a_card_opens_and_is_cited(conversation):
+    shown = sources_html([last(conversation(), "who designed the amber line")])
+    assert 'href="source/doc_0@0#passage"' in shown
+    assert "data-citation=" in shown
 
 
 def test_a_refusal_is_shown_as_such_and_not_as_an_error(conversation):

@@ -1,7 +1,9 @@
 """The chat page in a real browser, over the real models: ask, watch it stream, click a citation, follow up."""
 
+import json
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,7 +46,7 @@ def address(tmp_path_factory):
         port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "history_path", lambda home, index: folder / "conversations.sqlite")
-        page = app.serve(settings, folder / "index", port=port, block=False)
+        page = app.serve(settings, folder / "index", port=port, block=False, mcp=True)
     yield page.local_url
     page.close()
 
@@ -113,10 +115,61 @@ def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page)
     assert page.context.pages == [page]
 
 
-def test_a_follow_up_shows_what_was_searched_for(page):
+def test_a_card_opens_the_passage_in_its_document(page):
     ask(page, "Who designed the Amber Line?")
+    with page.context.expect_page() as opened:
+        page.locator("#sources .card.cited a").first.click()
+    source = opened.value
+    source.locator("mark").wait_for()
+    assert "Clara Voss" in source.locator("mark").inner_text()
+    source.close()
+
+
+def test_a_follow_up_shows_what_was_searched_for_and_takes_another_search(page):
+    ask(page, "Who designed the Amber Line?")
+    assert not page.locator("#searched-for").is_visible()
     assert "Graz" in ask(page, "Where did she study?")
     assert "Voss" in page.locator("#chat .searched").last.inner_text()
+    box = page.locator("#searched-for").locator("input, textarea")
+    box.wait_for()
+    assert "Voss" in box.input_value()
+    box.fill("Which cereal has less gluten than wheat?")
+    box.press("Enter")
+    page.locator("#chat .searched", has_text="gluten").wait_for(timeout=120_000)
+    page.locator("#sources .card", has_text="Rye").first.wait_for(timeout=120_000)
+
+
+def test_gradios_own_client_gets_one_endpoint(address):
+    from gradio_client import Client
+
+    client = Client(address, verbose=False)
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/ask"]
+    reply = client.predict("Who designed the Amber Line?", api_name="/ask")
+    assert "Voss" in reply["answer"]
+    assert [citation["id"] for citation in reply["citations"]] == ["line@0"]
+
+
+def test_assistants_find_a_tool(address):
+    import asyncio
+
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def ask(question):
+        async with streamable_http_client(f"{address}mcp") as streams, ClientSession(*streams[:2]) as session:
+            await session.initialize()
+            (tool,) = (await session.list_tools()).tools
+            return tool, await session.call_tool(tool.name, {"question": question})
+
+    with ThreadPoolExecutor(1) as elsewhere:  # a browser test has an event loop of its own here
+        tool, result = elsewhere.submit(asyncio.run, ask("Who designed the Amber Line?")).result()
+        _, empty = elsewhere.submit(asyncio.run, ask(" ")).result()
+    assert tool.name == "ask_documents"
+    assert list(tool.input_schema["properties"]) == ["question"]
+    reply = json.loads(result.content[0].text)
+    assert "Voss" in reply["answer"]
+    assert reply["citations"][0]["link"] == "source/line@0#passage"
+    assert "Type a question" in empty.content[0].text
 
 
 def test_what_is_not_in_the_documents_is_said_so(page):

@@ -264,6 +264,16 @@ def make_passages(
     return passages, records
 
 
+def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    """Documents by the folder or file that was named: its last part, or as much of its path as tells it from others."""
+    by_root: dict[str, list[Mapping]] = {}
+    for document in documents:
+        for root in dict.fromkeys(place["root"] for place in document["paths"]):
+            by_root.setdefault(root, []).append(document)
+    names = Counter(Path(root).name for root in by_root)
+    return {Path(root).name if names[Path(root).name] == 1 else root: rows for root, rows in sorted(by_root.items())}
+
+
 def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import Any
 
 from rag.documents.document import Document
+from rag.documents.pages import PageImage, render_page
 from rag.documents.parse import parse_file
 from rag.errors import UnreadableFile
 
@@ -29,10 +31,17 @@ class ParserProcess:
 
         With `sha256` the file must still hold what was hashed.
         """
+        return self._call("parse", str(path), sha256)
+
+    def render(self, path: str | Path, sha256: str, number: int, text: str) -> PageImage:
+        """A page of a PDF as a picture (see `render_page`); raises as `parse` does."""
+        return self._call("render", str(path), sha256, number, text)
+
+    def _call(self, *request: object) -> Any:
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
-            self._connection.send((str(path), sha256))
+            self._connection.send(request)
             if not self._connection.poll(self._seconds):
                 raise UnreadableFile(f"took longer than {self._seconds:g} s")
             result = self._connection.recv()
@@ -70,11 +79,11 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     while True:
         try:
-            path, sha256 = connection.recv()
+            what, *arguments = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            result: Document | str = parse_file(path, sha256)
+            result: Document | PageImage | str = {"parse": parse_file, "render": render_page}[what](*arguments)
         except UnreadableFile as error:
             result = str(error)
         except (MemoryError, RecursionError) as error:

@@ -49,7 +49,8 @@ def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
 
 
 def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
-    """The standalone form of `question`; itself where it already stands alone or the rewrite is no question.
+    """The standalone form of `question`; itself where it already stands alone, or the rewrite is no question or one
+    that was asked before.
 
     `history` holds (question, answer) pairs, oldest first. Raises GenerationError.
     """
@@ -60,5 +61,10 @@ def rewrite_question(question: str, history: Sequence[tuple[str, str]], generato
     raw = generator.generate([[Message(role="system", content=SYSTEM), *EXAMPLE, request]])[0]
     parsed = parse_answer(raw, ())
     rewritten = re.sub(r"\A(?:Q|Question)\s*:\s*", "", parsed.text.splitlines()[0].strip())
-    usable = not parsed.abstained and 0 < len(rewritten) <= max(200, 3 * len(question))
+    is_old = any(_words(rewritten) == _words(asked) for asked, _ in history)
+    usable = not parsed.abstained and not is_old and 0 < len(rewritten) <= max(200, 3 * len(question))
     return rewritten if usable else question
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

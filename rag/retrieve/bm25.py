@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ class BM25Retriever:
     def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75, language: str = "english"):
         import bm25s
 
-        self.corpus, self.language = corpus, language
+        self.corpus, self.language, self._weights = corpus, language, None
         self._bm25 = bm25s.BM25(k1=k1, b=b)
         self._bm25.index(self._tokens([passage.content for passage in corpus]), show_progress=False)
 
@@ -31,7 +32,7 @@ class BM25Retriever:
         import bm25s
 
         retriever = cls.__new__(cls)
-        retriever.corpus, retriever.language = corpus, language
+        retriever.corpus, retriever.language, retriever._weights = corpus, language, None
         try:
             retriever._bm25 = bm25s.BM25.load(str(folder), mmap=True)
         except (OSError, ValueError, KeyError) as error:
@@ -41,12 +42,22 @@ class BM25Retriever:
     def save(self, folder: Path) -> None:
         self._bm25.save(str(folder), show_progress=False)
 
+    def restricted_to(self, rows: np.ndarray) -> BM25Retriever:
+        """The same index, in which only `rows`, (n,) bool, may be found."""
+        retriever = copy.copy(self)
+        retriever._weights = rows.astype(np.float32)
+        return retriever
+
     def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The k passages of highest BM25 score for each query, best first, ties by id."""
         if not queries:
             return []
         rows, scores = self._bm25.retrieve(
-            self._tokens(list(queries)), k=min(k, len(self.corpus)), show_progress=False, n_threads=1
+            self._tokens(list(queries)),
+            k=min(k, len(self.corpus)),
+            weight_mask=self._weights,
+            show_progress=False,
+            n_threads=1,
         )
         return [
             ranked([Hit(self.corpus[r], float(s)) for s, r in zip(ss, rr, strict=True) if s > 0])

@@ -69,9 +69,26 @@ class FaissIndex:
         """Append (n, d) float32 rows of unit length."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit."""
-        return self._index.search(np.ascontiguousarray(queries, np.float32), k)
+    def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit.
+
+        `within`, (n,) bool, says which rows may be found; an index that is not exact may then find fewer than k.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        if within is None:
+            return self._index.search(queries, k)
+        return self._index.search(queries, k, params=self._selecting(within))
+
+    def _selecting(self, within: np.ndarray):
+        """FAISS's search parameters, which carry the settings of the index too."""
+        import faiss
+
+        chosen = faiss.IDSelectorBitmap(np.packbits(within, bitorder="little"))
+        if hasattr(self._index, "hnsw"):
+            return faiss.SearchParametersHNSW(sel=chosen, efSearch=self._index.hnsw.efSearch)
+        if hasattr(self._index, "nprobe"):
+            return faiss.SearchParametersIVF(sel=chosen, nprobe=self._index.nprobe)
+        return faiss.SearchParameters(sel=chosen)
 
     def vectors(self, rows: Sequence[int]) -> np.ndarray:
         """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them."""

@@ -36,6 +36,6 @@ def test_the_rewritten_question_comes_from_the_model_with_the_history():
     assert "Clara Voss" in generator.asked[0][-1]["content"]
 
 
-@pytest.mark.parametrize("reply", ["", "CANNOTANSWER", "word " * 200])
+@pytest.mark.parametrize("reply", ["", "CANNOTANSWER", "word " * 200, "who designed the Amber Line"])
 def test_a_useless_rewrite_leaves_the_question_as_typed(reply):
     assert rewrite_question("Where did she study?", HISTORY, Scripted(reply)) == "Where did she study?"

@@ -65,6 +65,20 @@ class TestRetrieverContract:
         for long, short in zip(retriever.retrieve(QUESTIONS, 5), retriever.retrieve(QUESTIONS, 2), strict=True):
             assert [h.passage.id for h in short] == [h.passage.id for h in long[:2]]
 
+    def test_restricted_it_finds_the_rest_in_the_same_order(self, retriever, dense, bm25, corpus):
+        rows = np.arange(len(corpus)) % 2 == 0
+        if isinstance(retriever, HybridRetriever):
+            parts = {"dense": dense.restricted_to(rows), "bm25": bm25.restricted_to(rows)}
+            chosen = HybridRetriever(parts).retrieve(QUESTIONS, 100)
+            assert all(rows[[p.id for p in corpus].index(hit.passage.id)] for hits in chosen for hit in hits)
+            return
+        allowed = {passage.id for passage, row in zip(corpus, rows, strict=True) if row}
+        everything = retriever.retrieve(QUESTIONS, len(corpus))
+        wanted = [[hit.passage.id for hit in hits if hit.passage.id in allowed] for hits in everything]
+        for k in (1, 2, len(corpus)):
+            found = retriever.restricted_to(rows).retrieve(QUESTIONS, k)
+            assert [[hit.passage.id for hit in hits] for hits in found] == [ids[:k] for ids in wanted]
+
     def test_k_beyond_the_corpus_gives_what_there_is(self, retriever, corpus):
         for hits in retriever.retrieve(QUESTIONS, 1000):
             assert 0 < len(hits) <= len(corpus)

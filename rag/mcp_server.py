@@ -1,0 +1,75 @@
+"""The documents as a tool for assistants: the Model Context Protocol over HTTP at `/mcp`, beside the chat.
+
+One tool, `ask_documents`, answers as the chat does: a short answer with its citations, or that it is not in these
+documents. Gradio's own switch for this needs an older protocol library than vLLM does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import Request
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rag.errors import RagError
+
+INSTRUCTIONS = (
+    "Answers questions from this person's own documents and cites the passages. "
+    "`abstained` true means that the documents do not hold the answer: say so instead of guessing."
+)
+
+
+class DocumentTools:
+    """The protocol's server: routes for the chat's own, and what must run as long as they are served.
+
+    `answer` gives the answer to a question as a record, or raises RagError; `may_ask` lets a request in or not.
+    """
+
+    def __init__(self, answer: Callable[[str, Request], dict], may_ask: Callable[[Request], bool], *, loopback: bool):
+        server = MCPServer("rag", instructions=INSTRUCTIONS)
+
+        @server.tool(structured_output=False)
+        async def ask_documents(question: str, context: Context) -> dict[str, Any]:
+            """Answer a standalone question from the documents: the answer, its citations, and whether it abstained."""
+            try:
+                return await asyncio.to_thread(answer, question, context.request_context.request)
+            except RagError as error:
+                return {"error": str(error)}
+
+        # Where only this machine may ask, a page of the web may not do so through its browser either.
+        security = TransportSecuritySettings(
+            enable_dns_rebinding_protection=loopback,
+            allowed_hosts=["127.0.0.1:*", "localhost:*", "[::1]:*"],
+            allowed_origins=["http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*"],
+        )
+        served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
+        self._manager = server.session_manager
+        self.routes: list[BaseRoute] = [_guarded(route, may_ask) for route in served.routes if isinstance(route, Route)]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """To be entered by the application that serves the routes."""
+        async with self._manager.run():
+            yield
+
+
+class _Guard:
+    def __init__(self, served: ASGIApp, may_ask: Callable[[Request], bool]):
+        self._served, self._may_ask = served, may_ask
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        allowed = self._may_ask(Request(scope))
+        served = self._served if allowed else JSONResponse({"error": "the API key is missing or wrong"}, 401)
+        await served(scope, receive, send)
+
+
+def _guarded(route: Route, may_ask: Callable[[Request], bool]) -> Route:
+    return Route(route.path, _Guard(route.app, may_ask), methods=route.methods)
