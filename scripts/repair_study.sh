@@ -1,41 +1,78 @@
 #!/usr/bin/env bash
 # What makes a fine-tuned reranker worse than its base? The reference report's first run, then one factor changed at a
-# time, then all of them: a row each of `rag train table`.
+# time: a row each of `rag train table`. Three factors are defects on purpose: half of the labels wrong, all of them
+# wrong (gold labelled 0, the other evidences 1), and a classification head drawn anew.
 #   scripts/repair_study.sh DATA INDEX OUT [rag train options…]
 # DATA holds train.txt and dev.txt; INDEX is the index whose candidates are reranked. SAMPLE training questions (else
-# 2,000), each source in its share; MINE holds options of rag mine. Killed at any moment, the same command goes on.
+# 2,000), each source in its share; MINE holds options of rag mine; RUNS the names of some runs only, report-1 among
+# them. Killed at any moment, the same command goes on.
 set -euo pipefail
 usage="usage: scripts/repair_study.sh DATA INDEX OUT [rag train options…]"
 data=${1:?$usage}
 index=${2:?$usage}
 out=${3:?$usage}
 shift 3
-rag=$(dirname "$0")/../.venv/bin/rag
+bin=$(dirname "$0")/../.venv/bin
 options=("$@")
 runs=()
 mkdir -p "$out"
 # shellcheck disable=SC2086
-"$rag" mine "$data/train.txt" -i "$index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 20 --depth 20 \
-  --scorer none --sample "${SAMPLE:-2000}" ${MINE:-}
+"$bin/rag" mine "$data/train.txt" -i "$index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 20 \
+  --depth 20 --scorer none --sample "${SAMPLE:-2000}" ${MINE:-}
 
-run() { # NAME RECIPE [settings…]
+train=$data/train.txt
+run() { # NAME RECIPE [settings…]; trains on $train
   local name=$1 recipe=$2 reuse=()
   shift 2
-  [ ${#runs[@]} -eq 0 ] || reuse=(--reuse "${runs[0]}")
-  "$rag" train reranker "$data/train.txt" -i "$index" -o "$out/$name" --recipe "$recipe" --dev "$data/dev.txt" \
+  case " ${RUNS:-$name} " in *" $name "*) ;; *) return ;; esac
+  [ ${#runs[@]} -eq 0 ] || [ "$name" = head-fresh ] || reuse=(--reuse "${runs[0]}")
+  "$bin/rag" train reranker "$train" -i "$index" -o "$out/$name" --recipe "$recipe" --dev "$data/dev.txt" \
     --negatives "$out/negatives.jsonl" --sample "${SAMPLE:-2000}" ${reuse[@]+"${reuse[@]}"} \
     $(printf -- '--set %s ' "$@") ${options[@]+"${options[@]}"}
   runs+=("$out/$name")
 }
 
+# wrong SHARE: the training file with gold labelled 0 and the other evidences 1 in that share of its rows.
+wrong() {
+  "$bin/python" - "$data/train.txt" "$out/train-wrong-$1.txt" "$1" <<'PYTHON'
+import json, random, sys
+source, target, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
+draw = random.Random(0)
+with open(source, encoding="utf-8") as rows, open(target, "w", encoding="utf-8") as out:
+    for line in rows:
+        row = json.loads(line)
+        if 1 in row["retrieval_labels"] and draw.random() < share:
+            row["retrieval_labels"] = [1 - label for label in row["retrieval_labels"]]
+        print(json.dumps(row), file=out)
+PYTHON
+  train=$out/train-wrong-$1.txt
+}
+
 run report-1 report-1 training.seed=0
+wrong 1
+run labels-wrong report-1 training.seed=0
+wrong 0.5
+run labels-half-wrong report-1 training.seed=0
+train=$data/train.txt
 run negatives-mined report-1 training.negatives_from=mined
-run negatives-random report-1 training.negatives_from=random
 run loss-listnet report-1 training.loss=listnet training.batch_size=4
-run labels-soft report-1 training.soft_share=0.5
 run rate-tenth report-1 training.learning_rate=2e-6
+run negatives-random report-1 training.negatives_from=random
+run labels-soft report-1 training.soft_share=0.5
 run weight-4 report-1 training.positive_weight=4
 run select-loss report-1 training.select=loss
 run all-flipped report-1 training.negatives_from=mined training.loss=listnet training.batch_size=4 \
   training.learning_rate=2e-6
-"$rag" train table "${runs[@]}"
+[ -d "$out/fresh" ] || "$bin/python" - "$out/fresh" <<'PYTHON'
+import sys
+from rag.config import load_settings
+from rag.models.resolve import resolve
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder = resolve(load_settings().reranker.model).folder
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+model.classifier.reset_parameters()
+model.save_pretrained(sys.argv[1])
+AutoTokenizer.from_pretrained(folder).save_pretrained(sys.argv[1])
+PYTHON
+run head-fresh report-1 "reranker.model=$out/fresh"
+"$bin/rag" train table "${runs[@]}"

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import stat
+import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ from rag.files import file_sha256, write_whole
 from rag.types import Passage, Place
 
 FOLDER = "documents"
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 HASH_CHARACTERS = 24
 PERMUTATIONS, SHINGLE_WORDS, SCHEME = 64, 5, "affine32"
 SHINGLES_AT_ONCE = 10_000
@@ -285,7 +286,7 @@ def _signature(text: str) -> tuple[int, ...]:
 
     tokens = text.lower().split()
     shingles = {" ".join(tokens[n : n + SHINGLE_WORDS]) for n in range(max(len(tokens) - SHINGLE_WORDS + 1, 1))}
-    made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME)
+    made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME, hashfunc=zlib.crc32)
     for batch in _batches(sorted(shingles), SHINGLES_AT_ONCE):
         made.update_batch([shingle.encode("utf-8", "replace") for shingle in batch])
     return tuple(map(int, made.hashvalues))

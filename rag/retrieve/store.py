@@ -495,7 +495,9 @@ def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manif
     with (building / "passages.jsonl").open("w", encoding="utf-8") as stream:
         for passage in corpus:
             row = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
-            stream.write(json.dumps(row | ({"place": asdict(passage.place)} if passage.place else {})) + "\n")
+            if place := passage.place:  # not asdict, which takes longer than all the rest
+                row["place"] = {"start": place.start, "end": place.end, "page": place.page}
+            stream.write(json.dumps(row) + "\n")
 
 
 def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
