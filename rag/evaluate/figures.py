@@ -35,8 +35,8 @@ def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label:
         for place, dot in shown:
             if dot.interval:
                 axes.plot(dot.interval, [place, place], color=color, linewidth=2, alpha=0.6)
-        label = _label(name)
-        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", color=color, label=label)
+        named = {"color": color, "label": _label(name)}
+        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", **named)
     axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -132,7 +132,7 @@ def flow_svg(counts: Mapping[str, int], right_without_gold: int) -> str:
 
 def _bands(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequence[str]]) -> str:
     """A Sankey diagram: nodes stand in their columns, from top to bottom as listed."""
-    width, height, node_width, gap = 860, 380, 12, 22
+    width, height, node_width, gap, label_width = 900, 380, 12, 22, 290
     incoming = {name: sum(link[2] for link in links if link[1] == name) for column in columns for name in column}
     outgoing = {name: sum(link[2] for link in links if link[0] == name) for column in columns for name in column}
     size = {name: max(incoming[name], outgoing[name]) for name in incoming}
@@ -145,7 +145,7 @@ def _bands(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequenc
     for place, column in enumerate(shown):
         y = gap / 2
         for name in column:
-            left[name], top[name] = place * (width - 250) / (len(columns) - 1), y
+            left[name], top[name] = place * (width - label_width) / (len(columns) - 1), y
             y += size[name] * scale + gap
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Where questions are lost">']
     used_out, used_in = dict.fromkeys(size, 0.0), dict.fromkeys(size, 0.0)
