@@ -53,9 +53,9 @@ class RetrieverSettings(_Section):
     kind: RetrieverKind = "hybrid"
     depth: PositiveInt = 50
     fusion_depth: PositiveInt = 100
-    rrf_k: PositiveInt = 60
+    rrf_k: PositiveInt = 10
     dense_weight: Annotated[float, Field(ge=0)] = 1.0
-    bm25_weight: Annotated[float, Field(ge=0)] = 1.0
+    bm25_weight: Annotated[float, Field(ge=0)] = 0.5
 
 
 class RerankerSettings(_Section):

@@ -78,7 +78,7 @@ def cases(draw):
     return rows, qrels, references
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases(), st.sampled_from([None, 1, 3]))
 def test_the_classes_of_any_run_add_up_to_its_questions(case, n_contexts):
     rows, qrels, references = case
