@@ -133,17 +133,16 @@ def make_app(
                 messages.append({"role": "assistant", "content": content})
         return messages
 
-    def grow(
-        question, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen, search_for=""
-    ):
+    def grow(question, turns, *settings_chosen, search_for=""):
         if question is None:  # asked while another question was under way
             yield turns, show(turns), sources_html(turns)
             return
+        retriever, depth, rerank_depth, contexts, use_calibrated, strictness, ticked, offered = settings_chosen
         options = Options(
             retriever,
             Depths(int(depth), min(int(rerank_depth), int(depth)), int(contexts)),
             None if use_calibrated else strictness,
-            None if len(chosen) == len(collections()) else tuple(chosen),
+            None if set(ticked) >= set(offered) else tuple(name for name in ticked if name in collections()),
         )
         for turn in conversation.ask(question or "", turns, options, search_for=search_for):
             now = [*turns, turn]
@@ -160,15 +159,12 @@ def make_app(
             gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
         return seconds > 0
 
-    def ask_again(
-        text, turns, retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen, request: gr.Request
-    ):
+    def ask_again(text, turns, request: gr.Request, *settings_chosen):
         """The last question once more, searching for `text` in its place where there is one."""
         if not turns or not turns[-1].done or refused(request):
             yield turns, show(turns), sources_html(turns)
             return
-        options = (retriever, depth, rerank_depth, contexts, use_calibrated, strictness, chosen)
-        yield from grow(turns[-1].question, turns[:-1], *options, search_for=text)
+        yield from grow(turns[-1].question, turns[:-1], *settings_chosen, search_for=text)
 
     with gr.Blocks(title=title, fill_height=True) as page:
         turns = gr.State([])
@@ -186,6 +182,7 @@ def make_app(
                 export = gr.Button("Export", elem_id="history-export")
                 delete = gr.Button("Delete", variant="stop", elem_id="history-delete")
         there = collections()
+        offered = gr.State(list(there))
         with gr.Sidebar(open=False, visible=bool(there), position="right", elem_id="documents"):
             gr.Markdown("### Documents")
             chosen = gr.CheckboxGroup(
@@ -239,7 +236,7 @@ def make_app(
                     strictness = gr.Slider(
                         0, 1, 0, step=0.05, label="Strictness (0 never refuses by score; needs a calibration)"
                     )
-        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness, chosen]
+        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness, chosen, offered]
         outputs = [turns, chatbot, sources]
 
         def take(text, turns, request: gr.Request):
@@ -326,22 +323,30 @@ def make_app(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )
             chatbot.like(judge, [kept_id], None, **quiet)
+
+        def list_documents(ticked, offered):
+            """What there is by now; only what was unticked stays so."""
+            there = collections()
+            left = [name for name in there if name in ticked or name not in offered]
+            return gr.CheckboxGroup(list(there), value=left, visible=len(there) > 1), list(there), documents_html(there)
+
+        shelf = [chosen, offered, listing]
+        page.load(list_documents, [chosen, offered], shelf, show_progress="hidden", api_visibility="private")
         if take_in is not None:
 
             def add(paths):
                 if not paths:
-                    yield "", gr.skip(), gr.skip()
+                    yield ""
                     return
-                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>', gr.skip(), gr.skip()
+                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
                 try:
                     lines = take_in(paths)
                 except RagError as error:
                     lines = [str(error)]
-                there = collections()
-                names = gr.CheckboxGroup(list(there), value=list(there), visible=len(there) > 1)
-                yield "<br>".join(escape(line) for line in lines), names, documents_html(there)
+                yield "<br>".join(escape(line) for line in lines)
 
-            files.upload(add, [files], [added, chosen, listing], concurrency_limit=1, api_visibility="private")
+            taken_in = files.upload(add, [files], [added], concurrency_limit=1, api_visibility="private")
+            taken_in.then(list_documents, [chosen, offered], shelf, api_visibility="private")
 
         def ask_once(question: str, request: gr.Request) -> dict:
             """Answer a standalone question: the answer, its citations, and whether it abstained."""
@@ -491,9 +496,7 @@ def serve(
         def answer(question: str, request: Request) -> dict:
             return _answer(conversation, options, limit, _key_of(users, request), question)
 
-        tools = DocumentTools(
-            answer, lambda request: users is None or bool(_key_of(users, request)), loopback=host in LOOPBACK
-        )
+        tools = DocumentTools(answer, lambda request: users is None or bool(_key_of(users, request)), local=alone)
         app_kwargs = {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
     conversation.preload(settings.retriever.kind)
     _keep_loopback_off_proxies()

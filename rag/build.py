@@ -32,7 +32,7 @@ from rag.models.resolve import (
 )
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
 from rag.progress import say
-from rag.retrieve.store import Manifest, build_index, open_index, serving_manifest
+from rag.retrieve.store import Manifest, build_index, open_index, read_documents, serving_manifest
 from rag.types import CANNOTANSWER
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ class Retrievers:
         self.index = Lazy(lambda: open_index(index_folder))
         self._bm25 = Lazy(lambda: self.index.get().bm25())
         self._dense = Lazy(self._make_dense)
-        self._collections = Lazy(lambda: collections_of(self.index.get().documents()))
+        # Without opening the passages: the page asks for it before anybody asks a question.
+        self._collections = Lazy(lambda: collections_of(read_documents(serving_manifest(index_folder)[0])))
 
     def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
         """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""

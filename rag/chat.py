@@ -108,14 +108,17 @@ class Conversation:
         A follow-up is rewritten to stand alone, unless someone said what to `search_for`.
         """
         question, search_for = question.strip(), search_for.strip()
-        turn = Turn(question)
+        turn = Turn(question, "" if search_for == question else search_for)
         if not question:
             yield dataclasses.replace(turn, error="Type a question first.", done=True, refused=True)
             return
-        if max(len(question), len(search_for)) > MAX_QUESTION_CHARACTERS:
-            sentence = f"The question is longer than {MAX_QUESTION_CHARACTERS:,} characters; please shorten it."
-            yield dataclasses.replace(turn, question=question[:200] + "…", error=sentence, done=True, refused=True)
-            return
+        for name, text in (("question", question), ("searched_for", search_for)):
+            if len(text) > MAX_QUESTION_CHARACTERS:
+                what = "The question" if name == "question" else "What to search for"
+                sentence = f"{what} is longer than {MAX_QUESTION_CHARACTERS:,} characters; please shorten it."
+                shortened = {name: text[:200] + "…"}
+                yield dataclasses.replace(turn, **shortened, error=sentence, done=True, refused=True)
+                return
         try:
             yield from self._answer(turn, history, options, search_for)
         except RagError as error:
@@ -242,7 +245,7 @@ def documents_html(collections: Mapping[str, Sequence[Mapping]]) -> str:
 
 
 def _opening(document: Mapping) -> str:
-    name = html.escape(document["paths"][0]["path"] or document["title"])
+    name = html.escape(document["path"])
     if not document["n_passages"]:
         return name
     link = html.escape(source_link(document["sha256"][:HASH_CHARACTERS] + "@0"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Request
@@ -21,6 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.errors import RagError
 
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+MAX_AT_ONCE = 8
 INSTRUCTIONS = (
     "Answers questions from this person's own documents and cites the passages. "
     "`abstained` true means that the documents do not hold the answer: say so instead of guessing."
@@ -30,25 +33,28 @@ INSTRUCTIONS = (
 class DocumentTools:
     """The protocol's server: routes for the chat's own, and what must run as long as they are served.
 
-    `answer` gives the answer to a question as a record, or raises RagError; `may_ask` lets a request in or not.
+    `answer` gives the answer to a question as a record, or raises RagError; `may_ask` lets a request in or not. With
+    `local` only this machine may ask.
     """
 
-    def __init__(self, answer: Callable[[str, Request], dict], may_ask: Callable[[Request], bool], *, loopback: bool):
-        server = MCPServer("rag", instructions=INSTRUCTIONS)
+    def __init__(self, answer: Callable[[str, Request], dict], may_ask: Callable[[Request], bool], *, local: bool):
+        server = MCPServer("rag", instructions=INSTRUCTIONS, log_level="WARNING")
+        places = ThreadPoolExecutor(MAX_AT_ONCE)
 
         @server.tool(structured_output=False)
         async def ask_documents(question: str, context: Context) -> dict[str, Any]:
             """Answer a standalone question from the documents: the answer, its citations, and whether it abstained."""
             try:
-                return await asyncio.to_thread(answer, question, context.request_context.request)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(places, answer, question, context.request_context.request)
             except RagError as error:
                 return {"error": str(error)}
 
         # Where only this machine may ask, a page of the web may not do so through its browser either.
         security = TransportSecuritySettings(
-            enable_dns_rebinding_protection=loopback,
-            allowed_hosts=["127.0.0.1:*", "localhost:*", "[::1]:*"],
-            allowed_origins=["http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*"],
+            enable_dns_rebinding_protection=local,
+            allowed_hosts=[f"{host}{port}" for host in LOCAL for port in ("", ":*")],
+            allowed_origins=[f"http://{host}{port}" for host in LOCAL for port in ("", ":*")],
         )
         served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
         self._manager = server.session_manager

@@ -7,6 +7,7 @@ no script and may load nothing: whatever a document says, it is only shown.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from rag.retrieve.store import OpenIndex, kept_generations, read_documents
 from rag.types import Passage
 
 GONE = "The documents no longer hold this passage; ask again to find what they say now."
+NOT_KEPT = "The text of this file is no longer kept; these are the passages of it that answers are drawn from."
+SECONDS_TO_WAIT = 5.0
 CHARACTERS_AROUND = 20_000
 MAX_PICTURES = 3
 HEADERS = {
@@ -53,7 +56,7 @@ figure { margin: 0 0 1rem; } .page { position: relative; border: 1px solid var(-
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage in its document: the span of its text, and the file, where there is one."""
+    """A passage in its document: the span of its text, the file, where there is one, and what to know of both."""
 
     passage: Passage
     document: Document
@@ -61,6 +64,7 @@ class Source:
     end: int
     sha256: str = ""
     paths: tuple[Path, ...] = ()
+    note: str = ""
 
 
 class Sources:
@@ -76,7 +80,9 @@ class Sources:
         if passage_id not in corpus:
             return None
         passage = corpus.by_id(passage_id)
-        return self._in_file(passage) if passage.place else _among_others(passage, corpus)
+        if passage.place is None:
+            return _among_others(passage, corpus)
+        return self._in_file(passage) or dataclasses.replace(_among_others(passage, corpus), note=NOT_KEPT)
 
     def _in_file(self, passage: Passage) -> Source | None:
         digits = passage.id.split("@")[0]
@@ -94,13 +100,17 @@ class Sources:
         changed or is gone."""
         pages = _pages(source)
         wanted = [number] if number else sorted(pages)[:MAX_PICTURES]
-        with self._lock:
+        if not self._lock.acquire(timeout=SECONDS_TO_WAIT):  # whoever waits takes a place from everybody else
+            raise UnreadableFile("cannot be drawn now: others are waiting for theirs")
+        try:
             error: UnreadableFile | None = None
             for path in source.paths:
                 try:
                     return [self._parser.render(path, source.sha256, n, pages.get(n, "")) for n in wanted]
                 except UnreadableFile as reason:
                     error = reason
+        finally:
+            self._lock.release()
         raise error or UnreadableFile("has no file")
 
     def close(self) -> None:
@@ -138,16 +148,16 @@ def make_source_router(sources: Sources, may_read: Callable[[Request], bool]) ->
     router = APIRouter()
 
     @router.get("/source/{passage_id:path}")
-    def show(passage_id: str, request: Request, page: int | None = None) -> HTMLResponse:
+    def show(passage_id: str, request: Request, page: str = "") -> HTMLResponse:
         if not may_read(request):
             raise HTTPException(401, "log in first")
         source = sources.find(passage_id)
         if source is None:
             return HTMLResponse(_gone(), 404, HEADERS)
-        pictures, problem = [], ""
+        pictures, problem = [], source.note
         if source.document.kind == "pdf":
             try:
-                pictures = sources.pictures(source, page)
+                pictures = sources.pictures(source, int(page) if page.isdecimal() and len(page) < 9 else None)
             except UnreadableFile as error:
                 problem = f"The file itself {error}; this is its text as it was taken in."
         return HTMLResponse(source_html(source, pictures, problem), 200, HEADERS)

@@ -1,16 +1,21 @@
 """The page without a browser: its one endpoint under load and under limits. What people see is tested in test_page."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+from fastapi import Request
+from fastapi.testclient import TestClient
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from starlette.applications import Starlette
 
-from app import make_app
+from app import _key_of, _may_read, make_app
 from rag.chat import Conversation
 from rag.config import load_settings
 from rag.data import Corpus
 from rag.generate.prompts import get_prompt
+from rag.mcp_server import DocumentTools
 from rag.pipeline import KeepOrder, Lazy
 from rag.retrieve.bm25 import BM25Retriever
 from rag.types import Passage
@@ -18,6 +23,16 @@ from rag.users import RateLimit, Users
 from tests.test_pipeline import Echo
 
 PEOPLE = 20
+
+
+def conversation_over(corpus):
+    return Conversation(
+        {"bm25": Lazy.of(BM25Retriever(corpus))},
+        Lazy.of(KeepOrder()),
+        Lazy.of(Echo()),
+        get_prompt("cited-v1"),
+        lambda strictness: None,
+    )
 
 
 @pytest.fixture
@@ -28,13 +43,7 @@ def serve(monkeypatch):
     pages = []
 
     def start(*, limit=None, users=None, auth=None):
-        conversation = Conversation(
-            {"bm25": Lazy.of(BM25Retriever(corpus))},
-            Lazy.of(KeepOrder()),
-            Lazy.of(Echo()),
-            get_prompt("cited-v1"),
-            lambda strictness: None,
-        )
+        conversation = conversation_over(corpus)
         settings = load_settings(None, ["retriever.kind=bm25"])
         page = make_app(conversation, settings, title="Test", limit=limit, users=users)
         page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, auth=auth)
@@ -79,3 +88,64 @@ def test_whoever_is_removed_may_not_go_on_asking(serve, tmp_path):
     users.remove("ada")
     with pytest.raises(AppError, match="no longer"):
         client.predict("colour1", api_name="/ask")
+
+
+def test_a_page_opened_after_an_upload_searches_everything(serve, monkeypatch):
+    """The page is made once; what it offers is looked up when it is opened."""
+    row = {"sha256": "ab" * 32, "kind": "text", "title": "T", "n_passages": 1, "path": "a.txt"}
+    there = {"docs": [row]}
+    page = make_app(
+        conversation_over(Corpus([Passage("a@0", "text")])), load_settings(), title="T", collections=lambda: there
+    )
+    refresh = next(fn for fn in page.fns.values() if fn.name == "list_documents").fn
+    there["uploads"] = [row]
+    group, offered, listing = refresh(["docs"], ["docs"])
+    assert (group.value, group.visible, offered) == (["docs", "uploads"], True, ["docs", "uploads"])
+    assert "uploads (1)" in listing
+    assert refresh([], ["docs"])[0].value == ["uploads"]
+
+
+def test_doors_open_for_keys_and_logins_only(tmp_path):
+    """A request to a source or to the tools, as it carries a key, a login or nothing."""
+    users = Users(tmp_path / "users.json")
+    key = users.add("ada", "correct horse")
+
+    def request(headers):
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        return Request({"type": "http", "headers": pairs, "client": ("127.0.0.1", 1)})
+
+    page = SimpleNamespace(app=SimpleNamespace(cookie_id="7", tokens={"t": "ada", "old": "bob"}))
+    for headers, may in (
+        ({}, False),
+        ({"authorization": "Bearer wrong"}, False),
+        ({"authorization": f"Bearer {key}"}, True),
+        ({"cookie": "access-token-7=t"}, True),
+        ({"cookie": "access-token-unsecure-7=t"}, True),
+        ({"cookie": "access-token-7=forged"}, False),
+        ({"cookie": "access-token-7=old"}, False),
+    ):
+        assert _may_read(page, users, request(headers)) == may
+    assert _key_of(users, request({"authorization": f"Bearer {key}"})) == "ada"
+    assert _key_of(users, request({"authorization": "Bearer wrong"})) == ""
+    users.remove("ada")
+    assert not _may_read(page, users, request({"cookie": "access-token-7=t"}))
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_tools_ask_for_a_key_and_where_only_this_machine_may_ask_for_its_name(local):
+    tools = DocumentTools(
+        lambda question, request: {"answer": question.upper()},
+        lambda request: local or request.headers.get("authorization") == "Bearer k",
+        local=local,
+    )
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    call["params"] = {"name": "ask_documents", "arguments": {"question": "why"}}
+    headers = {"accept": "application/json, text/event-stream", "authorization": "Bearer k"}
+    with TestClient(Starlette(routes=tools.routes, lifespan=tools.lifespan), base_url="http://localhost") as client:
+        reply = client.post("/mcp", json=call, headers=headers)
+        assert reply.status_code == 200
+        assert "WHY" in reply.text
+        elsewhere = client.post("/mcp", json=call, headers={**headers, "host": "docs.example.com"})
+        assert elsewhere.status_code == (421 if local else 200)
+        if not local:
+            assert client.post("/mcp", json=call, headers={**headers, "authorization": ""}).status_code == 401

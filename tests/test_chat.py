@@ -85,20 +85,22 @@ def test_collections_are_searched_alone(conversation, passages):
     talk = conversation()
     talk.restrict = lambda kind, names: Lazy.of(BM25Retriever(Corpus(passages)).restricted_to(np.arange(7) == 2))
     options = dataclasses.replace(OPTIONS, collections=("one",))
-    turn = list(talk.ask("who designed the amber line in the city of graz", [], options))[-1]
-    assert {hit.passage.id for hit in turn.response.retrieved} <= {passages[2].id}
-    none = list(talk.ask("who designed the amber line", [], dataclasses.replace(OPTIONS, collections=())))[-1]
+    turn = list(talk.ask(passages[2].text, [], options))[-1]
+    assert [hit.passage.id for hit in turn.response.retrieved] == [passages[2].id]
+    nowhere = dataclasses.replace(OPTIONS, collections=())
+    none = list(talk.ask("who designed the amber line", [], nowhere, search_for="amber line"))[-1]
     assert "choose at least one collection" in none.error
+    assert none.searched_for == "amber line"
+
+
+def test_too_long_a_search_is_told_and_the_question_stays(conversation):
+    (turn,) = conversation().ask("who designed it", [], OPTIONS, search_for="x" * (MAX_QUESTION_CHARACTERS + 1))
+    assert turn.question == "who designed it"
+    assert "What to search for is longer" in turn.error
 
 
 def test_documents_are_listed_and_open(conversation):
-    row = {
-        "sha256": "ab" * 32,
-        "kind": "pdf",
-        "title": "T",
-        "n_passages": 1,
-        "paths": [{"root": "/r", "path": "<b>.pdf"}],
-    }
+    row = {"sha256": "ab" * 32, "kind": "pdf", "title": "T", "n_passages": 1, "path": "<b>.pdf"}
     shown = documents_html({"manuals": [row, {**row, "n_passages": 0}], "<i>": [row] * 600})
     assert "<b>" not in shown
     assert "<i>" not in shown

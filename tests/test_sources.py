@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 import rag.build
 from rag.build import Retrievers
 from rag.config import load_settings
-from rag.documents.pages import render_page
+from rag.documents.collection import collections_of
+from rag.documents.pages import _find, render_page
 from rag.errors import UnreadableFile
 from rag.files import file_sha256
 from rag.ingest import ingest
@@ -143,6 +144,52 @@ def test_a_turned_page_turns_its_marks(tmp_path):
     turned = render_page(tmp_path / "b.pdf", file_sha256(tmp_path / "b.pdf"), 1, "lighthouse was built")
     (left, top, width, height), (x, y, w, h) = upright.marks[0], turned.marks[0]
     assert (x, y, w, h) == pytest.approx((1 - top - height, left, height, width), abs=0.01)
+
+
+@pytest.mark.parametrize("text", ["cafe\u0301 au lait", "ΟΔΟΣ ΕΡΜΟΥ", "ﬁle Straße", "\u1100\u1161"])
+def test_letters_are_found_however_they_are_written(text):
+    assert _find(["x", *text, "y"], text) == (1, len(text) + 1)
+
+
+def test_a_passage_opens_without_the_text_that_was_kept(tmp_path, encoder, open_sources):
+    (tmp_path / "a.txt").write_text("The ferry sails daily.", "utf-8")
+    index = tmp_path / "index"
+    ingest(SETTINGS, [tmp_path / "a.txt"], index)
+    for kept in (index / "documents").iterdir():
+        kept.write_text("damaged", "utf-8")
+    page = open_sources(index).get("/" + source_link(passage_with(index, "ferry").id))
+    assert page.status_code == 200
+    assert "no longer kept" in page.text
+    assert marked(page.text) == "The ferry sails daily."
+
+
+def test_a_page_number_that_is_none_shows_the_passage(tmp_path, encoder, open_sources):
+    write_pdf(tmp_path / "a.pdf")
+    ingest(SETTINGS, [tmp_path / "a.pdf"], tmp_path / "index")
+    client = open_sources(tmp_path / "index")
+    link = "/" + source_link(passage_with(tmp_path / "index", "Dogs").id)
+    for page in ("", "x", "-1", "9" * 40, "²"):
+        assert "Page 1 of 2" in client.get(link, params={"page": page}).text
+
+
+def test_collections_are_called_by_what_tells_them_apart():
+    def row(*paths):
+        return {"paths": [{"root": root, "path": path} for root, path in paths]}
+
+    documents = [
+        row(("/a/work/docs", "x.txt"), ("/a/home/docs", "z.txt")),
+        row(("/a/home/docs", "y.txt")),
+        row(("/b/one.md", "")),
+        row(("/b/two.md", "")),
+        row(("/c/caf\udce9", "\udce9.md")),
+    ]
+    found = {name: [row["path"] for row in rows] for name, rows in collections_of(documents).items()}
+    assert found == {
+        "home/docs": ["z.txt", "y.txt"],
+        "work/docs": ["x.txt"],
+        "b": ["one.md", "two.md"],
+        "caf?": ["?.md"],
+    }
 
 
 def test_a_passage_of_a_corpus_file_stands_among_its_document(corpus_file, tmp_path, encoder, open_sources):

@@ -47,8 +47,7 @@ class FoundFile:
     @property
     def shown_path(self) -> str:
         """The path as people know it: with the last part of the folder that was named."""
-        path = (Path(self.root).name / Path(self.path)).as_posix()
-        return path.encode("utf-8", "replace").decode("utf-8")  # a name may hold bytes that are no text
+        return readable((Path(self.root).name / Path(self.path)).as_posix())
 
 
 @dataclass(slots=True)
@@ -266,13 +265,33 @@ def make_passages(
 
 
 def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
-    """Documents by the folder or file that was named: its last part, or as much of its path as tells it from others."""
-    by_root: dict[str, list[Mapping]] = {}
+    """Documents by the folder that was named, or in which a named file lies; each with its `path` below that folder.
+
+    A folder is called by as much of the end of its path as tells it from the others.
+    """
+    by_folder: dict[Path, list[Mapping]] = {}
     for document in documents:
-        for root in dict.fromkeys(place["root"] for place in document["paths"]):
-            by_root.setdefault(root, []).append(document)
-    names = Counter(Path(root).name for root in by_root)
-    return {Path(root).name if names[Path(root).name] == 1 else root: rows for root, rows in sorted(by_root.items())}
+        found: dict[Path, str] = {}
+        for place in document["paths"]:
+            root = Path(place["root"])
+            folder, path = (root, place["path"]) if place["path"] else (root.parent, root.name)
+            found.setdefault(folder, readable(path))
+        for folder, path in found.items():
+            by_folder.setdefault(folder, []).append({**document, "path": path})
+    return {_told_apart(folder, by_folder): by_folder[folder] for folder in sorted(by_folder)}
+
+
+def _told_apart(folder: Path, folders: Iterable[Path]) -> str:
+    others = [other.parts for other in folders if other != folder]
+    for n in range(1, len(folder.parts)):
+        if all(other[-n:] != folder.parts[-n:] for other in others):
+            return readable(Path(*folder.parts[-n:]).as_posix())
+    return readable(folder.as_posix())
+
+
+def readable(path: str) -> str:
+    """A path as text: its name may hold bytes that are none."""
+    return path.encode("utf-8", "replace").decode("utf-8")
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -93,4 +93,4 @@ def _find(characters: Sequence[str], text: str) -> tuple[int, int] | None:
 
 
 def _letters(text: str) -> str:
-    return "".join(ch for ch in unicodedata.normalize("NFKC", text).lower() if ch.isalnum())
+    return "".join(ch for ch in unicodedata.normalize("NFKD", text).casefold() if ch.isalnum())

@@ -103,7 +103,8 @@ def defuse(text: str) -> str:
     """Break up chat-template markers such as `<|im_start|>` or `</think>`, so that no tokenizer reads them as such,
     and the marks between which a prompt may fence its passages."""
     text = re.sub(r"<\|(?=[^|<>\s]{1,40}\|>)", "< |", text)
-    return re.sub(r"<(?=/?(?:(?:think|tool_call|tool_response|s)>|passage\b))", "< ", text)
+    text = re.sub(r"<(?=/?(?:think|tool_call|tool_response|s)>)", "< ", text)
+    return re.sub(r"<(?=\s*/?\s*passage\b)", "(", text, flags=re.I)
 
 
 EXAMPLES = (

@@ -49,8 +49,8 @@ def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
 
 
 def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
-    """The standalone form of `question`; itself where it already stands alone, or the rewrite is no question or one
-    that was asked before.
+    """The standalone form of `question`; itself where it already stands alone, or the rewrite is no question or
+    repeats one that was asked before and says something else.
 
     `history` holds (question, answer) pairs, oldest first. Raises GenerationError.
     """
@@ -61,8 +61,11 @@ def rewrite_question(question: str, history: Sequence[tuple[str, str]], generato
     raw = generator.generate([[Message(role="system", content=SYSTEM), *EXAMPLE, request]])[0]
     parsed = parse_answer(raw, ())
     rewritten = re.sub(r"\A(?:Q|Question)\s*:\s*", "", parsed.text.splitlines()[0].strip())
-    is_old = any(_words(rewritten) == _words(asked) for asked, _ in history)
-    usable = not parsed.abstained and not is_old and 0 < len(rewritten) <= max(200, 3 * len(question))
+    echoes = any(_words(rewritten) == _words(asked) for asked, _ in history)
+    if echoes:
+        own = set(_words(REFERS_BACK.sub(" ", OPENS_AS_FOLLOW_UP.sub(" ", question))))
+        echoes = not own <= set(_words(rewritten))
+    usable = not parsed.abstained and not echoes and 0 < len(rewritten) <= max(200, 3 * len(question))
     return rewritten if usable else question
 
 

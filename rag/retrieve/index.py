@@ -72,12 +72,16 @@ class FaissIndex:
     def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit.
 
-        `within`, (n,) bool, says which rows may be found; an index that is not exact may then find fewer than k.
+        `within`, (n,) bool, says which rows may be found; an HNSW index may then find fewer than k, and one that
+        cannot search in a part raises ConfigError.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         if within is None:
             return self._index.search(queries, k)
-        return self._index.search(queries, k, params=self._selecting(within))
+        try:
+            return self._index.search(queries, k, params=self._selecting(within))
+        except RuntimeError as error:
+            raise ConfigError("this kind of index cannot search in a part; use Flat, HNSW32 or IVF1024,Flat") from error
 
     def _selecting(self, within: np.ndarray):
         """FAISS's search parameters, which carry the settings of the index too."""
@@ -87,7 +91,7 @@ class FaissIndex:
         if hasattr(self._index, "hnsw"):
             return faiss.SearchParametersHNSW(sel=chosen, efSearch=self._index.hnsw.efSearch)
         if hasattr(self._index, "nprobe"):
-            return faiss.SearchParametersIVF(sel=chosen, nprobe=self._index.nprobe)
+            return faiss.SearchParametersIVF(sel=chosen, nprobe=self._index.nlist)  # the part may lie in any cell
         return faiss.SearchParameters(sel=chosen)
 
     def vectors(self, rows: Sequence[int]) -> np.ndarray:

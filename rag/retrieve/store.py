@@ -97,10 +97,6 @@ class OpenIndex:
             )
         return index
 
-    def documents(self) -> list[dict]:
-        """The documents of an index of files (see `read_documents`)."""
-        return read_documents(self.folder)
-
     def bm25(self) -> BM25Retriever:
         return BM25Retriever.load(self.folder / "bm25", self.corpus)
 

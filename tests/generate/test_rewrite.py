@@ -39,3 +39,9 @@ def test_the_rewritten_question_comes_from_the_model_with_the_history():
 @pytest.mark.parametrize("reply", ["", "CANNOTANSWER", "word " * 200, "who designed the Amber Line"])
 def test_a_useless_rewrite_leaves_the_question_as_typed(reply):
     assert rewrite_question("Where did she study?", HISTORY, Scripted(reply)) == "Where did she study?"
+
+
+def test_a_question_may_be_asked_again():
+    again = "Who designed the Amber Line?"
+    assert rewrite_question("Who designed it?", HISTORY, Scripted(again)) == again
+    assert rewrite_question("And the ferry?", HISTORY, Scripted(again)) == "And the ferry?"

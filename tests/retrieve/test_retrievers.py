@@ -6,6 +6,7 @@ import pytest
 from rag import build
 from rag.config import load_settings
 from rag.data import Corpus
+from rag.errors import ConfigError
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.dense import DenseRetriever
 from rag.retrieve.encoder import Encoder
@@ -70,6 +71,7 @@ class TestRetrieverContract:
         if isinstance(retriever, HybridRetriever):
             parts = {"dense": dense.restricted_to(rows), "bm25": bm25.restricted_to(rows)}
             chosen = HybridRetriever(parts).retrieve(QUESTIONS, 100)
+            assert all(hits for hits in chosen)
             assert all(rows[[p.id for p in corpus].index(hit.passage.id)] for hits in chosen for hit in hits)
             return
         allowed = {passage.id for passage, row in zip(corpus, rows, strict=True) if row}
@@ -182,3 +184,28 @@ def test_the_retrievers_of_one_index_share_encoder_and_corpus(tmp_path, tiny_enc
     assert hybrid.retrievers["dense"] is dense
     assert hybrid.retrievers["bm25"] is bm25
     assert dense.corpus is bm25.corpus
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF16,Flat"])
+def test_a_part_that_lies_apart_is_searched_whole(factory):
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(2000, 16)).astype(np.float32)
+    vectors[:40] += 6  # a small collection about something else
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = FaissIndex(16, factory, nprobe=1, ef_search=256)
+    index.train(vectors)
+    index.add(vectors)
+    within = np.arange(2000) < 40
+    _, rows = index.search(vectors[1000:1020], 5, within)
+    found = rows[rows >= 0]
+    assert within[found].all()
+    assert len(found) >= (100 if factory != "HNSW16" else 80)
+
+
+def test_an_index_that_cannot_search_in_a_part_says_so():
+    vectors = np.random.default_rng(0).normal(size=(600, 16)).astype(np.float32)
+    index = FaissIndex(16, "PQ4x4fs")
+    index.train(vectors)
+    index.add(vectors)
+    with pytest.raises(ConfigError, match="cannot search in a part"):
+        index.search(vectors[:1], 5, np.arange(600) < 9)
