@@ -153,8 +153,7 @@ def make_app(
         if users is not None and not users.knows(_person(request)):
             gr.Info("You may no longer ask here.")
             return True
-        who = _person(request) or (request.client.host if request.client else "")
-        seconds = limit.wait_seconds(who)
+        seconds = limit.wait_seconds(_who(request))
         if seconds > 0:
             gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
         return seconds > 0
@@ -352,10 +351,8 @@ def make_app(
             """Answer a standalone question: the answer, its citations, and whether it abstained."""
             if users is not None and not users.knows(_person(request)):
                 raise gr.Error("You may no longer ask here.")
-            who = _person(request) or (request.client.host if request.client else "")
-            depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
             try:
-                return _answer(conversation, Options(settings.retriever.kind, depths), limit, who, question)
+                return _answer(conversation, _options(settings), limit, _who(request), question)
             except RagError as error:
                 raise gr.Error(str(error)) from error
 
@@ -438,6 +435,17 @@ def _answer(conversation: Conversation, options: Options, limit: RateLimit, who:
     return answer_record(conversation, question, options)
 
 
+def _who(request: gr.Request) -> str:
+    """Whose questions are counted: a person's, else an address's."""
+    return _person(request) or (request.client.host if request.client else "")
+
+
+def _options(settings: Settings) -> Options:
+    """What is asked with where nobody chooses."""
+    depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
+    return Options(settings.retriever.kind, depths)
+
+
 def _status_html(conversation: Conversation) -> str:
     return f'<div class="status" role="status">{escape(conversation.status)}</div>'
 
@@ -485,8 +493,7 @@ def serve(
         take_in=partial(shelf.take_in, conversation=conversation) if may_upload and not manifest.corpus_path else None,
     )
     sources = Sources(index, lambda: shelf.retrievers.index.get())
-    depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
-    options = Options(settings.retriever.kind, depths)
+    options = _options(settings)
     router = make_router(conversation, options, users=users, limit=limit)
     source_router = make_source_router(sources, lambda request: _may_read(page, users, request))
     app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}

@@ -147,16 +147,18 @@ class Retrievers:
 
     def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
         """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
-        within = None if collections is None else self._rows(collections)
-        if kind == "bm25":
-            return self._bm25.get() if within is None else self._bm25.get().restricted_to(within)
-        if kind == "dense":
-            return self._dense.get() if within is None else self._dense.get().restricted_to(within)
+        made = {"dense": self._dense, "bm25": self._bm25}
+        parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
+        if collections is not None:
+            within = self._rows(collections)
+            parts = {name: part.restricted_to(within) for name, part in parts.items()}
+        if kind in made:
+            return parts[kind]
         from rag.retrieve.hybrid import HybridRetriever
 
         chosen = self._settings.retriever
         return HybridRetriever(
-            {"dense": self.get("dense", collections), "bm25": self.get("bm25", collections)},
+            parts,
             weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
             rrf_k=chosen.rrf_k,
             depth=chosen.fusion_depth,
