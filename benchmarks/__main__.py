@@ -3,6 +3,8 @@
     encode    our encoder against SentenceTransformer.encode (fp32, its defaults) on the same passages
     rerank    our reranker against CrossEncoder.predict (fp32, its defaults) on the same pairs
     answer    vLLM in one call against transformers' generate at batch 8 on the same prompts
+    train     forward and backward passes of the reranker as `rag train` runs them against the checkpoint as loaded,
+              both in the fastest precision, without dropout, word embeddings frozen
     warm      one question with everything loaded: hybrid, depth 50, 3 contexts, transformers
     cold      `rag ask` as a new process, weights and compiled graphs cached
 
@@ -122,6 +124,40 @@ def _bench_answer(settings, index: Path, n: int, kind: str) -> dict:
     return {"questions_per_second": n / seconds, "load_seconds": load_seconds}
 
 
+def bench_train(settings, index: Path, n: int) -> dict:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    from rag.inference import default_device, fastest_precision
+    from rag.rerank.train import RECIPES
+    from rag.training import prepare
+
+    recipe, device = RECIPES["lambda"], default_device()
+    texts = [p.content for p in sample_passages(build.corpus_of(index), n)]
+    batches = [[(QUESTIONS[0], text) for text in texts[start : start + 48]] for start in range(0, n, 48)]
+    folder = build.make_reranker(settings).folder
+
+    def passes(ours: bool) -> float:
+        model = CrossEncoder(str(folder), device=device, local_files_only=True, max_length=recipe.max_length_tokens)
+        prepare(model, model.model, recipe)
+        if not ours:
+            del model.model.forward  # rows of like length together
+            model.model.set_attn_implementation("sdpa")
+
+        def once(pairs) -> None:
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=fastest_precision(device) == "bf16"):
+                logits = model(model.preprocess(pairs))["scores"]
+            logits.float().pow(2).mean().backward()
+            model.zero_grad()
+
+        model.train()
+        once(batches[0][:16])
+        return timed(lambda: [once(pairs) for pairs in batches])[1]
+
+    theirs, ours = passes(False), passes(True)
+    return {"ratio": theirs / ours, "ours_pairs_per_second": n / ours, "theirs_pairs_per_second": n / theirs}
+
+
 def bench_warm(settings, index: Path, n: int) -> dict:
     pipeline = build.make_pipeline(settings, index, interactive=True)
     pipeline.run([Query("0", QUESTIONS[0])])
@@ -151,6 +187,7 @@ BENCHMARKS = {
     "rerank": (bench_rerank, 320),
     "answer_vllm": (bench_answer_vllm, 64),
     "answer_transformers": (bench_answer_transformers, 64),
+    "train": (bench_train, 192),
     "warm": (bench_warm, 8),
     "cold": (bench_cold, 1),
 }

@@ -405,6 +405,9 @@ def mine_(
     random_share: Annotated[float, typer.Option(min=0, max=1, help="Share drawn from the whole corpus.")] = 0.0,
     qrels: Annotated[Path | None, typer.Option(help="Judgements, where the file does not hold them.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
+    unanswerable: Annotated[
+        bool, typer.Option("--unanswerable/--answerable-only", help="Mine for unanswerable questions too.")
+    ] = True,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -425,6 +428,7 @@ def mine_(
         retrievers=retriever or ["dense"],
         scorer=scorer,
         sample=sample,
+        unanswerable=unanswerable,
     )
     print("\n".join(mining_lines(report, output)))
 
@@ -474,7 +478,9 @@ def train_reranker_(
     train: TrainArgument,
     index: IndexOption,
     output: RunOption,
-    recipe: Annotated[str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill or report-1, -2.")] = "lambda",
+    recipe: Annotated[
+        str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill, abstain, report-1 or -2.")
+    ] = "lambda",
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,

@@ -122,7 +122,10 @@ class TrainingSettings(_Section):
     freeze_embeddings: bool | None = None
     adam_beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
     seed: int | None = None
-    loss: Literal["contrastive", "kl", "margin_mse", "bce", "lambda", "listnet", "ranknet", "hybrid"] | None = None
+    loss: (
+        Literal["contrastive", "kl", "margin_mse", "bce", "lambda", "listnet", "ranknet", "hybrid", "none_of_these"]
+        | None
+    ) = None
     negatives_from: Literal["mined", "evidences", "random"] | None = None
     mask_positives: bool | None = None
     filter_by_guide: bool | None = None
@@ -131,6 +134,7 @@ class TrainingSettings(_Section):
     positive_weight: Annotated[float, Field(gt=0)] | None = None
     soft_share: Annotated[float, Field(ge=0, le=1)] | None = None
     select: Literal["mrr", "loss"] | None = None
+    unanswerable: bool | None = None
     embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
     evaluations: PositiveInt = 4

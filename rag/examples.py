@@ -14,11 +14,12 @@ from pathlib import Path
 
 from rag.data import Corpus, Question, json_rows, line_error, load_qrels, load_questions
 from rag.errors import DataError
+from rag.types import CANNOTANSWER
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, the ids of the passages that answer it, and the ids of those judged not to."""
+    """A question, the ids of the passages that answer it (none: it is unanswerable), and of those judged not to."""
 
     question: Question
     positives: tuple[str, ...]
@@ -34,6 +35,8 @@ class ExampleSet:
     n_unanswerable: int = 0
     n_gold_missing: int = 0
     n_unknown_evidences: int = 0
+    unanswerable: tuple[Example, ...] = ()
+    """Questions without a gold passage whose reference says CANNOTANSWER."""
 
     @property
     def questions(self) -> list[Question]:
@@ -43,14 +46,16 @@ class ExampleSet:
     def gold(self) -> set[str]:
         return {pid for example in self.examples for pid in example.positives}
 
-    def summary(self, name: str) -> str:
+    def summary(self, name: str, *, with_unanswerable: bool = False) -> str:
         """One line: how many of how many, and what was left out."""
-        left_out = []
-        if self.n_unanswerable:
-            left_out.append(f"{self.n_unanswerable:,} unanswerable")
+        left_out, taken = [], len(self.unanswerable) if with_unanswerable else 0
+        if self.n_unanswerable > taken:
+            left_out.append(f"{self.n_unanswerable - taken:,} unanswerable")
         if self.n_gold_missing:
             left_out.append(f"{self.n_gold_missing:,} whose gold passage is not in the corpus")
-        text = f"{name}: {len(self.examples):,} of {self.n_questions:,} questions"
+        text = f"{name}: {len(self.examples) + taken:,} of {self.n_questions:,} questions"
+        if taken:
+            text += f", {taken:,} of them unanswerable"
         return f"{text} (left out: {', '.join(left_out)})" if left_out else text
 
 
@@ -81,19 +86,19 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     questions, qrels = load_questions(path), load_qrels(qrels_path)
     if path.is_dir():  # BEIR keeps the questions of every split in one file
         questions = [question for question in questions if question.id in qrels]
-    examples, unanswerable, missing = [], 0, 0
+    examples, without, missing = [], [], 0
     for question in questions:
         judged = qrels.get(question.id, {})
         wanted = [pid for pid, grade in judged.items() if grade > 0]
         positives = tuple(pid for pid in wanted if pid in corpus)
+        negatives = tuple(pid for pid, grade in judged.items() if grade <= 0 and pid in corpus)
         if positives:
-            negatives = tuple(pid for pid, grade in judged.items() if grade <= 0 and pid in corpus)
             examples.append(Example(question, positives, negatives))
         elif wanted:
             missing += 1
         else:
-            unanswerable += 1
-    return ExampleSet(tuple(examples), len(questions), unanswerable, missing)
+            without.append(Example(question, (), negatives))
+    return ExampleSet(tuple(examples), len(questions), len(without), missing, 0, _unanswerable(without))
 
 
 def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
@@ -101,7 +106,7 @@ def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
         ids[passage.text].append(passage.id)
-    examples, unanswerable, missing, unknown = [], 0, 0, 0
+    examples, without, missing, unknown = [], [], 0, 0
     for line, row in json_rows(path):
         question = questions[str(row.get("qid", row.get("_id", row.get("id"))))]
         evidences, labels = row.get("evidences"), row.get("retrieval_labels")
@@ -115,10 +120,15 @@ def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
         if positives:
             examples.append(Example(question, positives, tuple(pid for pid in negatives if pid not in positives)))
         elif not any(labels):
-            unanswerable += 1
+            without.append(Example(question, (), negatives))
         else:
             missing += 1
-    return ExampleSet(tuple(examples), len(questions), unanswerable, missing, unknown)
+    return ExampleSet(tuple(examples), len(questions), len(without), missing, unknown, _unanswerable(without))
+
+
+def _unanswerable(without: Sequence[Example]) -> tuple[Example, ...]:
+    """Of questions without a gold passage those that are known to have none: not all were judged."""
+    return tuple(example for example in without if example.question.answer == CANNOTANSWER)
 
 
 def _is_list_of(value: object, kind: type) -> bool:

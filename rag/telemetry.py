@@ -152,6 +152,7 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
         "learning_rate": ["learning_rate"],
         "grad_norm": ["grad_norm"],
         "separation": ["separation", "eval_dev_separation"],
+        "refusals": ["eval_dev_refusal_auc"],
         "dev": [name for name in logged if name.startswith("eval_") and "@10" in name],
     }
     panels = [(title, [name for name in names if name in logged]) for title, names in wanted.items()]

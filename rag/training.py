@@ -9,6 +9,7 @@ RUN/model/          the finished checkpoint
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -26,6 +27,7 @@ from rag.inference import default_device, fastest_precision, n_threads
 
 TRAINING_FILE = "training.json"
 COST_FILE = "cost.json"
+ROWS_TOGETHER = 8
 RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 
@@ -95,8 +97,12 @@ def digest(rows: Iterable[object]) -> str:
     return found.hexdigest()[:16]
 
 
-def prepare(model, schedule: Schedule, embeddings) -> None:
-    """Set what holds for training alone: threads, float32 weights, dropout, whether word embeddings learn."""
+def prepare(model, transformer, schedule: Schedule) -> None:
+    """Set what holds for training alone: threads, float32 weights, dropout, whether word embeddings learn.
+
+    `transformer` is the transformers model within `model`. On a CPU its attention is plain matrix products (the fused
+    kernel's backward pass is slow there), and rows of like length run together.
+    """
     import torch
 
     torch.set_num_threads(n_threads())
@@ -105,7 +111,53 @@ def prepare(model, schedule: Schedule, embeddings) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = schedule.dropout
     if schedule.freeze_embeddings:
-        embeddings.weight.requires_grad_(False)
+        transformer.get_input_embeddings().weight.requires_grad_(False)
+    if default_device() == "cpu":
+        transformer.set_attn_implementation("eager")
+        run_by_length(transformer)
+
+
+def run_by_length(transformer, rows: int = ROWS_TOGETHER) -> None:
+    """Let the forward pass of a transformers model run over `rows` rows of like length at a time.
+
+    Each part is as wide as its longest row, so that little is computed on padding; outputs come in the order and width
+    of the inputs, with zeros on the padding. Batches that are padded on the left run as they are.
+    """
+    import torch
+
+    forward = transformer.forward
+
+    @functools.wraps(forward)
+    def by_length(input_ids=None, attention_mask=None, **others):
+        if input_ids is None or attention_mask is None or len(input_ids) <= rows or not attention_mask[:, 0].all():
+            return forward(input_ids=input_ids, attention_mask=attention_mask, **others)
+        width, lengths = input_ids.shape[1], attention_mask.sum(dim=1)
+        order = lengths.argsort()
+        back = order.argsort()
+        outputs = []
+        for part in order.split(rows):
+            longest = int(lengths[part].max())
+            cut = {
+                name: value[part, :longest] if torch.is_tensor(value) and value.shape == input_ids.shape else value
+                for name, value in {"input_ids": input_ids, "attention_mask": attention_mask, **others}.items()
+            }
+            outputs.append(forward(**cut))
+        return type(outputs[0])(
+            **{
+                name: torch.cat([_widened(output[name], width) for output in outputs])[back]
+                for name, value in outputs[0].items()
+                if torch.is_tensor(value)
+            }
+        )
+
+    transformer.forward = by_length
+
+
+def _widened(values, width: int):
+    """Per-token outputs (n, t, d) with zeros up to `width` tokens; per-row outputs (n, d) as they are."""
+    import torch
+
+    return torch.nn.functional.pad(values, (0, 0, 0, width - values.shape[1])) if values.ndim == 3 else values
 
 
 def fit(

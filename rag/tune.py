@@ -15,9 +15,9 @@ from rag import build
 from rag.config import RetrieverKind, Settings
 from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
-from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate
+from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
-from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
+from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, split_by_document
 from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.models.promoted import promote, serving
 from rag.models.resolve import resolve
@@ -45,8 +45,9 @@ def mine_negatives(
     retrievers: Sequence[str] = ("dense",),
     scorer: Scorer = "encoder",
     sample: int | None = None,
+    unanswerable: bool = True,
 ) -> dict:
-    """Mine hard negatives for the questions of a training file; returns the report."""
+    """Mine hard negatives for the questions of a training file, also for unanswerable ones; returns the report."""
     if scorer not in get_args(Scorer):
         raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
     if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
@@ -54,7 +55,8 @@ def mine_negatives(
     if scorer == "none":  # nothing to measure a margin by
         mining = dataclasses.replace(mining, margin=None)
     index = open_index(index_folder)
-    examples = _sampled(load_examples(train, index.corpus, qrels).examples, sample)
+    given = load_examples(train, index.corpus, qrels)
+    examples = _sampled([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
     available = build.Retrievers(settings, index_folder)
     score, scorer_sha256 = _pair_scorer(settings, index, scorer)
     identity = {
@@ -136,24 +138,34 @@ class TrainingFiles:
     sample: int | None = None
     without: tuple[str, ...] = ()
 
-    def splits(self, corpus: Corpus) -> tuple[list[Example], list[Example]]:
-        """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out."""
+    def splits(self, corpus: Corpus, *, with_unanswerable: bool = False) -> tuple[list[Example], list[Example]]:
+        """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out.
+
+        With unanswerable questions both hold examples without positives.
+        """
         given = load_examples(self.train, corpus, self.qrels)
-        say(given.summary(str(self.train)))
+        say(given.summary(str(self.train), with_unanswerable=with_unanswerable))
+        unanswerable = given.unanswerable if with_unanswerable else ()
         if self.dev is None:
             training, held_out = split_by_document(given.examples)
+            documents = {document(pid) for example in held_out for pid in example.positives}
+            for example in unanswerable:
+                is_dev = any(document(pid) in documents for pid in example.negatives)
+                (held_out if is_dev else training).append(example)
             say(f"dev: {len(held_out):,} questions split off by document")
             return self._chosen(training), held_out
         refuse_test_file(self.dev)
         is_folder = Path(self.dev).is_dir()
         chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
-        say(chosen.summary(str(self.dev)))
+        say(chosen.summary(str(self.dev), with_unanswerable=with_unanswerable))
         for overlap in overlaps({"train": given.gold, "dev": chosen.gold}):
             say(f"warning: {overlap}")
-        same = {q.id for q in given.questions} & {q.id for q in chosen.questions}
+        training = [*given.examples, *unanswerable]
+        held_out = [*chosen.examples, *(chosen.unanswerable if with_unanswerable else ())]
+        same = {example.question.id for example in training} & {example.question.id for example in held_out}
         if same:
             raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {self.train} and in {self.dev}")
-        return self._chosen(given.examples), list(chosen.examples)
+        return self._chosen(training), held_out
 
     def _chosen(self, examples: Sequence[Example]) -> list[Example]:
         sources = {example.question.source for example in examples}
@@ -333,20 +345,25 @@ def tune_reranker(
         )
     known = [_verdict(run) for run in reuse]
     index = open_index(index_folder)
-    training, held_out = files.splits(index.corpus)
+    training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     mined = files.mined(index.corpus, training, 1) if recipe.negatives_from == "mined" else None
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe)
-    candidates = _candidates(settings, index_folder, held_out)
+    found = list(zip(held_out, _candidates(settings, index_folder, held_out), strict=True))
+    answerable = [(example, hits) for example, hits in found if example.positives]
+    unanswerable = [(example, hits) for example, hits in found if not example.positives]
     watched = {example.question.id for example in _sampled(held_out, settings.training.dev_questions)}
-    shown = [
-        (example, hits[: settings.training.dev_candidates])
-        for example, hits in zip(held_out, candidates, strict=True)
-        if example.question.id in watched
-    ]
+    shown, shown_unanswerable = (
+        [
+            (example, hits[: settings.training.dev_candidates])
+            for example, hits in part
+            if example.question.id in watched
+        ]
+        for part in (answerable, unanswerable)
+    )
     dev_groups = []
     if recipe.select == "loss":
         dev_groups = make_groups([example for example, _ in shown], index.corpus, recipe, None)
@@ -362,6 +379,7 @@ def tune_reranker(
             [example.question.rewrite for example, _ in shown],
             [[hit.passage.content for hit in hits] for _, hits in shown],
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
+            [(example.question.rewrite, [hit.passage.content for hit in hits]) for example, hits in shown_unanswerable],
         ),
         dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
@@ -369,7 +387,10 @@ def tune_reranker(
     if not is_first_process():
         return None
     _tell_warnings(target)
-    return gate_reranker(settings, index, target, model, held_out, candidates, known) if with_gate else None
+    if not with_gate:
+        return None
+    examples, candidates = (list(column) for column in zip(*answerable, strict=True))
+    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable)
 
 
 def _softened(settings: Settings, groups, corpus: Corpus, recipe) -> list:
@@ -396,10 +417,13 @@ def gate_reranker(
     held_out: Sequence[Example],
     candidates: Sequence[Sequence[Hit]],
     known: Sequence[tuple[dict, list[dict]]] = (),
+    unanswerable: Sequence[tuple[Example, Sequence[Hit]]] = (),
 ) -> dict:
     """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question.
 
     `known` are other gates' records and their questions' scores, taken over where they are of the same base.
+    `unanswerable` questions with their candidates do not decide: the record says how well the best score tells them
+    from the others. With them, nothing known is taken over.
     """
     queries = [example.question.rewrite for example in held_out]
     how = {
@@ -410,15 +434,22 @@ def gate_reranker(
         "precision": settings.reranker.precision,
         "max_length_tokens": settings.reranker.max_length_tokens,
     }
-    scores, fingerprints = {}, {}
+    known = () if unanswerable else known
+    scores, fingerprints, best = {}, {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
         reranker = build.make_reranker(chosen)
         fingerprints[name] = reranker.weights_sha256
         same = {"base_fingerprint": reranker.weights_sha256, **how}
-        scores[name] = _known_scores(known if name == "base" else (), same) or _gate_scores(
-            held_out, reranker.rerank(queries, candidates, label=f"Reranking ({name})")
-        )
+        scores[name] = _known_scores(known if name == "base" else (), same)
+        if scores[name] is None:
+            found = reranker.rerank(
+                [*queries, *(example.question.rewrite for example, _ in unanswerable)],
+                [*candidates, *(hits for _, hits in unanswerable)],
+                label=f"Reranking ({name})",
+            )
+            scores[name] = _gate_scores(held_out, found[: len(held_out)])
+            best[name] = [hits[0].score if hits else float("-inf") for hits in found]
     floor = [
         shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
         for example, hits in zip(held_out, candidates, strict=True)
@@ -433,6 +464,8 @@ def gate_reranker(
         **how,
         "n_dev": len(held_out),
     }
+    if unanswerable:
+        record["refusals"] = refusal_figures(best["tuned"], best["base"], len(held_out))
     _write_verdict(target, record, held_out, scores)
     return record
 

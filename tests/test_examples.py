@@ -35,10 +35,24 @@ def test_course_rows_become_examples_and_the_rest_is_counted(tmp_path):
         ("b", ("d1@0", "d1@1"), ()),
     ]
     assert (loaded.n_questions, loaded.n_unanswerable, loaded.n_gold_missing) == (4, 1, 1)
+    assert [(e.question.id, e.positives, e.negatives) for e in loaded.unanswerable] == [("c", (), ("d0@1",))]
     assert loaded.n_unknown_evidences == 2
     assert loaded.summary("train") == (
         "train: 2 of 4 questions (left out: 1 unanswerable, 1 whose gold passage is not in the corpus)"
     )
+    assert loaded.summary("train", with_unanswerable=True) == (
+        "train: 3 of 4 questions, 1 of them unanswerable (left out: 1 whose gold passage is not in the corpus)"
+    )
+
+
+def test_a_question_that_nobody_judged_is_not_called_unanswerable(tmp_path):
+    rows = [row("a", ["text 0"], [1]), row("b", ["text 1"], [0]), row("c", [], [], "CANNOTANSWER")]
+    file = write_rows(tmp_path / "train.txt", rows)
+    assert [example.question.id for example in load_examples(file, CORPUS).unanswerable] == ["c"]
+    (tmp_path / "qrels.txt").write_text('{"a": {"d0@0": 1}, "b": {"d0@1": 0}}', "utf-8")
+    judged = load_examples(file, CORPUS, tmp_path / "qrels.txt")
+    assert [example.question.id for example in judged.unanswerable] == ["c"]
+    assert judged.n_unanswerable == 2
 
 
 def test_a_beir_folder_is_never_trained_or_chosen_on_by_its_test_judgements(tmp_path):

@@ -308,3 +308,45 @@ def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_p
     assert go_back("base") == "base"
     with pytest.raises(ModelError, match="nothing is promoted"):
         go_back("base")
+
+
+def unanswerable_rows(numbers):
+    made = [json.loads(line) for line in rows(numbers).splitlines()]
+    for row in made:
+        row |= {"qid": f"u{row['qid']}", "question": f"{row['question']} twice", "retrieval_labels": [0, 0]}
+        row["answer"] = {"text": "CANNOTANSWER"}
+    return "".join(json.dumps(row) + "\n" for row in made)
+
+
+def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_well_it_tells_them(data):
+    settings, folder = data
+    for name, numbers in (("train", range(10)), ("dev", range(24, 28))):
+        with (folder / f"{name}.txt").open("a", encoding="utf-8") as stream:
+            stream.write(unanswerable_rows(numbers))
+    files = mined(settings, folder)
+    record = tune.tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
+    assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (8, 4)
+    assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 8
+    cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
+    assert cost["n_questions"] == 32
+    wanted = load_settings(overrides=["training.unanswerable=true"]).training
+    settings = settings.model_copy(update={"training": wanted})
+    with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
+        tune.tune_reranker(settings, files, folder / "index", folder / "other", "lambda")
+
+
+def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):
+    _, folder = data
+    with (folder / "train.txt").open("a", encoding="utf-8") as stream:
+        stream.write(unanswerable_rows(range(22)))
+    corpus = build.corpus_of(folder / "index")
+    training, held_out = TrainingFiles(folder / "train.txt").splits(corpus, with_unanswerable=True)
+    gold = {pid for example in held_out for pid in example.positives}
+    assert gold
+    held_out_unanswerable = [example for example in held_out if not example.positives]
+    assert held_out_unanswerable
+    assert all(gold & set(example.negatives) for example in held_out_unanswerable)
+    assert not any(gold & set(example.negatives) for example in training if not example.positives)
+    assert len(training) + len(held_out) == 44
+    without, _ = TrainingFiles(folder / "train.txt").splits(corpus)
+    assert all(example.positives for example in without)

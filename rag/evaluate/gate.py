@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from rag.evaluate.significance import paired_difference
+import numpy as np
+
+from rag.evaluate.calibration import auc
+from rag.evaluate.significance import RESAMPLES, Interval, paired_difference
 
 GATE_FILE, GATE_QUESTIONS_FILE = "gate.json", "gate-questions.jsonl"
 PROMOTE, KEEP_BASE = "PROMOTE", "KEEP BASE"
@@ -66,11 +69,43 @@ def _figures(tuned: Sequence[float], base: Sequence[float]) -> dict:
     return {"tuned": sum(tuned) / n, "base": sum(base) / n, **asdict(paired_difference(tuned, base))}
 
 
+def refusal_figures(tuned: Sequence[float], base: Sequence[float], n_answerable: int, *, seed: int = 0) -> dict:
+    """How well each model's best scores tell unanswerable questions from answerable ones.
+
+    `tuned` and `base` are the best score of each question, the `n_answerable` first. AUC is the chance that an
+    answerable question scores above an unanswerable one; the interval of the difference is a bootstrap over questions.
+    """
+
+    def difference(answerable: np.ndarray, unanswerable: np.ndarray) -> float:
+        areas = [auc(scores[answerable], scores[unanswerable]) for scores in (first, second)]
+        return areas[0] - areas[1]
+
+    first, second = np.asarray(tuned, float), np.asarray(base, float)
+    sides = np.arange(n_answerable), np.arange(n_answerable, len(first))
+    rng = np.random.default_rng(seed)
+    drawn = [difference(*(rng.choice(side, len(side)) for side in sides)) for _ in range(RESAMPLES)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {
+        "tuned": auc(first[sides[0]], first[sides[1]]),
+        "base": auc(second[sides[0]], second[sides[1]]),
+        "difference": difference(*sides),
+        "interval": asdict(Interval(float(low), float(high))),
+        "n_answerable": n_answerable,
+        "n_unanswerable": len(sides[1]),
+    }
+
+
 def gate_lines(record: Mapping) -> list[str]:
     """The verdict and its figures, for a terminal."""
     lines = [f"{record['verdict']}" + "".join(f"\n  {reason}" for reason in record["reasons"])]
     lines += [f"  {_figures_line(name, figures)}" for name, figures in record["metrics"].items()]
     lines.append(f"  shuffling gives {record['shuffle_floor']:.4f}")
+    if refusals := record.get("refusals"):
+        lines.append(
+            f"  telling unanswerable questions by the best score: AUC {refusals['base']:.4f} -> "
+            f"{refusals['tuned']:.4f}, difference {refusals['difference']:+.4f} [{refusals['interval']['low']:+.4f}, "
+            f"{refusals['interval']['high']:+.4f}], n = {refusals['n_unanswerable']:,} unanswerable (does not decide)"
+        )
     for source, metrics in record.get("by_source", {}).items():
         figures = metrics[record["primary"]]
         if figures["difference"] < -SOURCE_FALL:

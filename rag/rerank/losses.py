@@ -1,7 +1,12 @@
-"""The `hybrid` ranking loss: pairwise where the order is decided, listwise for the rest, never pulling without end."""
+"""Ranking losses that sentence-transformers does not have.
+
+`hybrid`: pairwise where the order is decided, listwise for the rest, never pulling without end. `none_of_these`:
+listwise with one candidate more, which stands for refusing.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -30,32 +35,56 @@ def hybrid_loss(logits: Tensor, labels: Tensor, *, top: int, cap: float) -> Tens
     return loss
 
 
-class HybridLoss(nn.Module):
-    """`hybrid_loss` over groups of (queries, lists of passages), for sentence-transformers' CrossEncoderTrainer."""
+def none_of_these_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of one question's candidates: logits (n,) and labels (n,), all 0 where the question is unanswerable.
 
-    def __init__(self, model, *, top: int = 5, cap: float = 5.0, mini_batch_size: int = 16):
+    The cross-entropy of ListNet over the candidates and "none of these", whose logit is 0 and whose label is 1 where
+    no candidate has one. So gold passages learn to score above the others and above 0, and what does not answer to
+    score below 0, whatever else is there: the best score of a question then says whether to refuse it.
+    """
+    total = labels.sum()
+    none_label = (total == 0).float().view(1)
+    targets = torch.cat([none_label, labels / total.clamp(min=1e-9)])
+    return -(targets * torch.log_softmax(torch.cat([logits.new_zeros(1), logits]), dim=0)).sum()
+
+
+class GroupLoss(nn.Module):
+    """The mean of `of_group` over (queries, lists of passages), for sentence-transformers' CrossEncoderTrainer."""
+
+    def __init__(self, model):
         super().__init__()
-        self.model, self.top, self.cap, self.mini_batch_size = model, top, cap, mini_batch_size
+        self.model = model
+
+    @abstractmethod
+    def of_group(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of one question: logits and labels (n,) of its candidates."""
 
     def forward(self, inputs: Sequence[Sequence], labels: Sequence[Tensor], prompt=None, task=None) -> Tensor:
         """The mean over the groups. `inputs` are b queries and b lists of passages, `labels` b tensors."""
         queries, passages = inputs
         pairs = [(query, text) for query, texts in zip(queries, passages, strict=True) for text in texts]
-        logits = torch.cat(
-            [
-                self._logits(pairs[start : start + self.mini_batch_size], prompt, task)
-                for start in range(0, len(pairs), self.mini_batch_size)
-            ]
-        )
-        groups = zip(logits.split([len(texts) for texts in passages]), labels, strict=True)
-        losses = [
-            hybrid_loss(values, wanted.to(values.device), top=self.top, cap=self.cap) for values, wanted in groups
-        ]
-        return torch.stack(losses).mean()
-
-    def _logits(self, pairs: list[tuple[str, str]], prompt, task) -> Tensor:
         features = self.model.preprocess(pairs, prompt=prompt, task=task)
         features = {
             name: value.to(self.model.device) if torch.is_tensor(value) else value for name, value in features.items()
         }
-        return self.model(features)["scores"].view(-1).float()
+        logits = self.model(features)["scores"].view(-1).float()
+        groups = zip(logits.split([len(texts) for texts in passages]), labels, strict=True)
+        return torch.stack([self.of_group(values, wanted.to(values.device)) for values, wanted in groups]).mean()
+
+
+class HybridLoss(GroupLoss):
+    """`hybrid_loss` of every question."""
+
+    def __init__(self, model, *, top: int = 5, cap: float = 5.0):
+        super().__init__(model)
+        self.top, self.cap = top, cap
+
+    def of_group(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return hybrid_loss(logits, labels, top=self.top, cap=self.cap)
+
+
+class NoneOfTheseLoss(GroupLoss):
+    """`none_of_these_loss` of every question."""
+
+    def of_group(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return none_of_these_loss(logits, labels)

@@ -10,6 +10,8 @@ Recipes:
     hybrid               pairwise on the model's own top 5, listwise on the rest, separations capped by tanh; a learning
                          rate each for embeddings, encoder and head
     distill              ListNet towards gold labels mixed with the base model's own probabilities, to stay close to it
+    abstain              ListNet with one candidate more, "none of these", whose logit is 0; learns from unanswerable
+                         questions too, so that the best score of a question says whether to refuse it
 
 A group is a question, one gold passage and negatives: for all but `report-*` from what the serving retriever ranks
 high, which is what the reranker will have to tell apart.
@@ -32,6 +34,11 @@ from rag.examples import Example
 from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
 
+LEARNS_TO_REFUSE = ("none_of_these", "bce")
+
+ALL_PAIRS = -1
+"""A batch's pairs in one forward pass, so that pairs of like length can run together; parts would save no memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerRecipe(Schedule):
@@ -39,17 +46,19 @@ class RerankerRecipe(Schedule):
 
     `negatives` per question; `random_share` of mined ones are random. The checkpoint kept is the best by `select`:
     MRR@10 of reranked candidates, or the loss on dev questions made into pairs as the training questions are.
-    `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are None.
+    `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are None. With `unanswerable`,
+    questions that no passage answers are trained on too: groups of negatives only.
     """
 
     name: str
-    loss: Literal["bce", "lambda", "listnet", "ranknet", "hybrid"] = "lambda"
+    loss: Literal["bce", "lambda", "listnet", "ranknet", "hybrid", "none_of_these"] = "lambda"
     negatives: int = 7
     negatives_from: Literal["mined", "evidences", "random"] = "mined"
     random_share: float = 0.15
     positive_weight: float = 1.0
     soft_share: float = 0.0
     select: Literal["mrr", "loss"] = "mrr"
+    unanswerable: bool = False
     embedding_learning_rate: float | None = None
     head_learning_rate: float | None = None
     batch_size: int = 16
@@ -95,6 +104,7 @@ RECIPES = {
         RerankerRecipe(name="listnet", loss="listnet"),
         RerankerRecipe(name="ranknet", loss="ranknet"),
         RerankerRecipe(name="distill", loss="listnet", soft_share=0.5),
+        RerankerRecipe(name="abstain", loss="none_of_these", unanswerable=True),
     )
 }
 
@@ -107,6 +117,8 @@ class DevCandidates:
     candidates: Sequence[Sequence[str]]
     """Passage texts per query, as retrieved."""
     relevant: Sequence[Sequence[bool]]
+    unanswerable: Sequence[tuple[str, Sequence[str]]] = ()
+    """Unanswerable dev questions with the passages found for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +136,17 @@ def make_groups(
     recipe: RerankerRecipe,
     mined: Mapping[str, Sequence[str]] | None,
 ) -> list[Group]:
-    """One group per gold passage, labelled 1 and 0. `mined` are the ids of negatives per question id."""
+    """One group per gold passage, labelled 1 and 0. `mined` are the ids of negatives per question id.
+
+    An unanswerable question has one group, all 0, which begins with the passages judged not to answer it.
+    """
+    if any(not example.positives for example in examples) and recipe.loss not in LEARNS_TO_REFUSE:
+        raise ConfigError(
+            f"the loss {recipe.loss!r} learns nothing from unanswerable questions; set training.unanswerable = false, "
+            f"or choose {' or '.join(LEARNS_TO_REFUSE)}"
+        )
+    if recipe.loss == "none_of_these" and recipe.soft_share:
+        raise ConfigError("the loss 'none_of_these' takes no soft labels; set training.soft_share = 0")
     if recipe.negatives_from == "mined" and mined is None:
         raise ConfigError(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
@@ -139,11 +161,15 @@ def make_groups(
         else:
             hard = list(mined.get(example.question.id, ()))
             rng.shuffle(hard)
+            if not example.positives:
+                hard = list(dict.fromkeys([*example.negatives, *hard]))
             hard = hard[: recipe.negatives - round(recipe.negatives * recipe.random_share)]
         negatives = _filled(hard[: recipe.negatives], recipe.negatives, set(example.positives), corpus, rng)
         for positive in example.positives:
             ids = (positive, *negatives)
             groups.append(Group(example.question.rewrite, ids, (1.0, *[0.0] * len(negatives))))
+        if not example.positives:
+            groups.append(Group(example.question.rewrite, tuple(negatives), (0.0,) * len(negatives)))
     return groups
 
 
@@ -184,7 +210,7 @@ def train_reranker(
         "base": str(base),
         "n": len(groups),
         "data": digest([group.query, group.ids, group.labels] for group in groups),
-        "dev": digest([list(dev.queries), [list(texts) for texts in dev.candidates]]),
+        "dev": digest([list(dev.queries), [list(texts) for texts in dev.candidates], dev.unanswerable]),
     }
     check_same_training(target, identity)
     finished = target / "model"
@@ -194,7 +220,7 @@ def train_reranker(
     model = CrossEncoder(str(base), device=default_device(), local_files_only=True)
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
-    prepare(model, recipe, model.model.get_input_embeddings())
+    prepare(model, model.model, recipe)
     by_loss = {}
     if recipe.select == "loss":
         by_loss = {"eval_dataset": _dataset(dev_groups, corpus, recipe), "metric": "loss"}
@@ -276,27 +302,34 @@ def _loss(model, recipe: RerankerRecipe):
     import torch
     from sentence_transformers.cross_encoder import losses
 
-    from rag.rerank.losses import HybridLoss
+    from rag.rerank.losses import HybridLoss, NoneOfTheseLoss
 
     match recipe.loss:
         case "bce":
             return losses.BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(recipe.positive_weight))
         case "lambda":
-            return losses.LambdaLoss(model, mini_batch_size=recipe.batch_size)
+            return losses.LambdaLoss(model, mini_batch_size=ALL_PAIRS)
         case "listnet":
-            return losses.ListNetLoss(model, mini_batch_size=recipe.batch_size)
+            return losses.ListNetLoss(model, mini_batch_size=ALL_PAIRS)
         case "ranknet":
-            return losses.RankNetLoss(model, mini_batch_size=recipe.batch_size)
+            return losses.RankNetLoss(model, mini_batch_size=ALL_PAIRS)
         case "hybrid":
-            return HybridLoss(model, mini_batch_size=recipe.batch_size)
+            return HybridLoss(model)
+        case "none_of_these":
+            return NoneOfTheseLoss(model)
 
 
 def dev_evaluator(dev: DevCandidates):
-    """An evaluator for the trainer: `dev_mrr@10` and `dev_separation` of dev questions' reranked candidates."""
+    """An evaluator for the trainer: `dev_mrr@10` and `dev_separation` of dev questions' reranked candidates.
+
+    With unanswerable questions also `dev_refusal_auc`: the chance that an answerable one has the higher best score.
+    """
     import torch
+    from scipy.stats import mannwhitneyu
     from sentence_transformers.base.evaluation import BaseEvaluator
 
-    pairs = [(query, text) for query, texts in zip(dev.queries, dev.candidates, strict=True) for text in texts]
+    asked = [*zip(dev.queries, dev.candidates, strict=True), *dev.unanswerable]
+    pairs = [(query, text) for query, texts in asked for text in texts]
 
     class DevEvaluator(BaseEvaluator):
         def __init__(self):
@@ -314,11 +347,18 @@ def dev_evaluator(dev: DevCandidates):
                     convert_to_tensor=True,
                 )
             values = iter(scores.float().cpu().tolist())
-            grouped = [[next(values) for _ in texts] for texts in dev.candidates]
+            every = [[next(values) for _ in texts] for _, texts in asked]
+            grouped = every[: len(dev.queries)]
+            best = [max(own, default=float("-inf")) for own in every]
+            refusals = {}
+            if dev.unanswerable:
+                first, second = best[: len(grouped)], best[len(grouped) :]
+                refusals["dev_refusal_auc"] = mannwhitneyu(first, second).statistic / (len(first) * len(second))
             return {
                 "dev_mrr@10": mrr_at_10(grouped, dev.relevant),
                 "dev_recall@10": recall_at_10(grouped, dev.relevant),
                 "dev_separation": separation(grouped, dev.relevant),
+                **refusals,
             }
 
     return DevEvaluator()

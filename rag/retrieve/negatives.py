@@ -236,7 +236,7 @@ def _report(mined, corpus: Corpus, settings: MiningSettings) -> dict:
         "examples": [
             {
                 "query": one.query,
-                "positive": corpus.by_id(one.positives[0][0]).content,
+                "positive": corpus.by_id(one.positives[0][0]).content if one.positives else None,
                 "negatives": [{"id": p, "score": s, "text": corpus.by_id(p).content} for p, s in one.negatives[:3]],
             }
             for one in sample

@@ -141,7 +141,7 @@ def train_retriever(
     model = _load(base, recipe, prompts)
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest)
-    prepare(model, recipe, model[0].model.get_input_embeddings())
+    prepare(model, model[0].model, recipe)
     loss = _loss(model, rows, recipe, guide)
     fit(
         SentenceTransformerTrainer,

@@ -6,7 +6,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines
+from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines, refusal_figures
 from rag.evaluate.metrics import shuffle_floor
 
 
@@ -85,3 +85,23 @@ def test_sources_are_told_apart_and_a_fall_of_one_is_told():
     falls = [line for line in gate_lines(record) if "falls on" in line]
     assert len(falls) == 1
     assert "falls on squad" in falls[0]
+
+
+def test_how_well_best_scores_tell_unanswerable_questions_by_hand():
+    base = [1.0, 2.0, 3.0, 2.5, 0.0]  # three answerable, two unanswerable: 4 of 6 pairs in order
+    tuned = [5.0, 6.0, 7.0, -1.0, -2.0]
+    found = refusal_figures(tuned, base, 3)
+    assert (found["base"], found["tuned"]) == (pytest.approx(4 / 6), 1.0)
+    assert found["difference"] == pytest.approx(2 / 6)
+    assert found["interval"]["low"] <= 2 / 6 <= found["interval"]["high"]
+    assert (found["n_answerable"], found["n_unanswerable"]) == (3, 2)
+    lines = gate_lines({**verdict(BETTER), "refusals": found})
+    assert "AUC 0.6667 -> 1.0000" in lines[-1]
+
+
+def test_the_interval_for_refusals_covers_zero_for_a_copy_and_not_for_a_better_model():
+    rng = np.random.default_rng(0)
+    base = np.concatenate([rng.normal(0.5, 1, 200), rng.normal(0, 1, 100)])
+    better = np.concatenate([rng.normal(2, 1, 200), rng.normal(0, 1, 100)])
+    assert refusal_figures(base, base, 200)["interval"] == {"low": 0.0, "high": 0.0}
+    assert refusal_figures(better, base, 200)["interval"]["low"] > 0

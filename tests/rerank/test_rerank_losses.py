@@ -1,4 +1,4 @@
-"""The hybrid loss, worked by hand."""
+"""The ranking losses of our own, worked by hand."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from rag.rerank.losses import HybridLoss, hybrid_loss
+from rag.rerank.losses import HybridLoss, NoneOfTheseLoss, hybrid_loss, none_of_these_loss
 
 
 def softplus(x):
@@ -68,6 +68,39 @@ def test_over_a_model_it_is_the_mean_over_groups_of_any_size(tiny_reranker_folde
     expected = (
         hybrid_loss(logits[:3], labels[0], top=5, cap=5.0) + hybrid_loss(logits[3:], labels[1], top=5, cap=5.0)
     ) / 2
-    for mini_batch_size in (2, 16):
-        loss = HybridLoss(model, mini_batch_size=mini_batch_size)([queries, passages], labels)
-        assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
+    loss = HybridLoss(model)([queries, passages], labels)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_none_of_these_stands_beside_the_candidates_with_a_logit_of_zero():
+    logits = torch.tensor([2.0, -1.0])
+    total = math.log(1 + math.exp(2.0) + math.exp(-1.0))
+    assert none_of_these_loss(logits, torch.tensor([1.0, 0.0])).item() == pytest.approx(total - 2.0, abs=1e-5)
+    assert none_of_these_loss(logits, torch.tensor([0.0, 0.0])).item() == pytest.approx(total, abs=1e-5)
+    two_gold = none_of_these_loss(logits, torch.tensor([1.0, 1.0]))
+    assert two_gold.item() == pytest.approx(total - (2.0 - 1.0) / 2, abs=1e-5)
+
+
+def test_an_unanswerable_question_pulls_every_candidate_down():
+    logits = torch.tensor([3.0, -2.0], requires_grad=True)
+    none_of_these_loss(logits, torch.zeros(2)).backward()
+    assert (logits.grad > 0).all()
+    model_gradient = logits.grad[0]
+    logits.grad = None
+    none_of_these_loss(logits, torch.tensor([0.0, 1.0])).backward()
+    assert logits.grad[0] == pytest.approx(model_gradient)
+    assert logits.grad[1] < 0
+
+
+def test_the_mean_is_over_answerable_and_unanswerable_questions(tiny_reranker_folder):
+    model = CrossEncoder(str(tiny_reranker_folder), device="cpu")
+    model.eval()
+    inputs = [["who built the river", "old tower"], [["the river", "red bridge"], ["tern island"]]]
+    logits = model.predict(
+        [("who built the river", "the river"), ("who built the river", "red bridge"), ("old tower", "tern island")],
+        activation_fn=torch.nn.Identity(),
+        convert_to_tensor=True,
+    )
+    labels = [torch.tensor([1.0, 0.0]), torch.tensor([0.0])]
+    expected = (none_of_these_loss(logits[:2], labels[0]) + none_of_these_loss(logits[2:], labels[1])) / 2
+    assert NoneOfTheseLoss(model)(inputs, labels).item() == pytest.approx(expected.item(), abs=1e-4)

@@ -20,6 +20,7 @@ from rag.rerank.train import (
     Group,
     _learning_rates,
     _targets,
+    dev_evaluator,
     make_groups,
     mrr_at_10,
     recall_at_10,
@@ -53,13 +54,12 @@ def recipe(name, **changes):
     return replace(RECIPES[name], **{**FAST, "freeze_embeddings": False, **changes})
 
 
-def train(base, target, name, **changes):
+def train(base, target, name, evaluations=4, **changes):
     chosen = recipe(name, **changes)
     groups = make_groups(EXAMPLES, CORPUS, chosen, MINED)
     dev_groups = make_groups(EXAMPLES[:4], CORPUS, chosen, MINED)
-    return train_reranker(
-        base, groups, CORPUS, chosen, target, dev=DEV, dev_groups=dev_groups, watch=Watch(log_steps=1)
-    )
+    watch = Watch(evaluations=evaluations, log_steps=1)
+    return train_reranker(base, groups, CORPUS, chosen, target, dev=DEV, dev_groups=dev_groups, watch=watch)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -80,7 +80,7 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_rerank
 def test_parts_of_the_model_learn_at_their_own_rates(tmp_path, tiny_reranker_folder):
     slow = {"learning_rate": 1e-12, "embedding_learning_rate": 1e-12, "head_learning_rate": 1e-12, "epochs": 1}
     for name, rate in (("head", "head_learning_rate"), ("embeddings", "embedding_learning_rate")):
-        train(tiny_reranker_folder, tmp_path / name, "hybrid", **{**slow, rate: 1e-2})
+        train(tiny_reranker_folder, tmp_path / name, "hybrid", evaluations=1, **{**slow, rate: 1e-2})
         drift = json.loads((tmp_path / name / "drift.json").read_text("utf-8"))
         assert drift[name] > 1e-3
         assert all(value < 1e-6 for part, value in drift.items() if part != name)
@@ -174,3 +174,55 @@ def test_a_run_that_diverges_at_once_leaves_no_model(tmp_path, tiny_reranker_fol
     with pytest.raises(ModelError, match="diverged"):
         train(tiny_reranker_folder, tmp_path / "run", "report-1", learning_rate=1e30, warmup_steps=0)
     assert not (tmp_path / "run" / "model").exists()
+
+
+UNANSWERABLE = [
+    Example(Question(f"u{n}", "", f"who long the {NOUNS[n]}"), (), (f"d{n}@0",) if n % 2 else ()) for n in range(12)
+]
+MINED_UNANSWERABLE = {f"u{n}": [f"d{(n + step) % 24}@0" for step in range(5)] for n in range(12)}
+
+
+def test_an_unanswerable_question_has_one_group_of_what_does_not_answer_it():
+    chosen = recipe("abstain", negatives=3, random_share=0.0)
+    groups = make_groups([EXAMPLES[0], UNANSWERABLE[7]], CORPUS, chosen, MINED | MINED_UNANSWERABLE)
+    assert [group.labels for group in groups] == [(1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0)]
+    assert groups[1].ids[0] == "d7@0"
+    assert set(groups[1].ids) <= set(MINED_UNANSWERABLE["u7"])
+    assert len(set(groups[1].ids)) == 3
+
+
+def test_a_loss_that_cannot_learn_to_refuse_takes_no_unanswerable_question():
+    with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
+        make_groups([UNANSWERABLE[0]], CORPUS, recipe("lambda"), MINED_UNANSWERABLE)
+    with pytest.raises(ConfigError, match="no soft labels"):
+        make_groups([EXAMPLES[0]], CORPUS, recipe("abstain", soft_share=0.5), MINED)
+
+
+def test_best_scores_of_unanswerable_questions_learn_to_fall_below_zero(tmp_path, tiny_reranker_folder):
+    chosen = recipe("abstain", learning_rate=5e-3, epochs=20)
+    groups = make_groups([*EXAMPLES, *UNANSWERABLE], CORPUS, chosen, MINED | MINED_UNANSWERABLE)
+    dev = replace(DEV, unanswerable=[(e.question.rewrite, [CORPUS[n].content]) for n, e in enumerate(UNANSWERABLE[:8])])
+    target = tmp_path / "run"
+    model = train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, target, dev=dev, watch=Watch(evaluations=2))
+    areas = [row["eval_dev_refusal_auc"] for row in read_jsonl(target / LOG_FILE) if "eval_dev_refusal_auc" in row]
+    assert areas[-1] > 0.9
+    scorer = CrossEncoderReranker(model, precision="fp32", device="cpu")
+    answerable = scorer.score([(e.question.rewrite, CORPUS[n].content) for n, e in enumerate(EXAMPLES)])
+    unanswerable = scorer.score([(e.question.rewrite, CORPUS[n].content) for n, e in enumerate(UNANSWERABLE)])
+    assert np.median(answerable) > 0 > np.median(unanswerable)
+
+
+def test_the_area_for_refusals_by_hand():
+    class Known:
+        device = torch.device("cpu")
+
+        def predict(self, pairs, **options):
+            return torch.tensor([float(text) for _, text in pairs])
+
+    dev = DevCandidates(
+        ["a", "b"], [["1", "5"], ["2"]], [[False, True], [True]], [("c", ["1.5", "0"]), ("d", ["2"]), ("e", ["9"])]
+    )
+    found = dev_evaluator(dev)(Known())
+    # best scores 5, 2 against 1.5, 2, 9: 5 wins two, 2 wins one and ties one
+    assert found["dev_refusal_auc"] == pytest.approx(3.5 / 6)
+    assert found["dev_mrr@10"] == 1.0

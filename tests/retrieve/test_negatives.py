@@ -115,3 +115,12 @@ def test_the_report_holds_examples_to_read(tmp_path):
     assert stored == json.loads(json.dumps(report))
     assert {example["query"] for example in stored["examples"]} == {"question 0", "question 1", "question 2"}
     assert stored["examples"][0]["negatives"][0]["text"].startswith("text 5")
+
+
+def test_an_unanswerable_question_keeps_every_candidate(tmp_path):
+    unanswerable = Example(Question("u", "question u", "question u"), (), ("d0@0",))
+    score = lambda pairs: [0.9 for _ in pairs]  # noqa: E731
+    retrievers = {"dense": InOrder("d5@0", "d6@0", "d0@0", "d7@0")}
+    mined, report = run(tmp_path, retrievers, score, replace(SETTINGS, margin=0.95), [unanswerable])
+    assert mined == {"u": ["d5@0", "d6@0", "d0@0"]}
+    assert report["examples"][0]["positive"] is None
