@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,20 +16,25 @@ from fastapi import Request
 
 from rag import build
 from rag.api import answer_record, make_router
+from rag.attachments import Attachments
 from rag.chat import Conversation, Options, Turn, documents_html, escape, message_html, settle, sources_html
 from rag.config import Settings, load_settings
 from rag.errors import RagError
 from rag.history import History, as_markdown, history_path
 from rag.models.resolve import rag_home
-from rag.pipeline import Depths
+from rag.pipeline import Depths, Lazy
 from rag.present import ingested_lines
 from rag.progress import say
+from rag.retrieve.joined import JoinedRetriever
 from rag.retrieve.store import serving_manifest
 from rag.sources import Sources, make_source_router
+from rag.types import Retriever
 from rag.users import RateLimit, Users
 
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
 TRIES_A_MINUTE = 10
+EVERYTHING, ATTACHED = "Everything indexed", "Files of this conversation"
+TO_ALL, TO_THIS = "All conversations", "This conversation only"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
@@ -114,13 +120,15 @@ def make_app(
     history: History | None = None,
     collections: Callable[[], Mapping[str, Sequence[Mapping]]] = dict,
     take_in: Callable[[Sequence[str]], Sequence[str]] | None = None,
+    attachments: Attachments | None = None,
     users: Users | None = None,
 ) -> gr.Blocks:
     """The chat page over a conversation; every visitor has turns of their own.
 
     With `limit` a person who asks too fast is told when to ask again; with `history` conversations are kept.
     `collections` gives the documents by the folder they were taken in from; with `take_in` files can be added to them:
-    it takes their paths and returns what came of it, line by line.
+    it takes their paths and returns what came of it, line by line. With `attachments` files can be added to one
+    conversation, which alone answers from them.
     """
 
     limit = limit or RateLimit(0)
@@ -137,12 +145,14 @@ def make_app(
         if question is None:  # asked while another question was under way
             yield turns, show(turns), sources_html(turns)
             return
-        retriever, depth, rerank_depth, contexts, use_calibrated, strictness, ticked, offered = settings_chosen
+        retriever, depth, rerank_depth, contexts, use_calibrated, strictness, ticked, offered, key = settings_chosen
+        everything = set(ticked) >= set(offered) - {ATTACHED}
         options = Options(
             retriever,
             Depths(int(depth), min(int(rerank_depth), int(depth)), int(contexts)),
             None if use_calibrated else strictness,
-            None if set(ticked) >= set(offered) else tuple(name for name in ticked if name in collections()),
+            None if everything else tuple(name for name in ticked if name in collections()),
+            key if ATTACHED in ticked else "",
         )
         for turn in conversation.ask(question or "", turns, options, search_for=search_for):
             now = [*turns, turn]
@@ -169,6 +179,7 @@ def make_app(
         turns = gr.State([])
         pending = gr.State("")
         kept_id = gr.State("")
+        attached = gr.State("")
         exported_text = gr.Textbox(visible=False)
         with gr.Sidebar(open=False, visible=history is not None, elem_id="history"):
             gr.Markdown("### Conversations")
@@ -182,14 +193,16 @@ def make_app(
                 delete = gr.Button("Delete", variant="stop", elem_id="history-delete")
         there = collections()
         offered = gr.State(list(there))
-        with gr.Sidebar(open=False, visible=bool(there), position="right", elem_id="documents"):
+        ways = [TO_ALL] * (take_in is not None) + [TO_THIS] * (attachments is not None)
+        with gr.Sidebar(open=False, visible=bool(there or ways), position="right", elem_id="documents"):
             gr.Markdown("### Documents")
             chosen = gr.CheckboxGroup(
                 list(there), value=list(there), label="Search in", visible=len(there) > 1, elem_id="documents-chosen"
             )
-            files = gr.File(
-                file_count="multiple", label="Add files", visible=take_in is not None, elem_id="documents-files"
+            way = gr.Radio(
+                ways, value=next(iter(ways), None), label="Add to", visible=len(ways) > 1, elem_id="documents-way"
             )
+            files = gr.File(file_count="multiple", label="Add files", visible=bool(ways), elem_id="documents-files")
             added = gr.HTML(elem_id="documents-added")
             listing = gr.HTML(documents_html(there), elem_id="documents-list")
         gr.Markdown(f"# {escape(title)}")
@@ -235,7 +248,7 @@ def make_app(
                     strictness = gr.Slider(
                         0, 1, 0, step=0.05, label="Strictness (0 never refuses by score; needs a calibration)"
                     )
-        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness, chosen, offered]
+        options = [retriever, depth, rerank_depth, contexts, calibrated, strictness, chosen, offered, attached]
         outputs = [turns, chatbot, sources]
 
         def take(text, turns, request: gr.Request):
@@ -263,14 +276,16 @@ def make_app(
             )
             for event in running
         ]
-        clear.click(
-            lambda: ([], [], sources_html(()), _rewritten(())),
-            None,
-            [*outputs, searched],
-            cancels=running,
-            queue=False,
-            api_visibility="private",
-        )
+        changed = [  # another conversation, with files of its own or none
+            clear.click(
+                lambda: ([], [], sources_html(()), _rewritten(()), ""),
+                None,
+                [*outputs, searched, attached],
+                cancels=running,
+                queue=False,
+                api_visibility="private",
+            )
+        ]
         if history is not None:
             opened = [kept_id, kept]
 
@@ -282,15 +297,17 @@ def make_app(
             def relisted(words, key, request: gr.Request):
                 return listed(_person(request), key, words)
 
-            def keep(turns, key, words, request: gr.Request):
-                key = history.keep(_person(request), key, turns)
+            def keep(turns, key, words, attached, request: gr.Request):
+                key = history.keep(_person(request), key, turns, attached)
                 return key, listed(_person(request), key, words)
 
             def load(key, request: gr.Request):
-                turns = history.load(_person(request), key) if key else []
-                marks = history.judgements(_person(request), key) if key else []
+                person = _person(request)
+                turns = history.load(person, key) if key else []
+                marks = history.judgements(person, key) if key else []
                 box = gr.Chatbot(show(turns), feedback_value=marks)
-                return key or "", turns, box, sources_html(turns), _rewritten(turns)
+                own = history.attached(person, key) if key else ""
+                return key or "", turns, box, sources_html(turns), _rewritten(turns), own
 
             def judge(key, data: gr.LikeData, request: gr.Request):
                 liked = None if not data.liked else data.liked == "Like" or data.liked is True
@@ -302,8 +319,10 @@ def make_app(
                 return "", listed(_person(request), key, words)
 
             def deleted(key, words, request: gr.Request):
+                if attachments is not None:
+                    attachments.drop(history.attached(_person(request), key))
                 history.delete(_person(request), key)
-                return "", listed(_person(request), "", words), [], [], sources_html(()), _rewritten(())
+                return "", listed(_person(request), "", words), [], [], sources_html(()), _rewritten(()), ""
 
             def exported(key, turns, request: gr.Request):
                 titles = {k.id: k.title for k in history.list(_person(request))}
@@ -311,41 +330,57 @@ def make_app(
 
             quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
             for event in ended:
-                event.then(keep, [turns, kept_id, words], opened, **quiet)
+                event.then(keep, [turns, kept_id, words, attached], opened, **quiet)
             clear.click(lambda: ("", None), None, opened, **quiet)
-            kept.input(load, [kept], [kept_id, *outputs, searched], cancels=running, **quiet)
+            shown = [*outputs, searched, attached]
+            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=running, **quiet))
             page.load(relisted, [words, kept_id], [kept], **quiet)
             words.change(relisted, [words, kept_id], [kept], **quiet)
             rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
-            delete.click(deleted, [kept_id, words], [*opened, *outputs, searched], cancels=running, **quiet)
+            changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=running, **quiet))
             export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )
             chatbot.like(judge, [kept_id], None, **quiet)
 
-        def list_documents(ticked, offered):
+        def list_documents(ticked, offered, key):
             """What there is by now; only what was unticked stays so."""
-            there = collections()
-            left = [name for name in there if name in ticked or name not in offered]
-            return gr.CheckboxGroup(list(there), value=left, visible=len(there) > 1), list(there), documents_html(there)
+            there, own = collections(), attachments.documents(key) if attachments is not None else []
+            names = [*there, *([EVERYTHING] if own and not there else []), *([ATTACHED] if own else [])]
+            left = [name for name in names if name in ticked or name not in offered]
+            listed = documents_html({ATTACHED: own}, key) * bool(own) + documents_html(there)
+            return gr.CheckboxGroup(names, value=left, visible=len(names) > 1), names, listed
 
-        shelf = [chosen, offered, listing]
-        page.load(list_documents, [chosen, offered], shelf, show_progress="hidden", api_visibility="private")
-        if take_in is not None:
+        known, shelf = [chosen, offered, attached], [chosen, offered, listing]
+        page.load(list_documents, known, shelf, show_progress="hidden", api_visibility="private")
+        for event in changed:
+            refreshed = event.then(
+                list_documents, known, shelf, queue=False, show_progress="hidden", api_visibility="private"
+            )
+            refreshed.then(lambda: (None, ""), None, [files, added], queue=False, api_visibility="private")
+        if ways:
 
-            def add(paths):
+            def add(paths, way, key, kept_key, request: gr.Request):
                 if not paths:
-                    yield ""
+                    yield "", key
                     return
-                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
+                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>', key
                 try:
-                    lines = take_in(paths)
+                    if way == TO_ALL and take_in is not None:
+                        lines = take_in(paths)
+                    else:
+                        key, lines = key or uuid.uuid4().hex, []
+                        lines = attachments.add(key, paths)
+                        if history is not None and kept_key:
+                            history.attach(_person(request), kept_key, key)
                 except RagError as error:
                     lines = [str(error)]
-                yield "<br>".join(escape(line) for line in lines)
+                yield "<br>".join(escape(line) for line in lines), key
 
-            taken_in = files.upload(add, [files], [added], concurrency_limit=1, api_visibility="private")
-            taken_in.then(list_documents, [chosen, offered], shelf, api_visibility="private")
+            taken_in = files.upload(
+                add, [files, way, attached, kept_id], [added, attached], concurrency_limit=1, api_visibility="private"
+            )
+            taken_in.then(list_documents, known, shelf, api_visibility="private")
 
         def ask_once(question: str, request: gr.Request) -> dict:
             """Answer a standalone question: the answer, its citations, and whether it abstained."""
@@ -370,21 +405,30 @@ def make_app(
 
 
 class _Shelf:
-    """The documents that a conversation answers from, and what adds files to them."""
+    """The documents that answers come from: everybody's, and those of one conversation; and what adds files to them."""
 
     def __init__(self, settings: Settings, index: str | Path):
-        self.settings, self.index = settings, index
+        self.settings, self.index = settings, Path(index).resolve()
         self.retrievers = build.Retrievers(settings, index)
+        self.attachments = Attachments(settings, self.index.with_suffix(".conversations"), self.retrievers.encoder)
 
     def take_in(self, paths: Sequence[str], conversation: Conversation) -> Sequence[str]:
         """Take files in beside the index's documents, and let the conversation search them; returns what came of it."""
         from rag.ingest import add_uploads
 
-        uploads = Path(self.index).resolve().with_suffix(".uploads")
-        result = add_uploads(self.settings, paths, self.index, uploads)
-        self.retrievers = build.Retrievers(self.settings, self.index)
-        conversation.search_in(self.retrievers.each(), self.retrievers.restricted)
-        return ingested_lines(result, Path(self.index))[:-1]
+        result = add_uploads(self.settings, paths, self.index, self.index.with_suffix(".uploads"))
+        self.retrievers = build.Retrievers(self.settings, self.index, self.retrievers.encoder)
+        conversation.retrievers = self.retrievers.each()
+        return ingested_lines(result, self.index)[:-1]
+
+    def narrowed(self, kind: str, collections: Sequence[str] | None, attached: str) -> Lazy[Retriever]:
+        """A retriever over some collections (None: all) and the files of a conversation, where it has any."""
+        retrievers, parts = self.retrievers, []
+        if collections is None or collections:
+            parts.append(lambda: retrievers.get(kind, collections))
+        if attached:
+            parts.append(lambda: self.attachments.retriever(attached, kind))
+        return Lazy(parts[0] if len(parts) == 1 else lambda: JoinedRetriever([part() for part in parts]))
 
 
 def _door(users: Users) -> Callable[[str, str], object]:
@@ -475,27 +519,31 @@ def serve(
         say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
     _, manifest = serving_manifest(index)
     shelf = _Shelf(settings, index)
-    conversation = build.make_conversation(settings, index, shelf.retrievers)
+    conversation = build.make_conversation(settings, index, shelf.retrievers, shelf.narrowed)
     limit = RateLimit(settings.serving.questions_per_minute)
     alone = users is None and host in LOOPBACK
     may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
     embedded = manifest.corpus_path == "embedded"
+    # Without names everybody would see everybody's: kept only where one person can be there.
+    history = History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None
+    shelf.attachments.sweep(history.every_attached() if history is not None else ())
     page = make_app(
         conversation,
         settings,
         title="Ask the Python language reference" if embedded else "Ask your documents",
         examples=EMBEDDED_EXAMPLES if embedded else (),
         limit=limit,
-        # Without names everybody would see everybody's: kept only where one person can be there.
-        history=History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None,
+        history=history,
         users=users,
         collections=lambda: shelf.retrievers.collections(),
         take_in=partial(shelf.take_in, conversation=conversation) if may_upload and not manifest.corpus_path else None,
+        attachments=shelf.attachments if may_upload else None,
     )
     sources = Sources(index, lambda: shelf.retrievers.index.get())
     options = _options(settings)
     router = make_router(conversation, options, users=users, limit=limit)
-    source_router = make_source_router(sources, lambda request: _may_read(page, users, request))
+    may_read = partial(_may_read, page, users)
+    source_router = make_source_router(sources, may_read, shelf.attachments.sources)
     app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}
     if mcp:
         from rag.mcp_server import DocumentTools

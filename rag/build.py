@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -134,11 +134,12 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
 class Retrievers:
     """Every retriever over one index. They share what they are made of, and each part loads when it is first needed.
 
-    The encoder must be the one that made the index (IndexMismatchError).
+    The encoder must be the one that made the index (IndexMismatchError); one that is there already can be given.
     """
 
-    def __init__(self, settings: Settings, index_folder: str | Path):
+    def __init__(self, settings: Settings, index_folder: str | Path, encoder: Lazy[Encoder] | None = None):
         self._settings = settings
+        self.encoder = encoder or Lazy(lambda: make_encoder(settings))
         self.index = Lazy(lambda: open_index(index_folder))
         self._bm25 = Lazy(lambda: self.index.get().bm25())
         self._dense = Lazy(self._make_dense)
@@ -168,10 +169,6 @@ class Retrievers:
         """Every kind, over the generation of the index that serves when one is first used."""
         return {kind: Lazy(functools.partial(self.get, kind)) for kind in get_args(RetrieverKind)}
 
-    def restricted(self, kind: str, collections: Collection[str]) -> Lazy[Retriever]:
-        """`get`, later."""
-        return Lazy(lambda: self.get(kind, collections))
-
     def collections(self) -> dict[str, list[Mapping]]:
         """The documents of an index of files by the folder that was named; {} for an index of a corpus file."""
         return self._collections.get()
@@ -189,7 +186,7 @@ class Retrievers:
     def _make_dense(self) -> Retriever:
         from rag.retrieve.dense import DenseRetriever
 
-        encoder, index, chosen = make_encoder(self._settings), self.index.get(), self._settings.index
+        encoder, index, chosen = self.encoder.get(), self.index.get(), self._settings.index
         index.check_encoder(encoder.fingerprint)
         return DenseRetriever(encoder, index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search), index.corpus)
 
@@ -288,8 +285,16 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
     )
 
 
-def make_conversation(settings: Settings, index_folder: str | Path, retrievers: Retrievers) -> Conversation:
-    """The chat's conversation over an index: every retriever to choose from, the other parts shared."""
+def make_conversation(
+    settings: Settings,
+    index_folder: str | Path,
+    retrievers: Retrievers,
+    narrow: Callable[[str, Collection[str] | None, str], Lazy[Retriever]],
+) -> Conversation:
+    """The chat's conversation over an index: every retriever to choose from, the other parts shared.
+
+    `narrow` gives a retriever over what a person chose (`rag.chat.Conversation`).
+    """
     from rag.chat import Conversation
 
     def threshold_at_strictness(strictness: float | None) -> float | None:
@@ -305,7 +310,7 @@ def make_conversation(settings: Settings, index_folder: str | Path, retrievers: 
         make_prompt(settings),
         threshold_at_strictness,
         settings.prompt.order,
-        retrievers.restricted,
+        narrow,
     )
 
 

@@ -25,18 +25,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person may change in the settings panel; `collections` None: search in all."""
+    """What a person may change: `collections` None searches in all; `attached` names files of one conversation, which
+    are searched too."""
 
     retriever: str = "hybrid"
     depths: Depths = field(default_factory=Depths)
     strictness: float | None = None
     collections: tuple[str, ...] | None = None
+    attached: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One question and what came of it so far. `searched_for` is the rewritten question where it differs; `refused`
-    says that the question itself was at fault."""
+    says that the question itself was at fault; `attached` names the conversation's own files that were searched."""
 
     question: str
     searched_for: str = ""
@@ -46,13 +48,14 @@ class Turn:
     done: bool = False
     stopped: bool = False
     refused: bool = False
+    attached: str = ""
 
 
 class Conversation:
     """Answers questions with shared components; several conversations may run side by side.
 
     `threshold_at` maps a strictness (None: as calibrated) to the rerank score below which a question is refused;
-    `restrict` gives a retriever, by its name, over some collections only.
+    `narrow` gives a retriever, by its name, over some collections (None: all) and the files attached under a name.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class Conversation:
         prompt: Prompt,
         threshold_at: Callable[[float | None], float | None],
         order: str = "best-first",
-        restrict: Callable[[str, Sequence[str]], Lazy[Retriever]] | None = None,
+        narrow: Callable[[str, Sequence[str] | None, str], Lazy[Retriever]] | None = None,
     ):
         self.retrievers, self.reranker, self.generator = retrievers, reranker, generator
         self.prompt, self.threshold_at, self.order = prompt, threshold_at, order
-        self.restrict = restrict
+        self.narrow = narrow
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -94,21 +97,13 @@ class Conversation:
         thread.start()
         return thread
 
-    def search_in(
-        self,
-        retrievers: dict[str, Lazy[Retriever]],
-        restrict: Callable[[str, Sequence[str]], Lazy[Retriever]] | None = None,
-    ) -> None:
-        """Answer from another state of the documents from the next question on."""
-        self.retrievers, self.restrict = retrievers, restrict
-
     def ask(self, question: str, history: Sequence[Turn], options: Options, *, search_for: str = "") -> Iterator[Turn]:
         """Growing snapshots of one turn; the last has `done`. Failures become a sentence in the turn.
 
         A follow-up is rewritten to stand alone, unless someone said what to `search_for`.
         """
         question, search_for = question.strip(), search_for.strip()
-        turn = Turn(question, "" if search_for == question else search_for)
+        turn = Turn(question, "" if search_for == question else search_for, attached=options.attached)
         if not question:
             yield dataclasses.replace(turn, error="Type a question first.", done=True, refused=True)
             return
@@ -156,11 +151,11 @@ class Conversation:
         yield dataclasses.replace(turn, response=response, done=True)
 
     def _retriever(self, options: Options) -> Lazy[Retriever]:
-        if options.collections is None or self.restrict is None:
+        if (options.collections is None and not options.attached) or self.narrow is None:
             return self.retrievers[options.retriever]
-        if not options.collections:
+        if options.collections == () and not options.attached:
             raise ConfigError("choose at least one collection to search in")
-        return self.restrict(options.retriever, options.collections)
+        return self.narrow(options.retriever, options.collections, options.attached)
 
     def _standalone(self, question: str, history: Sequence[Turn]) -> str:
         past = [(t.searched_for or t.question, t.response.answer.text) for t in history if _was_answered(t)]
@@ -221,19 +216,22 @@ def sources_html(turns: Sequence[Turn]) -> str:
         if not hits:
             continue
         cited = set(turn.response.answer.citations) if turn.response.answer and turn.done else set()
-        cards = "".join(_card(hit, number, n, hit.passage.id in cited) for n, hit in enumerate(hits, 1))
+        cards = "".join(_card(hit, number, n, hit.passage.id in cited, turn.attached) for n, hit in enumerate(hits, 1))
         label = html.escape(turn.searched_for or turn.question)
         is_open = " open" if number == len(turns) else ""
         sections.append(f'<details class="turn"{is_open}><summary>{label}</summary>{cards}</details>')
     return "".join(sections) or '<p class="status">The passages behind an answer appear here.</p>'
 
 
-def documents_html(collections: Mapping[str, Sequence[Mapping]]) -> str:
-    """What is indexed: every collection with its documents, which open where they have a passage."""
+def documents_html(collections: Mapping[str, Sequence[Mapping]], attached: str = "") -> str:
+    """What is indexed: every collection with its documents, which open where they have a passage.
+
+    `attached` names the conversation whose own files are among them.
+    """
     sections = []
     for name, rows in collections.items():
         items = [
-            f'<li>{_opening(row)} <span class="status">{html.escape(row["kind"])}, '
+            f'<li>{_opening(row, attached)} <span class="status">{html.escape(row["kind"])}, '
             f"{row['n_passages']:,} passage{'s' * (row['n_passages'] != 1)}</span></li>"
             for row in rows[:MAX_DOCUMENTS_LISTED]
         ]
@@ -244,11 +242,11 @@ def documents_html(collections: Mapping[str, Sequence[Mapping]]) -> str:
     return f'<div class="listing">{"".join(sections)}</div>' if sections else ""
 
 
-def _opening(document: Mapping) -> str:
+def _opening(document: Mapping, attached: str) -> str:
     name = html.escape(document["path"])
     if not document["n_passages"]:
         return name
-    link = html.escape(source_link(document["sha256"][:HASH_CHARACTERS] + "@0"))
+    link = html.escape(source_link(document["sha256"][:HASH_CHARACTERS] + "@0", attached))
     return f'<a href="{link}" target="_blank" rel="noopener">{name}</a>'
 
 
@@ -259,14 +257,15 @@ def _shown_hits(turn: Turn) -> Sequence[Hit]:
     return turn.response.contexts or turn.response.reranked[:3]
 
 
-def _card(hit: Hit, number: int, n: int, cited: bool) -> str:
+def _card(hit: Hit, number: int, n: int, cited: bool, attached: str) -> str:
     title = html.escape(hit.passage.title or hit.passage.id)
+    link = html.escape(source_link(hit.passage.id, attached))
     badge = '<span class="badge">cited</span>' if cited else ""
     return (
         f'<article class="card{" cited" if cited else ""}" id="source-{number}-{n}" tabindex="-1">'
         f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
         f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(place_of(hit.passage))}"
-        f'<span class="tools"><a href="{html.escape(source_link(hit.passage.id))}" target="_blank" rel="noopener">'
+        f'<span class="tools"><a href="{link}" target="_blank" rel="noopener">'
         f'Open<span class="unseen"> [{n}] in its document</span></a>'
         f'<button type="button" class="copy" data-citation="{html.escape(citation_of(hit.passage))}">'
         "Copy citation</button></span></footer></article>"

@@ -22,12 +22,13 @@ from rag.files import json_line, write_whole
 from rag.present import NOT_IN_DOCUMENTS, place_of
 from rag.types import CANNOTANSWER, Answer, Hit, Passage, Place, Query, Response
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_TITLE_CHARACTERS = 80
 
 _SCHEMA = """
 CREATE TABLE conversations (
-    id TEXT PRIMARY KEY, person TEXT NOT NULL, title TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL
+    id TEXT PRIMARY KEY, person TEXT NOT NULL, title TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL,
+    attached TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE turns (
     conversation TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE, number INTEGER NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE turns (
 );
 CREATE INDEX by_person ON conversations(person, updated);
 """
+_FROM_1_TO_2 = "ALTER TABLE conversations ADD COLUMN attached TEXT NOT NULL DEFAULT '';"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,16 @@ class History:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 database.executescript(f"PRAGMA journal_mode=WAL; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+            elif version == 1:
+                database.executescript(f"BEGIN; {_FROM_1_TO_2} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise DataError(f"{self.path} was written by another version of this program; move it away")
 
-    def keep(self, person: str, conversation: str, turns: Sequence[Turn]) -> str:
-        """Store the turns that are done, under a new id where `conversation` is empty; returns the id."""
+    def keep(self, person: str, conversation: str, turns: Sequence[Turn], attached: str = "") -> str:
+        """Store the turns that are done, under a new id where `conversation` is empty; returns the id.
+
+        `attached` names the conversation's own files.
+        """
         done = [turn for turn in turns if turn.done]
         if not done:
             return conversation
@@ -70,9 +77,8 @@ class History:
             if not conversation or not self._is_of(database, person, conversation):
                 conversation = uuid.uuid4().hex
                 title = " ".join(done[0].question.split())[:MAX_TITLE_CHARACTERS]
-                database.execute(
-                    "INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", (conversation, person, title, now, now)
-                )
+                row = (conversation, person, title, now, now, attached)
+                database.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?)", row)
             for number, turn in enumerate(done, 1):
                 database.execute(
                     "INSERT INTO turns (conversation, number, question, body) VALUES (?, ?, ?, ?) "
@@ -108,7 +114,27 @@ class History:
             rows = database.execute(
                 "SELECT question, body FROM turns WHERE conversation = ? ORDER BY number", (conversation,)
             ).fetchall()
-        return [_turn(question, json.loads(body)) for question, body in rows]
+        attached = self.attached(person, conversation)
+        return [_turn(question, json.loads(body), attached) for question, body in rows]
+
+    def attach(self, person: str, conversation: str, attached: str) -> None:
+        """Remember under which name a conversation's own files are."""
+        with self._open() as database:
+            database.execute(
+                "UPDATE conversations SET attached = ? WHERE id = ? AND person = ?", (attached, conversation, person)
+            )
+
+    def attached(self, person: str, conversation: str) -> str:
+        """The name of a conversation's own files, "" where it has none or is not this person's."""
+        with self._open() as database:
+            query = "SELECT attached FROM conversations WHERE id = ? AND person = ?"
+            row = database.execute(query, (conversation, person)).fetchone()
+        return row[0] if row else ""
+
+    def every_attached(self) -> set[str]:
+        """The names of the files of all conversations, everybody's."""
+        with self._open() as database:
+            return {name for (name,) in database.execute("SELECT attached FROM conversations WHERE attached <> ''")}
 
     def rename(self, person: str, conversation: str, title: str) -> None:
         title = " ".join(title.split())[:MAX_TITLE_CHARACTERS]
@@ -259,7 +285,7 @@ def _hit(hit: Hit) -> dict:
     return {**passage, "score": hit.score}
 
 
-def _turn(question: str, body: dict) -> Turn:
+def _turn(question: str, body: dict, attached: str) -> Turn:
     hits = tuple(
         Hit(
             Passage(h["id"], h["text"], h["title"], h["source"], Place(**h["place"]) if h["place"] else None),
@@ -272,4 +298,12 @@ def _turn(question: str, body: dict) -> Turn:
         answer = Answer(body["answer"] or CANNOTANSWER, tuple(body["citations"])) if body["answer"] else None
         query = Query("chat", body["searched_for"] or question)
         response = Response(query, reranked=hits, contexts=hits if body["shown"] else (), answer=answer)
-    return Turn(question, body["searched_for"], response, error=body["error"], done=True, stopped=body["stopped"])
+    return Turn(
+        question,
+        body["searched_for"],
+        response,
+        error=body["error"],
+        done=True,
+        stopped=body["stopped"],
+        attached=attached,
+    )

@@ -27,9 +27,10 @@ def place_of(passage: Passage) -> str:
     return passage.source + (f", page {passage.place.page}" if passage.place.page is not None else "")
 
 
-def source_link(passage_id: str) -> str:
-    """Where a passage opens in its document, below the chat's address."""
-    return f"source/{quote(passage_id, safe='@')}#passage"
+def source_link(passage_id: str, attached: str = "") -> str:
+    """Where a passage opens in its document, below the chat's address; `attached` names a conversation with files."""
+    within = f"conversation/{attached}/" if attached else ""
+    return f"{within}source/{quote(passage_id, safe='@')}#passage"
 
 
 def citation_of(passage: Passage) -> str:

@@ -143,15 +143,27 @@ def _pages(source: Source) -> dict[int, str]:
     return parts
 
 
-def make_source_router(sources: Sources, may_read: Callable[[Request], bool]) -> APIRouter:
-    """The page of a source, for whom `may_read` lets in."""
+def make_source_router(
+    sources: Sources,
+    may_read: Callable[[Request], bool],
+    attached: Callable[[str], Sources | None] = lambda key: None,
+) -> APIRouter:
+    """The page of a source, for whom `may_read` lets in; `attached` gives the sources of a conversation's own files."""
     router = APIRouter()
+
+    @router.get("/conversation/{key}/source/{passage_id:path}")
+    def show_attached(key: str, passage_id: str, request: Request, page: str = "") -> HTMLResponse:
+        return shown([attached(key) if may_read(request) else None, sources], passage_id, request, page)
 
     @router.get("/source/{passage_id:path}")
     def show(passage_id: str, request: Request, page: str = "") -> HTMLResponse:
+        return shown([sources], passage_id, request, page)
+
+    def shown(places: Sequence[Sources | None], passage_id: str, request: Request, page: str) -> HTMLResponse:
         if not may_read(request):
             raise HTTPException(401, "log in first")
-        source = sources.find(passage_id)
+        found = ((place, place.find(passage_id)) for place in places if place is not None)
+        sources, source = next(((place, one) for place, one in found if one is not None), (None, None))
         if source is None:
             return HTMLResponse(_gone(), 404, HEADERS)
         pictures, problem = [], source.note

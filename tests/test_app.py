@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from fastapi import Request
@@ -99,10 +100,10 @@ def test_a_page_opened_after_an_upload_searches_everything(serve, monkeypatch):
     )
     refresh = next(fn for fn in page.fns.values() if fn.name == "list_documents").fn
     there["uploads"] = [row]
-    group, offered, listing = refresh(["docs"], ["docs"])
+    group, offered, listing = refresh(["docs"], ["docs"], "")
     assert (group.value, group.visible, offered) == (["docs", "uploads"], True, ["docs", "uploads"])
     assert "uploads (1)" in listing
-    assert refresh([], ["docs"])[0].value == ["uploads"]
+    assert refresh([], ["docs"], "")[0].value == ["uploads"]
 
 
 def test_doors_open_for_keys_and_logins_only(tmp_path):
@@ -149,3 +150,38 @@ def test_the_tools_ask_for_a_key_and_where_only_this_machine_may_ask_for_its_nam
         assert elsewhere.status_code == (421 if local else 200)
         if not local:
             assert client.post("/mcp", json=call, headers={**headers, "authorization": ""}).status_code == 401
+
+
+def test_files_go_to_the_conversation_or_to_all(tmp_path):
+    """The page's own functions: where files go, what is offered then, and what is asked with."""
+
+    class Files:
+        kept: ClassVar[dict] = {}
+
+        def add(self, key, paths):
+            self.kept[key] = [{"sha256": "cd" * 32, "kind": "text", "n_passages": 1, "path": "own.txt"}]
+            return ["taken <in>"]
+
+        def documents(self, key):
+            return self.kept.get(key, [])
+
+    taken = []
+    page = make_app(
+        conversation_over(Corpus([Passage("a@0", "text")])),
+        load_settings(),
+        title="T",
+        take_in=lambda paths: taken.append(paths) or ["to all"],
+        attachments=Files(),
+    )
+    functions = {fn.name: fn.fn for fn in page.fns.values()}
+    request = SimpleNamespace(username=None)
+    *_, (said, key) = functions["add"](["f.txt"], "All conversations", "", "", request)
+    assert (said, key, taken) == ("to all", "", [["f.txt"]])
+    *_, (said, key) = functions["add"](["f.txt"], "This conversation only", "", "", request)
+    assert "&#60;in&#62;" in said
+    assert len(key) == 32
+    group, offered, listing = functions["list_documents"]([], [], key)
+    assert offered == group.value == ["Everything indexed", "Files of this conversation"]
+    assert f'href="conversation/{key}/source/' in listing
+    group, offered, listing = functions["list_documents"](offered, offered, "")
+    assert (group.visible, offered, listing) == (False, [], "")

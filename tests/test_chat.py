@@ -83,7 +83,8 @@ def test_an_edited_search_is_taken_as_it_is(conversation):
 
 def test_collections_are_searched_alone(conversation, passages):
     talk = conversation()
-    talk.restrict = lambda kind, names: Lazy.of(BM25Retriever(Corpus(passages)).restricted_to(np.arange(7) == 2))
+    third = BM25Retriever(Corpus(passages)).restricted_to(np.arange(7) == 2)
+    talk.narrow = lambda kind, names, attached: Lazy.of(third)
     options = dataclasses.replace(OPTIONS, collections=("one",))
     turn = list(talk.ask(passages[2].text, [], options))[-1]
     assert [hit.passage.id for hit in turn.response.retrieved] == [passages[2].id]
@@ -91,6 +92,17 @@ def test_collections_are_searched_alone(conversation, passages):
     none = list(talk.ask("who designed the amber line", [], nowhere, search_for="amber line"))[-1]
     assert "choose at least one collection" in none.error
     assert none.searched_for == "amber line"
+
+
+def test_files_of_a_conversation_are_searched_and_their_cards_open_there(conversation, passages):
+    talk, asked = conversation(), []
+    talk.narrow = lambda *chosen: asked.append(chosen) or Lazy.of(BM25Retriever(Corpus(passages)))
+    turn = list(talk.ask(passages[2].text, [], dataclasses.replace(OPTIONS, attached="ab12", collections=())))[-1]
+    assert asked == [("bm25", (), "ab12")]
+    assert turn.attached == "ab12"
+    assert 'href="conversation/ab12/source/' in sources_html([turn])
+    row = {"sha256": "cd" * 32, "kind": "text", "n_passages": 1, "path": "a.txt"}
+    assert 'href="conversation/ab12/source/cdcd' in documents_html({"own": [row]}, "ab12")
 
 
 def test_too_long_a_search_is_told_and_the_question_stays(conversation):

@@ -157,3 +157,29 @@ def test_a_foreign_or_damaged_file_is_left_alone(tmp_path):
         database.execute("PRAGMA user_version=99")
     with pytest.raises(DataError, match="another version"):
         History(tmp_path / "b.sqlite")
+
+
+def test_files_of_a_conversation_are_remembered_with_it(history):
+    key = history.keep("ada", "", [turn("one")], "ab" * 16)
+    assert [t.attached for t in history.load("ada", key)] == ["ab" * 16]
+    assert history.attached("ada", key) == "ab" * 16
+    assert history.attached("eve", key) == ""
+    history.attach("eve", key, "cd" * 16)
+    assert history.every_attached() == {"ab" * 16}
+    history.attach("ada", key, "ef" * 16)
+    history.keep("ada", key, [turn("one"), turn("two")], "ef" * 16)
+    assert history.every_attached() == {"ef" * 16}
+    history.delete("ada", key)
+    assert history.every_attached() == set()
+
+
+def test_a_store_of_the_version_before_is_taken_over(tmp_path):
+    history = History(tmp_path / "conversations.sqlite")
+    key = history.keep("ada", "", [turn("one")])
+    with sqlite3.connect(history.path) as database:
+        database.executescript("ALTER TABLE conversations DROP COLUMN attached; PRAGMA user_version=1;")
+    database.close()
+    again = History(history.path)
+    assert [t.question for t in again.load("ada", key)] == ["one"]
+    again.attach("ada", key, "ab" * 16)
+    assert History(history.path).attached("ada", key) == "ab" * 16

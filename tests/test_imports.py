@@ -36,6 +36,10 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"pipeline", "documents.collection", "generate", "types", "errors", "present", "retrieve.store"},
     "present": {"pipeline", "generate", "types", "errors", "retrieve.store", "documents"},
     "ingest": {"build", "config", "data", "documents", "errors", "inference", "progress", "retrieve.store", "types"},
+    "attachments": {
+        *("build", "config", "errors", "ingest", "pipeline", "present", "sources", "types"),
+        *("retrieve.encoder", "retrieve.store"),
+    },
     "build": {
         *("config", "data", "types", *LEAVES, "models", "retrieve", "rerank", "generate"),
         *("pipeline", "batch", "chat", "evaluate", "documents.collection"),

@@ -36,9 +36,15 @@ class WordEncoder:
 
     def encode_passages(self, texts, label=""):
         self.embedded += texts
+        return self._vectors(texts), 0
+
+    def encode_queries(self, texts, label=""):
+        return self._vectors(texts)
+
+    def _vectors(self, texts):
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in texts]
         vectors = np.array([np.random.default_rng(seed).normal(size=16) for seed in seeds], np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 0
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture

@@ -125,6 +125,24 @@ def test_a_card_opens_the_passage_in_its_document(page):
     source.close()
 
 
+def test_a_file_added_to_a_conversation_is_answered_from_there_and_nowhere_else(page, tmp_path):
+    (tmp_path / "ferry.md").write_text("# Ferry\n\nThe ferry to Tern Island leaves Port Ilmen at 7:40.\n", "utf-8")
+    question = "From which port does the ferry to Tern Island leave?"
+    page.locator("#documents .toggle-button").first.click()
+    page.locator("#documents-files input[type=file]").set_input_files(tmp_path / "ferry.md")
+    page.locator("#documents-list", has_text="Files of this conversation").wait_for(timeout=120_000)
+    page.locator("#documents .toggle-button").first.click()
+    assert "Ilmen" in ask(page, question)
+    with page.context.expect_page() as opened:
+        page.locator("#sources .card.cited a").first.click()
+    opened.value.locator("mark", has_text="Port Ilmen").wait_for()
+    opened.value.close()
+    page.locator("#clear").click()
+    page.wait_for_function("() => !document.querySelector('#chat .answer')")
+    ask(page, question)
+    assert page.locator("#sources .card", has_text="Ilmen").count() == 0
+
+
 def test_a_follow_up_shows_what_was_searched_for_and_takes_another_search(page):
     ask(page, "Who designed the Amber Line?")
     assert not page.locator("#searched-for").is_visible()

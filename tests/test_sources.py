@@ -34,11 +34,11 @@ def encoder(monkeypatch):
 def open_sources():
     made = []
 
-    def start(index, may_read=lambda request: True):
+    def start(index, may_read=lambda request: True, attached=lambda key: None):
         sources = Sources(index, lambda: open_index(index))
         made.append(sources)
         app = FastAPI()
-        app.include_router(make_source_router(sources, may_read))
+        app.include_router(make_source_router(sources, may_read, attached))
         return TestClient(app)
 
     yield start

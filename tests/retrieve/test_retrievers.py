@@ -12,6 +12,7 @@ from rag.retrieve.dense import DenseRetriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.hybrid import HybridRetriever
 from rag.retrieve.index import FaissIndex
+from rag.retrieve.joined import JoinedRetriever
 from rag.types import Hit, Passage, Retriever, VectorIndex
 from tests.conftest import write_corpus
 
@@ -209,3 +210,18 @@ def test_an_index_that_cannot_search_in_a_part_says_so():
     index.add(vectors)
     with pytest.raises(ConfigError, match="cannot search in a part"):
         index.search(vectors[:1], 5, np.arange(600) < 9)
+
+
+def test_joined_retrievers_take_turns_and_count_a_passage_once():
+    class Fixed:
+        def __init__(self, *ids):
+            self.ids = ids
+
+        def retrieve(self, queries, k):
+            return [[Hit(Passage(pid, pid), 9.0 - n) for n, pid in enumerate(self.ids[:k])] for _ in queries]
+
+    joined = JoinedRetriever([Fixed("a", "b", "c"), Fixed("x", "b"), Fixed()])
+    found = joined.retrieve(["one", "two"], 4)
+    assert [[hit.passage.id for hit in hits] for hits in found] == [["a", "x", "b", "c"]] * 2
+    assert [hit.score for hit in found[0]] == [1.0, 1 / 2, 1 / 3, 1 / 4]
+    assert [hit.passage.id for hit in joined.retrieve(["one"], 1)[0]] == ["a"]

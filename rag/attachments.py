@@ -1,0 +1,118 @@
+"""Files that one conversation alone answers from: an index of their own beside the index of everybody.
+
+ROOT/KEY/files/   what was added to the conversation KEY
+ROOT/KEY/index/   their index
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from rag.build import Retrievers
+from rag.config import Settings
+from rag.errors import DataError
+from rag.ingest import add_uploads
+from rag.pipeline import Lazy
+from rag.present import ingested_lines
+from rag.retrieve.encoder import Encoder
+from rag.retrieve.store import serves
+from rag.sources import Sources
+from rag.types import Retriever
+
+OPEN_AT_ONCE = 16
+KEPT_UNASKED_SECONDS = 24 * 3600
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+class Attachments:
+    """The files of conversations, each conversation's under a key of 32 hex digits that nobody can guess.
+
+    `encoder` is shared with whatever else searches.
+    """
+
+    def __init__(self, settings: Settings, root: str | Path, encoder: Lazy[Encoder]):
+        self._settings, self._root, self._encoder = settings, Path(root), encoder
+        self._open: OrderedDict[str, tuple[Retrievers, Sources]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, key: str, paths: Sequence[str | Path]) -> list[str]:
+        """Take copies of files in; returns what came of it, line by line.
+
+        Raises DataError where none of them can be read.
+        """
+        folder = self._folder(key)
+        try:
+            result = add_uploads(self._settings, paths, folder / "index", folder / "files")
+            return ingested_lines(result, Path("this conversation"))[:-1]
+        except DataError:
+            if not serves(folder / "index"):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            self._close(key)
+
+    def documents(self, key: str) -> list[Mapping]:
+        """The documents of a conversation, each with its `path`; [] where it has none."""
+        opened = self._opened(key)
+        return [row for rows in opened[0].collections().values() for row in rows] if opened else []
+
+    def retriever(self, key: str, kind: str) -> Retriever:
+        """`hybrid`, `dense` or `bm25` over the files of a conversation. Raises DataError where it has none."""
+        opened = self._opened(key)
+        if opened is None:
+            raise DataError("the files of this conversation are gone; add them again")
+        return opened[0].get(kind)
+
+    def sources(self, key: str) -> Sources | None:
+        """Where the passages of a conversation's files are found."""
+        opened = self._opened(key)
+        return opened[1] if opened else None
+
+    def drop(self, key: str) -> None:
+        """Delete the files of a conversation and their index."""
+        if _KEY.fullmatch(key):
+            self._close(key)
+            shutil.rmtree(self._folder(key), ignore_errors=True)
+
+    def sweep(self, kept: Collection[str]) -> None:
+        """Delete what was added a day ago or longer to conversations that nobody kept."""
+        for folder in self._root.glob("*"):
+            is_old = time.time() - folder.stat().st_mtime > KEPT_UNASKED_SECONDS
+            if is_old and _KEY.fullmatch(folder.name) and folder.name not in kept:
+                self.drop(folder.name)
+
+    def close(self) -> None:
+        for key in list(self._open):
+            self._close(key)
+
+    def _folder(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise DataError(f"{key[:40]!r} is no key of a conversation")
+        return self._root / key
+
+    def _opened(self, key: str) -> tuple[Retrievers, Sources] | None:
+        if not _KEY.fullmatch(key) or not serves(self._root / key / "index"):
+            return None
+        with self._lock:
+            if key not in self._open:
+                index = self._root / key / "index"
+                retrievers = Retrievers(self._settings, index, self._encoder)
+                self._open[key] = retrievers, Sources(index, retrievers.index.get)
+            self._open.move_to_end(key)
+            unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - OPEN_AT_ONCE)]
+            opened = self._open[key]
+        for _, sources in unused:
+            sources.close()
+        return opened
+
+    def _close(self, key: str) -> None:
+        with self._lock:
+            opened = self._open.pop(key, None)
+        if opened:
+            opened[1].close()
