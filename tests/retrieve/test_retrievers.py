@@ -138,7 +138,7 @@ def vectors():
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.fixture(params=["Flat", "HNSW16", "IVF8,Flat", "IVF4,PQ8"])
+@pytest.fixture(scope="module", params=["Flat", "HNSW16", "IVF8,Flat", "IVF4,PQ8"])
 def index(request, vectors):
     made = FaissIndex(16, request.param)
     made.train(vectors)

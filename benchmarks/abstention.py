@@ -1,0 +1,160 @@
+"""Which score tells questions that the documents do not answer: chosen and fitted on one run, read on another.
+
+    python -m benchmarks.abstention DEV_RUN DEV_QUESTIONS TEST_RUN TEST_QUESTIONS [--depth N] [-i INDEX] [--set …]
+
+The runs are of `rag batch`, reranked, without a threshold; where they hold answers, the model's own word is among the
+scores. With `-i` so are the likelihoods of the answer that was given and of `CANNOTANSWER`, by the generator over the
+same prompt (about a second a question on two cores; kept beside the run, so that a second call asks for nothing).
+`--depth` looks at the best N retrieved alone, where one run reranked more than the other. `all` is a logistic
+regression of every score, fitted on dev. Per score: AUC on both, and within the sources that hold unanswerable
+questions (a score may tell sources apart instead of answers); the area under risk (unanswerable questions among those
+answered) over coverage on test; and, at the threshold that `rag calibrate`'s rule chooses on dev, the share of test
+refusals that are right, of unanswerable questions refused, and of answerable ones refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rag import build
+from rag.config import load_settings
+from rag.data import Question, load_questions
+from rag.evaluate.calibration import auc, calibrate, risk_coverage
+from rag.files import json_line, read_jsonl, resume_jsonl
+from rag.progress import progress
+from rag.types import CANNOTANSWER
+
+LIKELIHOODS = "likelihoods.jsonl"
+
+
+def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]:
+    """The scores of one question; higher speaks for an answer."""
+    looked_at = {pid for pid, _ in row["retrieved"][:depth]}
+    logits = [score for pid, score in row["reranked"] if pid in looked_at] or [-20.0]
+    found = {
+        "best score": logits[0],
+        "gap to the second": logits[0] - logits[min(1, len(logits) - 1)],
+        "gap to the third": logits[0] - logits[min(2, len(logits) - 1)],
+    }
+    if row["raw"] is not None:
+        found["the model's word"] = float(row["answer"] != CANNOTANSWER)
+    if likelihoods:
+        found["likelihood of the answer"] = likelihoods["answer"]
+        found["unlikelihood of CANNOTANSWER"] = -likelihoods["refusal"]
+        found["likelihood ratio"] = likelihoods["answer"] - likelihoods["refusal"]
+    return found
+
+
+def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) -> dict[str, dict]:
+    """Mean log-probability of a token of the answer and of CANNOTANSWER after the same prompt, by question id."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rag.generate.transformers_model import render_chat
+
+    path = run / LIKELIHOODS
+    done = resume_jsonl(path)
+    todo = [row for row in rows if row["qid"] not in done]
+    if todo:
+        corpus, prompt = build.corpus_of(index), build.make_prompt(settings)
+        folder = build.find_generator_model(settings).folder
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16).eval()
+
+        def mean_log_probability(prompt_ids: list[int], text: str) -> float:
+            own = tokenizer(text, add_special_tokens=False)["input_ids"]
+            with torch.inference_mode():
+                logits = model(torch.tensor([prompt_ids + own]), logits_to_keep=len(own) + 1).logits[0, :-1].float()
+            chosen = torch.log_softmax(logits, -1)[torch.arange(len(own)), torch.tensor(own)]
+            return float(chosen.mean())
+
+        with path.open("ab") as stream, progress("Weighing", len(rows), "questions", already_done=len(done)) as bar:
+            for row in todo:
+                passages = [corpus.by_id(pid) for pid, _ in row["reranked"][: settings.prompt.contexts]]
+                conversation = prompt.conversation(row["query"], passages)
+                ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
+                found = {
+                    "answer": mean_log_probability(ids, row["raw"] or CANNOTANSWER),
+                    "refusal": mean_log_probability(ids, CANNOTANSWER),
+                }
+                stream.write(json_line({"qid": row["qid"], **found}))
+                stream.flush()
+                bar.advance(1)
+    return {row["qid"]: row for row in read_jsonl(path)}
+
+
+def table(
+    run: Path, questions: Sequence[Question], settings, index: Path | None, depth: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Every score by its name, (n,) each; which questions are answerable; and which are of a mixed source."""
+    rows = read_jsonl(run / "predictions.jsonl")
+    answers = {question.id: question.answer for question in questions}
+    likelihoods = measure_likelihoods(run, rows, settings, index) if index else {}
+    found = [signals(row, likelihoods.get(row["qid"]), depth) for row in rows]
+    answerable = np.array([answers[row["qid"]] != CANNOTANSWER for row in rows])
+    mixed = {row["source"] for row, is_answerable in zip(rows, answerable, strict=True) if not is_answerable}
+    within = np.array([row["source"] in mixed for row in rows])
+    return {name: np.array([one[name] for one in found]) for name in found[0]}, answerable, within
+
+
+def area(scores: np.ndarray, answerable: np.ndarray) -> float:
+    return round(float(auc(scores[answerable], scores[~answerable])), 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("dev_run", "dev_questions", "test_run", "test_questions"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("-i", "--index", type=Path)
+    parser.add_argument("--depth", type=int, default=1000)
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    build.quiet_libraries()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    settings = load_settings(None, arguments.set)
+    sides = [
+        table(run, load_questions(questions), settings, arguments.index, arguments.depth)
+        for run, questions in (
+            (arguments.dev_run, arguments.dev_questions),
+            (arguments.test_run, arguments.test_questions),
+        )
+    ]
+    (dev, dev_answerable, dev_within), (test, test_answerable, test_within) = sides
+    names = [name for name in dev if name in test]
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+        np.stack([dev[name] for name in names], 1), dev_answerable
+    )
+    for scores in (dev, test):
+        scores["all"] = fitted.decision_function(np.stack([scores[name] for name in names], 1))
+    for name in [*names, "all"]:
+        chosen = calibrate(dev[name].tolist(), dev_answerable.tolist())
+        curve = risk_coverage(test[name].tolist(), (~test_answerable).tolist(), len(test_answerable), 100)
+        line = {
+            "score": name,
+            "auc_dev": area(dev[name], dev_answerable),
+            "auc_dev_within": area(dev[name][dev_within], dev_answerable[dev_within]),
+            "auc_test": area(test[name], test_answerable),
+            "auc_test_within": area(test[name][test_within], test_answerable[test_within]),
+            "risk_area_test": round(curve["area"], 4),
+            "threshold": chosen["threshold"],
+        }
+        if chosen["threshold"] is not None:
+            refused = test[name] < chosen["threshold"]
+            line |= {
+                "refusals_right": round(float((refused & ~test_answerable).sum() / max(refused.sum(), 1)), 3),
+                "unanswerable_refused": round(float(refused[~test_answerable].mean()), 3),
+                "answerable_refused": round(float(refused[test_answerable].mean()), 3),
+            }
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
