@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -276,12 +279,41 @@ def make_app(
             )
             for event in running
         ]
+        uploading = []
+        if ways:
+
+            def add(paths, way, key, kept_key, request: gr.Request):
+                if not paths or (users is not None and not users.knows(_person(request))):
+                    yield "", gr.skip()
+                    return
+                to_all = take_in is not None and (way == TO_ALL or attachments is None)
+                is_new = not to_all and not key
+                key = uuid.uuid4().hex if is_new else key
+                # Known from now on: a question that is asked meanwhile keeps the conversation together with its files.
+                status = f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
+                yield status, key if is_new else gr.skip()
+                try:
+                    if to_all:
+                        lines = take_in(paths)
+                    else:
+                        if history is not None and kept_key:
+                            history.attach(_person(request), kept_key, key)
+                        lines = attachments.add(key, paths)
+                except RagError as error:
+                    lines = [str(error)]
+                yield "<br>".join(escape(line) for line in lines), gr.skip()
+
+            taken_in = files.upload(
+                add, [files, way, attached, kept_id], [added, attached], concurrency_limit=1, api_visibility="private"
+            )
+            uploading.append(taken_in)
+
         changed = [  # another conversation, with files of its own or none
             clear.click(
                 lambda: ([], [], sources_html(()), _rewritten(()), ""),
                 None,
                 [*outputs, searched, attached],
-                cancels=running,
+                cancels=[*running, *uploading],
                 queue=False,
                 api_visibility="private",
             )
@@ -333,11 +365,12 @@ def make_app(
                 event.then(keep, [turns, kept_id, words, attached], opened, **quiet)
             clear.click(lambda: ("", None), None, opened, **quiet)
             shown = [*outputs, searched, attached]
-            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=running, **quiet))
+            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=[*running, *uploading], **quiet))
             page.load(relisted, [words, kept_id], [kept], **quiet)
             words.change(relisted, [words, kept_id], [kept], **quiet)
             rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
-            changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=running, **quiet))
+            ending = [*running, *uploading]
+            changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=ending, **quiet))
             export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )
@@ -358,29 +391,8 @@ def make_app(
                 list_documents, known, shelf, queue=False, show_progress="hidden", api_visibility="private"
             )
             refreshed.then(lambda: (None, ""), None, [files, added], queue=False, api_visibility="private")
-        if ways:
-
-            def add(paths, way, key, kept_key, request: gr.Request):
-                if not paths:
-                    yield "", key
-                    return
-                yield f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>', key
-                try:
-                    if way == TO_ALL and take_in is not None:
-                        lines = take_in(paths)
-                    else:
-                        key, lines = key or uuid.uuid4().hex, []
-                        lines = attachments.add(key, paths)
-                        if history is not None and kept_key:
-                            history.attach(_person(request), kept_key, key)
-                except RagError as error:
-                    lines = [str(error)]
-                yield "<br>".join(escape(line) for line in lines), key
-
-            taken_in = files.upload(
-                add, [files, way, attached, kept_id], [added, attached], concurrency_limit=1, api_visibility="private"
-            )
-            taken_in.then(list_documents, known, shelf, api_visibility="private")
+        for event in uploading:
+            event.then(list_documents, known, shelf, api_visibility="private")
 
         def ask_once(question: str, request: gr.Request) -> dict:
             """Answer a standalone question: the answer, its citations, and whether it abstained."""
@@ -407,17 +419,21 @@ def make_app(
 class _Shelf:
     """The documents that answers come from: everybody's, and those of one conversation; and what adds files to them."""
 
-    def __init__(self, settings: Settings, index: str | Path):
-        self.settings, self.index = settings, Path(index).resolve()
+    def __init__(self, settings: Settings, index: str | Path, attached: Path, kept: Callable[[], Collection[str]]):
+        self.settings, self.index = settings, Path(index)
         self.retrievers = build.Retrievers(settings, index)
-        self.attachments = Attachments(settings, self.index.with_suffix(".conversations"), self.retrievers.encoder)
+        self.attachments = Attachments(settings, attached, lambda: self.retrievers.encoder.get(), kept)
 
     def take_in(self, paths: Sequence[str], conversation: Conversation) -> Sequence[str]:
         """Take files in beside the index's documents, and let the conversation search them; returns what came of it."""
         from rag.ingest import add_uploads
 
-        result = add_uploads(self.settings, paths, self.index, self.index.with_suffix(".uploads"))
-        self.retrievers = build.Retrievers(self.settings, self.index, self.retrievers.encoder)
+        uploads = self.index.resolve().with_suffix(".uploads")
+        result = add_uploads(self.settings, paths, self.index, uploads)
+        encoder = self.retrievers.encoder
+        if encoder.loaded and encoder.get().fingerprint != serving_manifest(self.index)[1].encoder:
+            encoder = None  # another one was promoted since
+        self.retrievers = build.Retrievers(self.settings, self.index, encoder)
         conversation.retrievers = self.retrievers.each()
         return ingested_lines(result, self.index)[:-1]
 
@@ -518,15 +534,20 @@ def serve(
     elif host not in LOOPBACK:
         say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
     _, manifest = serving_manifest(index)
-    shelf = _Shelf(settings, index)
+    # Without names everybody would see everybody's: kept only where one person can be there.
+    history = History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None
+    if history is not None:
+        attached = history.path.with_name(f".{history.path.stem}.files")
+    else:  # nobody can come back to a conversation that is not kept
+        attached = Path(tempfile.mkdtemp(prefix="rag-files-"))
+        atexit.register(shutil.rmtree, attached, ignore_errors=True)
+    shelf = _Shelf(settings, index, attached, history.every_attached if history is not None else tuple)
+    shelf.attachments.sweep()
     conversation = build.make_conversation(settings, index, shelf.retrievers, shelf.narrowed)
     limit = RateLimit(settings.serving.questions_per_minute)
     alone = users is None and host in LOOPBACK
     may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
     embedded = manifest.corpus_path == "embedded"
-    # Without names everybody would see everybody's: kept only where one person can be there.
-    history = History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None
-    shelf.attachments.sweep(history.every_attached() if history is not None else ())
     page = make_app(
         conversation,
         settings,

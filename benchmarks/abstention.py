@@ -15,6 +15,7 @@ refusals that are right, of unanswerable questions refused, and of answerable on
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,6 @@ from rag.evaluate.calibration import auc, calibrate, risk_coverage
 from rag.files import json_line, read_jsonl, resume_jsonl
 from rag.progress import progress
 from rag.types import CANNOTANSWER
-
-LIKELIHOODS = "likelihoods.jsonl"
 
 
 def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]:
@@ -57,12 +56,13 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
 
     from rag.generate.transformers_model import render_chat
 
-    path = run / LIKELIHOODS
+    prompt, folder = build.make_prompt(settings), build.find_generator_model(settings).folder
+    made_by = hashlib.sha256(f"{folder.name} {prompt.sha256()} {settings.prompt.contexts}".encode()).hexdigest()[:12]
+    path = run / f"likelihoods-{made_by}.jsonl"
     done = resume_jsonl(path)
     todo = [row for row in rows if row["qid"] not in done]
     if todo:
-        corpus, prompt = build.corpus_of(index), build.make_prompt(settings)
-        folder = build.find_generator_model(settings).folder
+        corpus = build.corpus_of(index)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16).eval()
 
@@ -75,7 +75,8 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
 
         with path.open("ab") as stream, progress("Weighing", len(rows), "questions", already_done=len(done)) as bar:
             for row in todo:
-                passages = [corpus.by_id(pid) for pid, _ in row["reranked"][: settings.prompt.contexts]]
+                shown = row["contexts"] or [pid for pid, _ in row["reranked"][: settings.prompt.contexts]]
+                passages = [corpus.by_id(pid) for pid in shown]
                 conversation = prompt.conversation(row["query"], passages)
                 ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
                 found = {
@@ -136,7 +137,10 @@ def main() -> None:
         scores["all"] = fitted.decision_function(np.stack([scores[name] for name in names], 1))
     for name in [*names, "all"]:
         chosen = calibrate(dev[name].tolist(), dev_answerable.tolist())
-        curve = risk_coverage(test[name].tolist(), (~test_answerable).tolist(), len(test_answerable), 100)
+        # Of a tie every question has the mean risk: none comes first.
+        _, group = np.unique(test[name], return_inverse=True)
+        risk = np.bincount(group, ~test_answerable) / np.bincount(group)
+        curve = risk_coverage(test[name].tolist(), risk[group].tolist(), len(test_answerable), 100)
         line = {
             "score": name,
             "auc_dev": area(dev[name], dev_answerable),

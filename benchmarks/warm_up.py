@@ -65,6 +65,7 @@ def reciprocal_ranks(model, prompts, examples: Sequence[Example], passages: Sequ
 
 
 def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: Schedule, target: Path):
+    import torch
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -75,12 +76,15 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
     from sentence_transformers.sentence_transformer import losses
 
     class NoEvaluator(BaseEvaluator):
-        primary_metric = "steps"
+        def __init__(self):
+            super().__init__()
+            self.primary_metric = "steps"
 
         def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kwargs):
             return {"steps": float(steps)}  # the last checkpoint is the one to keep
 
     model = SentenceTransformer(str(base), device="cpu", local_files_only=True)
+    longest = model.max_seq_length
     model.max_seq_length = schedule.max_length_tokens
     if way == "contrastive tension":
         loss = losses.ContrastiveTensionLossInBatchNegatives(model, scale=50.0)
@@ -90,6 +94,11 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
         queries, contexts = cloze_pairs(passages, random.Random(schedule.seed))
         columns = {"anchor": prompts["query"], "positive": prompts["passage"]}
         texts = {"anchor": queries, "positive": contexts}
+    for module in loss.modules():  # the copy that contrastive tension trains beside the model
+        if isinstance(module, torch.nn.Dropout):
+            module.p = schedule.dropout
+        elif isinstance(module, SentenceTransformer):
+            module[0].model.get_input_embeddings().weight.requires_grad_(False)
     prepare(model, model[0].model, schedule)
     fit(
         SentenceTransformerTrainer,
@@ -104,6 +113,7 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
         label=way,
         prompts=columns,
     )
+    model.max_seq_length = longest
     return model
 
 

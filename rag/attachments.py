@@ -6,18 +6,20 @@ ROOT/KEY/index/   their index
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from rag.build import Retrievers
 from rag.config import Settings
-from rag.errors import DataError
-from rag.ingest import add_uploads
+from rag.errors import DataError, IndexMismatchError, RagError
+from rag.ingest import add_uploads, ingest
 from rag.pipeline import Lazy
 from rag.present import ingested_lines
 from rag.retrieve.encoder import Encoder
@@ -33,11 +35,22 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 class Attachments:
     """The files of conversations, each conversation's under a key of 32 hex digits that nobody can guess.
 
-    `encoder` is shared with whatever else searches.
+    `encoder` gives the one that everything else is searched with. `kept` gives the keys of conversations that are
+    kept; the files of others are deleted a day after they were last used. `root` is hidden from `rag ingest` where its
+    name begins with a dot.
     """
 
-    def __init__(self, settings: Settings, root: str | Path, encoder: Lazy[Encoder]):
-        self._settings, self._root, self._encoder = settings, Path(root), encoder
+    def __init__(
+        self,
+        settings: Settings,
+        root: str | Path,
+        encoder: Callable[[], Encoder],
+        kept: Callable[[], Collection[str]] = tuple,
+    ):
+        # A handful of passages is too few for the cells of a large index.
+        flat = settings.index.model_copy(update={"factory": "Flat"})
+        self._settings, self._root = settings.model_copy(update={"index": flat}), Path(root)
+        self._encoder, self._kept = encoder, kept
         self._open: OrderedDict[str, tuple[Retrievers, Sources]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -47,10 +60,11 @@ class Attachments:
         Raises DataError where none of them can be read.
         """
         folder = self._folder(key)
+        self.sweep()
         try:
-            result = add_uploads(self._settings, paths, folder / "index", folder / "files")
+            result = add_uploads(self._settings, paths, folder / "index", folder / "files", encoder=self._encoder())
             return ingested_lines(result, Path("this conversation"))[:-1]
-        except DataError:
+        except RagError:
             if not serves(folder / "index"):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -63,11 +77,22 @@ class Attachments:
         return [row for rows in opened[0].collections().values() for row in rows] if opened else []
 
     def retriever(self, key: str, kind: str) -> Retriever:
-        """`hybrid`, `dense` or `bm25` over the files of a conversation. Raises DataError where it has none."""
-        opened = self._opened(key)
-        if opened is None:
-            raise DataError("the files of this conversation are gone; add them again")
-        return opened[0].get(kind)
+        """`hybrid`, `dense` or `bm25` over the files of a conversation. Raises DataError where it has none.
+
+        Files that another encoder indexed, before a promotion say, are taken in again.
+        """
+        for last in (False, True):
+            opened = self._opened(key)
+            if opened is None:
+                raise DataError("the files of this conversation are gone; add them again")
+            try:
+                return opened[0].get(kind)
+            except IndexMismatchError:
+                if last:
+                    raise
+                ingest(self._settings, [], self._root / key / "index", encoder=self._encoder())
+                self._close(key)
+        raise AssertionError
 
     def sources(self, key: str) -> Sources | None:
         """Where the passages of a conversation's files are found."""
@@ -78,13 +103,15 @@ class Attachments:
         """Delete the files of a conversation and their index."""
         if _KEY.fullmatch(key):
             self._close(key)
-            shutil.rmtree(self._folder(key), ignore_errors=True)
+            shutil.rmtree(self._root / key, ignore_errors=True)
 
-    def sweep(self, kept: Collection[str]) -> None:
-        """Delete what was added a day ago or longer to conversations that nobody kept."""
-        for folder in self._root.glob("*"):
-            is_old = time.time() - folder.stat().st_mtime > KEPT_UNASKED_SECONDS
-            if is_old and _KEY.fullmatch(folder.name) and folder.name not in kept:
+    def sweep(self) -> None:
+        """Delete what was last used a day ago or longer by conversations that nobody kept."""
+        old = time.time() - KEPT_UNASKED_SECONDS
+        found = [path for path in self._root.glob("*") if _KEY.fullmatch(path.name) and path.stat().st_mtime < old]
+        kept = self._kept() if found else ()
+        for folder in found:
+            if folder.name not in kept:
                 self.drop(folder.name)
 
     def close(self) -> None:
@@ -99,10 +126,12 @@ class Attachments:
     def _opened(self, key: str) -> tuple[Retrievers, Sources] | None:
         if not _KEY.fullmatch(key) or not serves(self._root / key / "index"):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(self._root / key)
         with self._lock:
             if key not in self._open:
                 index = self._root / key / "index"
-                retrievers = Retrievers(self._settings, index, self._encoder)
+                retrievers = Retrievers(self._settings, index, Lazy(self._encoder))
                 self._open[key] = retrievers, Sources(index, retrievers.index.get)
             self._open.move_to_end(key)
             unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - OPEN_AT_ONCE)]

@@ -38,7 +38,8 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One question and what came of it so far. `searched_for` is the rewritten question where it differs; `refused`
-    says that the question itself was at fault; `attached` names the conversation's own files that were searched."""
+    says that the question itself was at fault; `attached` names the conversation's own files that were searched;
+    `narrowed` says that not all documents were."""
 
     question: str
     searched_for: str = ""
@@ -49,6 +50,7 @@ class Turn:
     stopped: bool = False
     refused: bool = False
     attached: str = ""
+    narrowed: bool = False
 
 
 class Conversation:
@@ -103,7 +105,12 @@ class Conversation:
         A follow-up is rewritten to stand alone, unless someone said what to `search_for`.
         """
         question, search_for = question.strip(), search_for.strip()
-        turn = Turn(question, "" if search_for == question else search_for, attached=options.attached)
+        turn = Turn(
+            question,
+            "" if search_for == question else search_for,
+            attached=options.attached,
+            narrowed=options.collections is not None,
+        )
         if not question:
             yield dataclasses.replace(turn, error="Type a question first.", done=True, refused=True)
             return

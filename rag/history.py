@@ -88,7 +88,11 @@ class History:
                     (conversation, number, turn.question, _body(turn)),
                 )
             database.execute("DELETE FROM turns WHERE conversation = ? AND number > ?", (conversation, len(done)))
-            database.execute("UPDATE conversations SET updated = ? WHERE id = ?", (now, conversation))
+            database.execute(
+                "UPDATE conversations SET updated = ?, attached = CASE WHEN ? <> '' THEN ? ELSE attached END "
+                "WHERE id = ?",
+                (now, attached, attached, conversation),
+            )
         return conversation
 
     def list(self, person: str, words: str = "", limit: int = 200) -> list[Kept]:
@@ -170,22 +174,27 @@ class History:
     def feedback(self) -> Iterator[dict]:
         """Every judged answer of everybody as a training question in the course layout.
 
-        A liked answer's cited passages are labelled 1, the others shown with it 0; those of a disliked answer are
-        all labelled 0. `liked` and `reason` stand beside them; people do not.
+        Conversations with files of their own are left out: theirs are not the documents that everybody searches. A
+        liked answer's cited passages are labelled 1, the others shown with it 0; those of a disliked answer are all
+        labelled 0. `liked` and `reason` stand beside them; people do not.
         """
         with self._open() as database:
             rows = database.execute(
-                "SELECT conversation, number, question, body, liked, reason FROM turns WHERE liked IS NOT NULL "
-                "ORDER BY conversation, number"
+                "SELECT conversation, number, question, body, liked, reason FROM turns "
+                "JOIN conversations ON conversations.id = conversation "
+                "WHERE liked IS NOT NULL AND attached = '' ORDER BY conversation, number"
             ).fetchall()
         for conversation, number, question, raw, liked, reason in rows:
             body = json.loads(raw)
             cited = set(body["citations"]) if liked else set()
+            # What one collection does not answer, another may: no question to learn refusing from.
+            is_partial = body.get("narrowed") and body["answer"] == CANNOTANSWER
+            has_answer = liked and body["answer"] and not is_partial
             yield {
                 "qid": f"chat_{conversation}_{number}",
                 "question": question,
                 "rewrite": body["searched_for"] or question,
-                **({"answer": {"text": body["answer"], "aliases": []}} if liked and body["answer"] else {}),
+                **({"answer": {"text": body["answer"], "aliases": []}} if has_answer else {}),
                 "evidences": [hit["text"] for hit in body["contexts"]],
                 "retrieval_labels": [int(hit["id"] in cited) for hit in body["contexts"]],
                 "source": "feedback",
@@ -272,6 +281,7 @@ def _body(turn: Turn) -> str:
             "searched_for": turn.searched_for,
             "error": turn.error,
             "stopped": turn.stopped,
+            "narrowed": turn.narrowed,
             "answer": answer.text if answer else None,
             "citations": list(answer.citations) if answer else [],
             "contexts": [_hit(hit) for hit in (response.contexts or response.reranked[:3])] if response else [],
@@ -306,4 +316,5 @@ def _turn(question: str, body: dict, attached: str) -> Turn:
         done=True,
         stopped=body["stopped"],
         attached=attached,
+        narrowed=body.get("narrowed", False),
     )

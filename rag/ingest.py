@@ -26,6 +26,7 @@ from rag.documents.worker import ParserProcess
 from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.inference import describe_hardware
 from rag.progress import progress, say
+from rag.retrieve.encoder import Encoder
 from rag.retrieve.store import (
     build_generation,
     is_index,
@@ -41,12 +42,17 @@ from rag.types import Passage
 
 
 def ingest(
-    settings: Settings, paths: Sequence[str | Path], index_folder: str | Path, *, forget: Sequence[str | Path] = ()
+    settings: Settings,
+    paths: Sequence[str | Path],
+    index_folder: str | Path,
+    *,
+    forget: Sequence[str | Path] = (),
+    encoder: Encoder | None = None,
 ) -> Ingested:
     """Take files and folders into an index, and bring those taken in before up to date.
 
     Without paths, what was named before is looked at again. `forget` names files or folders to leave out from now on,
-    until they are named again.
+    until they are named again. `encoder` is one that is loaded already, else the one that the settings name.
     Documents that are gone are dropped, changed ones replaced; a passage whose content the index holds already is not
     encoded again. One bad file never stops a run. Raises DataError where nothing readable is left, IndexMismatchError
     for an index that was made from a corpus file.
@@ -78,7 +84,7 @@ def ingest(
                 failed = parse_all(files, store, parser.parse, bar.advance)
         finally:
             parser.close()
-        encoder = make_encoder(settings, lazy=True)
+        encoder = encoder or make_encoder(settings, lazy=True)
         chunks = settings.documents
         if chunks.chunk_tokens > encoder.room_tokens:
             raise ConfigError(
@@ -121,11 +127,17 @@ def ingest(
 
 
 def add_uploads(
-    settings: Settings, files: Sequence[str | Path], index_folder: str | Path, uploads: str | Path
+    settings: Settings,
+    files: Sequence[str | Path],
+    index_folder: str | Path,
+    uploads: str | Path,
+    *,
+    encoder: Encoder | None = None,
 ) -> Ingested:
     """Copy files into a folder of their own and take it in beside what the index holds.
 
-    A name that is taken by other content gets a number; only the last part of a name counts.
+    A name that is taken by other content gets a number; only the last part of a name counts. Copies that cannot be
+    read are not kept.
     """
     folder = Path(uploads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +147,11 @@ def add_uploads(
         while target.exists() and target.read_bytes() != file.read_bytes():
             target, n = folder / f"{Path(name).stem} ({n}){Path(name).suffix}", n + 1
         shutil.copyfile(file, target)
-    return ingest(settings, [folder], index_folder)
+    result = ingest(settings, [folder], index_folder, encoder=encoder)
+    for path in map(Path, result.left_out):
+        if path.is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+    return result
 
 
 def _documents_before(index_folder: str | Path) -> tuple[dict[str, tuple[dict, list[Passage]]], dict]:

@@ -114,7 +114,8 @@ class Sources:
         raise error or UnreadableFile("has no file")
 
     def close(self) -> None:
-        self._parser.close()
+        with self._lock:  # not in the middle of a picture
+            self._parser.close()
 
 
 def _among_others(passage: Passage, corpus: Corpus) -> Source:

@@ -71,9 +71,14 @@ def mine_negatives(
 
 
 def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
+    """`sample` of the answerable questions, each source in its share, and the same share of the unanswerable ones."""
     if sample is None:
         return list(examples)
-    wanted = {question.id for question in sample_questions([example.question for example in examples], sample)}
+    answerable = [example.question for example in examples if example.positives]
+    others = [example.question for example in examples if not example.positives]
+    n_others = round(len(others) * min(sample / max(len(answerable), 1), 1.0))
+    drawn = [*sample_questions(answerable, sample), *sample_questions(others, n_others)]
+    wanted = {question.id for question in drawn}
     return [example for example in examples if example.question.id in wanted]
 
 
@@ -366,7 +371,7 @@ def tune_reranker(
     )
     dev_groups = []
     if recipe.select == "loss":
-        dev_groups = make_groups([example for example, _ in shown], index.corpus, recipe, None)
+        dev_groups = make_groups([example for example, _ in [*shown, *shown_unanswerable]], index.corpus, recipe, None)
         if recipe.soft_share:
             dev_groups = _softened(settings, dev_groups, index.corpus, recipe)
     model = train_reranker(

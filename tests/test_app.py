@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import ClassVar
 
+import gradio as gr
 import pytest
 from fastapi import Request
 from fastapi.testclient import TestClient
@@ -175,11 +176,16 @@ def test_files_go_to_the_conversation_or_to_all(tmp_path):
     )
     functions = {fn.name: fn.fn for fn in page.fns.values()}
     request = SimpleNamespace(username=None)
-    *_, (said, key) = functions["add"](["f.txt"], "All conversations", "", "", request)
-    assert (said, key, taken) == ("to all", "", [["f.txt"]])
-    *_, (said, key) = functions["add"](["f.txt"], "This conversation only", "", "", request)
+    unchanged = gr.skip()
+    _, (said, key) = functions["add"](["f.txt"], "All conversations", "", "", request)
+    assert (said, key, taken) == ("to all", unchanged, [["f.txt"]])
+    # The key is known before the work begins, and given once: by the end another conversation may be open.
+    (_, key), (said, later) = functions["add"](["f.txt"], "This conversation only", "", "", request)
     assert "&#60;in&#62;" in said
     assert len(key) == 32
+    assert later == unchanged
+    (_, again), _ = functions["add"](["f.txt"], "This conversation only", key, "", request)
+    assert again == unchanged
     group, offered, listing = functions["list_documents"]([], [], key)
     assert offered == group.value == ["Everything indexed", "Files of this conversation"]
     assert f'href="conversation/{key}/source/' in listing

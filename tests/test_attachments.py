@@ -1,6 +1,7 @@
 """Files of one conversation: found there and nowhere else, and gone with it."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -26,7 +27,7 @@ def encoder(monkeypatch):
 
 @pytest.fixture
 def attachments(tmp_path, encoder):
-    made = Attachments(SETTINGS, tmp_path / "index.conversations", Lazy.of(encoder))
+    made = Attachments(SETTINGS, tmp_path / ".files", lambda: encoder)
     yield made
     made.close()
 
@@ -64,9 +65,10 @@ def test_what_cannot_be_read_is_told_and_leaves_nothing(tmp_path, attachments):
     empty = write(tmp_path / "up", "empty.txt", "")
     with pytest.raises(DataError, match="none of 1 files can be read"):
         attachments.add(KEY, [empty])
-    assert not (tmp_path / "index.conversations" / KEY).exists()
+    assert not (tmp_path / ".files" / KEY).exists()
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     assert any("left out" in line for line in attachments.add(KEY, [empty]))
+    assert [path.name for path in (tmp_path / ".files" / KEY / "files").iterdir()] == ["ferry.txt"]
     assert texts(attachments, KEY, "ferry") == ["The ferry sails daily."]
 
 
@@ -92,20 +94,24 @@ def test_files_go_with_their_conversation_and_unkept_ones_after_a_day(tmp_path, 
         attachments.retriever(KEY, "bm25")
     yesterday = time.time() - 25 * 3600
     for key in (OTHER, "c" * 32):
-        os.utime(tmp_path / "index.conversations" / key, (yesterday, yesterday))
-    attachments.sweep({OTHER})
-    assert [folder.name for folder in (tmp_path / "index.conversations").iterdir()] == [OTHER]
-    attachments.sweep(())
+        os.utime(tmp_path / ".files" / key, (yesterday, yesterday))
+    attachments._kept = lambda: {OTHER}
+    attachments.sweep()
+    assert [folder.name for folder in (tmp_path / ".files").iterdir()] == [OTHER]
+    attachments.documents(OTHER)  # used again: kept another day
+    attachments._kept = set
+    attachments.sweep()
+    assert attachments.documents(OTHER)
+    os.utime(tmp_path / ".files" / OTHER, (yesterday, yesterday))
     attachments.add(KEY, [tmp_path / "up" / "0.txt"])
-    attachments.sweep(())
-    assert [folder.name for folder in (tmp_path / "index.conversations").iterdir()] == [KEY]
+    assert [folder.name for folder in (tmp_path / ".files").iterdir()] == [KEY]
 
 
 def test_only_so_many_conversations_are_open_at_once(tmp_path, attachments):
     keys = [f"{n:032x}" for n in range(OPEN_AT_ONCE + 2)]
     attachments.add(keys[0], [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     for key in keys[1:]:
-        (tmp_path / "index.conversations" / key).symlink_to(tmp_path / "index.conversations" / keys[0])
+        (tmp_path / ".files" / key).symlink_to(tmp_path / ".files" / keys[0])
         assert texts(attachments, key, "ferry", "bm25")
     assert len(attachments._open) == OPEN_AT_ONCE
     assert texts(attachments, keys[0], "ferry", "bm25") == ["The ferry sails daily."]
@@ -133,3 +139,29 @@ def test_a_source_of_a_conversation_opens_for_whoever_knows_its_key(tmp_path, at
         assert client.get("/" + link).status_code == 404
     allowed[0] = False
     assert client.get("/" + source_link(own, KEY)).status_code == 401
+
+
+def test_a_promoted_encoder_takes_the_files_in_again(tmp_path, attachments, encoder):
+    attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
+    attachments.close()
+    promoted = WordEncoder("x" * 64)
+    attachments._encoder = lambda: promoted
+    assert texts(attachments, KEY, "ferry", "dense") == ["The ferry sails daily."]
+    assert promoted.embedded == ["ferry\nThe ferry sails daily."]
+
+
+def test_a_factory_for_many_passages_is_no_matter(tmp_path, encoder):
+    settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"factory": "IVF1024,Flat"})})
+    attachments = Attachments(settings, tmp_path / ".files", lambda: encoder)
+    attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
+    assert texts(attachments, KEY, "ferry") == ["The ferry sails daily."]
+    attachments.close()
+
+
+def test_they_are_not_taken_in_with_the_folder_around_them(tmp_path, attachments, encoder):
+    attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
+    shutil.rmtree(tmp_path / "up")
+    write(tmp_path, "dogs.txt", "Dogs are free.")
+    result = ingest(SETTINGS, [tmp_path], tmp_path / "index")
+    assert [document.title for document in result.documents] == ["dogs"]
+    assert result.n_passages == 1

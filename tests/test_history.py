@@ -183,3 +183,21 @@ def test_a_store_of_the_version_before_is_taken_over(tmp_path):
     assert [t.question for t in again.load("ada", key)] == ["one"]
     again.attach("ada", key, "ab" * 16)
     assert History(history.path).attached("ada", key) == "ab" * 16
+
+
+def test_what_one_conversation_alone_holds_is_no_training_question(history, tmp_path):
+    for attached, narrowed, question in (("", False, "all?"), ("", True, "some?"), ("ab" * 16, False, "own?")):
+        refused = turn(question, CANNOTANSWER, (), narrowed=narrowed)
+        key = history.keep("ada", "", [refused], attached)
+        history.judge("ada", key, 1, True)
+    rows = {row["question"]: row.get("answer") for row in history.feedback()}
+    assert rows == {"all?": {"text": CANNOTANSWER, "aliases": []}, "some?": None}
+    assert {t.narrowed for t in history.load("ada", key)} == {False}
+
+
+def test_files_added_before_the_first_answer_ends_are_kept_with_the_conversation(history):
+    key = history.keep("ada", "", [turn("one")])
+    history.keep("ada", key, [turn("one"), turn("two")], "ab" * 16)
+    assert history.attached("ada", key) == "ab" * 16
+    history.keep("ada", key, [turn("one")], "")
+    assert history.attached("ada", key) == "ab" * 16

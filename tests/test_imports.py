@@ -35,7 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "sources": {"data", "documents", "errors", "present", "retrieve.store", "types"},
     "chat": {"pipeline", "documents.collection", "generate", "types", "errors", "present", "retrieve.store"},
     "present": {"pipeline", "generate", "types", "errors", "retrieve.store", "documents"},
-    "ingest": {"build", "config", "data", "documents", "errors", "inference", "progress", "retrieve.store", "types"},
+    "ingest": {
+        *("build", "config", "data", "documents", "errors", "inference", "progress", "types"),
+        *("retrieve.encoder", "retrieve.store"),
+    },
     "attachments": {
         *("build", "config", "errors", "ingest", "pipeline", "present", "sources", "types"),
         *("retrieve.encoder", "retrieve.store"),

@@ -9,13 +9,14 @@ import pytest
 
 from rag import build, tune
 from rag.config import load_settings
+from rag.data import Question
 from rag.errors import ConfigError, DataError, ModelError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
-from rag.examples import load_examples
+from rag.examples import Example, load_examples
 from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings
-from rag.tune import TrainingFiles
+from rag.tune import TrainingFiles, _sampled
 from rag.types import Hit, Passage
 from tests.conftest import WORDS, write_corpus
 
@@ -350,3 +351,13 @@ def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):
     assert len(training) + len(held_out) == 44
     without, _ = TrainingFiles(folder / "train.txt").splits(corpus)
     assert all(example.positives for example in without)
+
+
+def test_a_sample_for_mining_is_the_sample_for_training_with_its_share_of_unanswerable_questions():
+    answerable = [Example(Question(f"q{n}", "", f"q {n}", source=f"s{n % 3}"), ("d@0",)) for n in range(60)]
+    unanswerable = [Example(Question(f"u{n}", "", f"u {n}", "CANNOTANSWER"), ()) for n in range(20)]
+    alone = {example.question.id for example in _sampled(answerable, 15)}
+    mixed = _sampled([*answerable, *unanswerable], 15)
+    assert {example.question.id for example in mixed if example.positives} == alone
+    assert len(mixed) == 15 + 5
+    assert len(_sampled([*answerable, *unanswerable], 500)) == 80

@@ -210,7 +210,9 @@ def train_reranker(
         "base": str(base),
         "n": len(groups),
         "data": digest([group.query, group.ids, group.labels] for group in groups),
-        "dev": digest([list(dev.queries), [list(texts) for texts in dev.candidates], dev.unanswerable]),
+        "dev": digest(
+            [list(dev.queries), list(map(list, dev.candidates)), *([dev.unanswerable] * bool(dev.unanswerable))]
+        ),
     }
     check_same_training(target, identity)
     finished = target / "model"
