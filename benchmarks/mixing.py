@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import mrr_row
 from rag.build import Retrievers, quiet_libraries
 from rag.config import load_settings
 from rag.data import load_qrels
 from rag.evaluate.metrics import reciprocal_rank, relevant_passages
-from rag.evaluate.significance import paired_difference
 from rag.files import read_jsonl
 
 WEIGHTS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150)
@@ -47,20 +47,7 @@ def main() -> None:
             order = np.argsort(-(np.array(logits) + weight * cosines), kind="stable")
             found.append(reciprocal_rank([ids[n] for n in order], relevant_passages(qrels[row["qid"]]), 10))
     for weight, found in values.items():
-        difference = paired_difference(found, values[0])
-        interval = difference.interval and [round(difference.interval.low, 4), round(difference.interval.high, 4)]
-        print(
-            json.dumps(
-                {
-                    "weight": weight,
-                    "mrr@10": round(float(np.mean(found)), 4),
-                    "difference": round(difference.difference, 4),
-                    "interval": interval,
-                    "p": difference.p_value,
-                    "n": difference.n,
-                }
-            )
-        )
+        print(json.dumps({"weight": weight, **mrr_row(found, values[0])}))
 
 
 if __name__ == "__main__":

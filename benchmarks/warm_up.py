@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import mrr_row
 from rag.build import make_encoder, quiet_libraries
 from rag.config import load_settings
 from rag.data import load_corpus
-from rag.evaluate.significance import paired_difference
 from rag.examples import Example, load_examples
 from rag.models.resolve import resolve
 from rag.training import Schedule, Watch, fit, prepare
@@ -143,35 +143,12 @@ def main() -> None:
     )
     untouched = SentenceTransformer(str(base), device="cpu", local_files_only=True)
     before = reciprocal_ranks(untouched, prompts, examples, passages)
-    print(
-        json.dumps(
-            {
-                "way": "none",
-                "mrr@10": round(float(np.mean(before)), 4),
-                "questions": len(examples),
-                "passages": len(passages),
-            }
-        ),
-        flush=True,
-    )
+    print(json.dumps({"way": "none", **mrr_row(before, before), "passages": len(passages)}), flush=True)
     for way in ("contrastive tension", "inverse cloze"):
         with tempfile.TemporaryDirectory() as folder:
             model = train(way, base, prompts, passages, schedule, Path(folder) / "run")
             after = reciprocal_ranks(model, prompts, examples, passages)
-        difference = paired_difference(after, before)
-        interval = difference.interval and [round(difference.interval.low, 4), round(difference.interval.high, 4)]
-        print(
-            json.dumps(
-                {
-                    "way": way,
-                    "mrr@10": round(float(np.mean(after)), 4),
-                    "difference": round(difference.difference, 4),
-                    "interval": interval,
-                    "p": difference.p_value,
-                }
-            ),
-            flush=True,
-        )
+        print(json.dumps({"way": way, **mrr_row(after, before)}), flush=True)
 
 
 if __name__ == "__main__":

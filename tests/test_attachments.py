@@ -6,23 +6,19 @@ import time
 
 import pytest
 
-import rag.ingest
 from rag.attachments import OPEN_AT_ONCE, Attachments
 from rag.build import Retrievers
 from rag.errors import DataError
 from rag.ingest import ingest
 from rag.pipeline import Lazy
 from rag.present import source_link
+from tests import test_ingest
 from tests.test_ingest import SETTINGS, WordEncoder
 
 KEY, OTHER = "a" * 32, "b" * 32
 
 
-@pytest.fixture
-def encoder(monkeypatch):
-    made = WordEncoder()
-    monkeypatch.setattr(rag.ingest, "make_encoder", lambda settings, lazy: made)
-    return made
+encoder = test_ingest.encoder
 
 
 @pytest.fixture

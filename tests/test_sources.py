@@ -17,17 +17,14 @@ from rag.ingest import ingest
 from rag.present import source_link
 from rag.retrieve.store import build_index, open_index
 from rag.sources import CHARACTERS_AROUND, Sources, make_source_router
+from tests import test_ingest
 from tests.documents.test_parse import write_pdf
-from tests.test_ingest import SETTINGS, WordEncoder
+from tests.test_ingest import SETTINGS
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 
 
-@pytest.fixture
-def encoder(monkeypatch):
-    made = WordEncoder()
-    monkeypatch.setattr(rag.ingest, "make_encoder", lambda settings, lazy: made)
-    return made
+encoder = test_ingest.encoder
 
 
 @pytest.fixture
