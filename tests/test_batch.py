@@ -114,6 +114,15 @@ def make_pipeline(log=None, *, seconds=0.0, reranker=None, threshold=None):
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_earlier_tests_loaded_is_no_garbage():
+    """A run collects garbage after each stage, which takes half a second beside everything that tests import."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def predict(folder, *, log=None, questions=QUESTIONS, identity=IDENTITY, threshold=None, **options):
     pipeline = make_pipeline(log, threshold=threshold)
     return run_batch(pipeline, questions, CORPUS, folder, identity, **options)
