@@ -308,12 +308,13 @@ def make_app(
             )
             uploading.append(taken_in)
 
+        ending = [*running, *uploading]  # what another conversation puts an end to
         changed = [  # another conversation, with files of its own or none
             clear.click(
                 lambda: ([], [], sources_html(()), _rewritten(()), ""),
                 None,
                 [*outputs, searched, attached],
-                cancels=[*running, *uploading],
+                cancels=ending,
                 queue=False,
                 api_visibility="private",
             )
@@ -365,11 +366,10 @@ def make_app(
                 event.then(keep, [turns, kept_id, words, attached], opened, **quiet)
             clear.click(lambda: ("", None), None, opened, **quiet)
             shown = [*outputs, searched, attached]
-            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=[*running, *uploading], **quiet))
+            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=ending, **quiet))
             page.load(relisted, [words, kept_id], [kept], **quiet)
             words.change(relisted, [words, kept_id], [kept], **quiet)
             rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
-            ending = [*running, *uploading]
             changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=ending, **quiet))
             export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"

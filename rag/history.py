@@ -112,13 +112,13 @@ class History:
 
     def load(self, person: str, conversation: str) -> list[Turn]:
         """The turns of a conversation; [] where it is not this person's."""
-        with self._open() as database:
-            if not self._is_of(database, person, conversation):
-                return []
-            rows = database.execute(
-                "SELECT question, body FROM turns WHERE conversation = ? ORDER BY number", (conversation,)
-            ).fetchall()
         attached = self.attached(person, conversation)
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT question, body FROM turns JOIN conversations ON conversations.id = conversation "
+                "WHERE conversation = ? AND person = ? ORDER BY number",
+                (conversation, person),
+            ).fetchall()
         return [_turn(question, json.loads(body), attached) for question, body in rows]
 
     def attach(self, person: str, conversation: str, attached: str) -> None:

@@ -439,7 +439,9 @@ def gate_reranker(
         "precision": settings.reranker.precision,
         "max_length_tokens": settings.reranker.max_length_tokens,
     }
-    known = () if unanswerable else known
+    if known and unanswerable:
+        say("with unanswerable questions nothing is reused: scored again")
+        known = ()
     scores, fingerprints, best = {}, {}, {}
     for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
         chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
