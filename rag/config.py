@@ -116,6 +116,8 @@ class TrainingSettings(_Section):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
+    teacher_temperature: Annotated[float, Field(gt=0)] | None = None
+    contrastive_share: Annotated[float, Field(ge=0)] | None = None
     negatives: Annotated[int, Field(ge=0)] | None = None
     max_length_tokens: PositiveInt | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -133,6 +135,8 @@ class TrainingSettings(_Section):
     random_share: Annotated[float, Field(ge=0, le=1)] | None = None
     positive_weight: Annotated[float, Field(gt=0)] | None = None
     soft_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    hardest_first: bool | None = None
+    skip_easy: float | None = None
     select: Literal["mrr", "loss"] | None = None
     unanswerable: bool | None = None
     embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None

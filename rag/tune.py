@@ -352,6 +352,8 @@ def tune_reranker(
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     mined = files.mined(index.corpus, training, 1) if recipe.negatives_from == "mined" else None
+    if mined is not None and (recipe.hardest_first or recipe.skip_easy is not None):
+        training, mined = _hard(training, mined, files.negatives, recipe)
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
@@ -396,6 +398,30 @@ def tune_reranker(
         return None
     examples, candidates = (list(column) for column in zip(*answerable, strict=True))
     return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable)
+
+
+def _hard(
+    training: Sequence[Example], mined: Mapping[str, Mined], negatives: str | Path, recipe
+) -> tuple[list[Example], dict[str, Mined]]:
+    """What the cross-encoder that mined finds hard: such questions, and of each the negatives by falling score."""
+    if mined_by(negatives) != "reranker":
+        raise ConfigError(
+            "training.hardest_first and skip_easy go by the cross-encoder's scores; mine with them: rag mine TRAIN "
+            "-i INDEX -o FILE --scorer reranker"
+        )
+    ordered = {
+        qid: dataclasses.replace(one, negatives=tuple(sorted(one.negatives, key=lambda pair: -pair[1])))
+        for qid, one in mined.items()
+    }
+    if recipe.skip_easy is None:
+        return list(training), ordered
+    left = [
+        example
+        for example in training
+        if (one := mined.get(example.question.id)) is None or not one.is_easy(recipe.skip_easy)
+    ]
+    say(f"{len(training) - len(left):,} of {len(training):,} questions are easy and left out")
+    return left, ordered
 
 
 def _softened(settings: Settings, groups, corpus: Corpus, recipe) -> list:

@@ -14,8 +14,9 @@ from rag.errors import ConfigError, DataError, ModelError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
 from rag.examples import Example, load_examples
 from rag.models.promoted import all_promoted, go_back, promote, serving
+from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.retrieve.negatives import MiningSettings
+from rag.retrieve.negatives import MiningSettings, load_mined
 from rag.tune import TrainingFiles, _sampled
 from rag.types import Hit, Passage
 from tests.conftest import WORDS, write_corpus
@@ -54,7 +55,7 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
     return settings, tmp_path
 
 
-def mined(settings, folder):
+def mined(settings, folder, **options):
     tune.mine_negatives(
         settings,
         folder / "train.txt",
@@ -62,6 +63,7 @@ def mined(settings, folder):
         folder / "negatives.jsonl",
         MiningSettings(per_question=7, depth=20, margin=None),
         retrievers=["dense", "bm25"],
+        **options,
     )
     return TrainingFiles(folder / "train.txt", folder / "dev.txt", negatives=folder / "negatives.jsonl")
 
@@ -99,6 +101,25 @@ def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 22
     assert cost["seconds"] > 0
+
+
+def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatch):
+    settings, folder = data
+    files = mined(settings, folder, scorer="reranker")
+    found = load_mined(files.negatives, tune.open_index(folder / "index").corpus)
+    hard = [one for one in found.values() if not one.is_easy(0.0)]
+    assert 0 < len(hard) < len(found)
+    groups = []
+    plain = train.make_groups
+    monkeypatch.setattr(train, "make_groups", lambda *given: groups.append(plain(*given)) or groups[-1])
+    changes = {"hardest_first": True, "skip_easy": 0.0, "random_share": 0.0, "negatives": 2}
+    chosen = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+    tune.tune_reranker(chosen, files, folder / "index", folder / "run", "lambda", with_gate=False)
+    assert {group.query for group in groups[0]} == {one.query for one in hard}
+    scores = {one.query: dict(one.negatives) for one in hard}
+    for group in groups[0]:
+        taken = [scores[group.query][pid] for pid in group.ids[1:]]
+        assert taken == sorted(scores[group.query].values(), reverse=True)[:2]
 
 
 def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
@@ -215,6 +236,10 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     files = mined(settings, folder)
     with pytest.raises(ConfigError, match="--scorer reranker"):
         tune.tune_retriever(settings, files, index, run, "distill")
+    for changes in ({"hardest_first": True}, {"skip_easy": 3.0}):
+        hard = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+        with pytest.raises(ConfigError, match="--scorer reranker"):
+            tune.tune_reranker(hard, files, index, run, "lambda")
     off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
         tune.tune_reranker(off, files, index, run, "lambda")

@@ -47,7 +47,9 @@ class RerankerRecipe(Schedule):
     `negatives` per question; `random_share` of mined ones are random. The checkpoint kept is the best by `select`:
     MRR@10 of reranked candidates, or the loss on dev questions made into pairs as the training questions are.
     `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are None. With `unanswerable`,
-    questions that no passage answers are trained on too: groups of negatives only.
+    questions that no passage answers are trained on too: groups of negatives only. Where a cross-encoder scored the
+    mined negatives, the best scored ones can be taken (`hardest_first`, else any), and questions be left out whose gold
+    passages all lie `skip_easy` logits above them: there is little left to learn from those.
     """
 
     name: str
@@ -57,6 +59,8 @@ class RerankerRecipe(Schedule):
     random_share: float = 0.15
     positive_weight: float = 1.0
     soft_share: float = 0.0
+    hardest_first: bool = False
+    skip_easy: float | None = None
     select: Literal["mrr", "loss"] = "mrr"
     unanswerable: bool = False
     embedding_learning_rate: float | None = None
@@ -136,7 +140,8 @@ def make_groups(
     recipe: RerankerRecipe,
     mined: Mapping[str, Sequence[str]] | None,
 ) -> list[Group]:
-    """One group per gold passage, labelled 1 and 0. `mined` are the ids of negatives per question id.
+    """One group per gold passage, labelled 1 and 0. `mined` are the ids of negatives per question id,
+    where the recipe takes the hardest first in their order.
 
     An unanswerable question has one group, all 0, which begins with the passages judged not to answer it.
     """
@@ -160,7 +165,8 @@ def make_groups(
             hard = []
         else:
             hard = list(mined.get(example.question.id, ()))
-            rng.shuffle(hard)
+            if not recipe.hardest_first:
+                rng.shuffle(hard)
             if not example.positives:
                 hard = list(dict.fromkeys([*example.negatives, *hard]))
             hard = hard[: recipe.negatives - round(recipe.negatives * recipe.random_share)]

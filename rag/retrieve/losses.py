@@ -1,9 +1,10 @@
-"""The contrastive loss with everything masked that is not a true negative.
+"""The contrastive loss with everything masked that is not a true negative, alone or beside a teacher's ranking.
 
 What sentence-transformers does not have: the known positives of *every* question in the batch are masked, and false
 negatives are filtered by a frozen guide whose vectors were computed once, instead of encoding each batch a second time
 (GISTEmbed, Solatorio 2024, https://arxiv.org/abs/2402.16829). Large batches on little memory by cached gradients
-(GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
+(GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983). A cross-encoder's scores of each question's own passages
+can be learnt beside it, as E5 was fine-tuned (Wang et al. 2022, https://arxiv.org/abs/2212.03533).
 """
 
 from __future__ import annotations
@@ -84,10 +85,14 @@ class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
     def _loss(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
         queries = nn.functional.normalize(embeddings[0].float(), dim=-1)
         passages = nn.functional.normalize(torch.stack(list(embeddings[1:]), dim=1).float(), dim=-1)
-        n, n_passages, _ = passages.shape
-        cosines = queries @ passages.flatten(0, 1).T
+        return self.of_cosines(torch.einsum("qd,npd->qnp", queries, passages), labels.cpu().numpy())
+
+    def of_cosines(self, by_question: Tensor, rows: np.ndarray) -> Tensor:
+        """The loss from (n, n, P) cosines of each question with every question's passages; `rows` of the table."""
+        n, _, n_passages = by_question.shape
+        cosines = by_question.flatten(1)
         labels_in_batch = torch.arange(n, device=cosines.device) * n_passages
-        negatives = torch.from_numpy(self.table.negatives_mask(labels.cpu().numpy())).to(cosines.device)
+        negatives = torch.from_numpy(self.table.negatives_mask(rows)).to(cosines.device)
         own = nn.functional.one_hot(labels_in_batch, cosines.shape[1]).bool()
         hardest = cosines.detach().masked_fill(~negatives, -1.0).max(dim=1).values
         self._separations.append(float((cosines.detach()[own] - hardest).mean()))
@@ -97,3 +102,34 @@ class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
     def separation(self) -> float | None:
         values, self._separations = self._separations, []
         return float(np.mean(values)) if values else None
+
+
+class DistilledLoss(MaskedContrastiveLoss):
+    """KL divergence from a teacher's distribution over each question's own P passages, and a share of InfoNCE.
+
+    `teacher` (rows of the table, P) are the teacher's logits, divided by `teacher_temperature`; the student's are its
+    cosines divided by `temperature`. The loss is KL + `contrastive_share` * `MaskedContrastiveLoss`: the first orders
+    what is hard to tell apart, the second keeps everything else away.
+    """
+
+    def __init__(
+        self,
+        model,
+        table: PairTable,
+        teacher: np.ndarray,
+        *,
+        temperature: float,
+        teacher_temperature: float,
+        contrastive_share: float,
+        mini_batch_size: int | None = None,
+    ):
+        super().__init__(model, table, temperature=temperature, mini_batch_size=mini_batch_size)
+        self.teacher = torch.from_numpy(np.asarray(teacher, np.float32)) / teacher_temperature
+        self.contrastive_share = contrastive_share
+
+    def of_cosines(self, by_question: Tensor, rows: np.ndarray) -> Tensor:
+        own = torch.arange(len(rows), device=by_question.device)
+        student = torch.log_softmax(by_question[own, own] / self.temperature, dim=1)
+        teacher = torch.log_softmax(self.teacher[rows].to(student.device), dim=1)
+        divergence = nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return divergence + self.contrastive_share * super().of_cosines(by_question, rows)

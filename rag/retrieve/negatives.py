@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from rag.data import Corpus
 from rag.errors import DataError, RunMismatchError
 from rag.examples import Example
@@ -59,6 +61,19 @@ class Mined:
     """Of each negative: the retriever that found it, or `random`."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Candidates dropped by rule: known positive, same text as a positive, within the margin."""
+
+    def is_easy(self, logits: float) -> bool:
+        """Whether every gold passage lies at least `logits` above every negative; scores are a cross-encoder's."""
+        if not self.positives:
+            return False
+        own, others = (logit([score for _, score in pairs]) for pairs in (self.positives, self.negatives))
+        return bool(own.min() - others.max(initial=-np.inf) >= logits)
+
+
+def logit(probabilities: Sequence[float]) -> np.ndarray:
+    """A cross-encoder's logits from its probabilities, within what float32 tells apart from 0 and 1."""
+    inside = np.clip(np.asarray(probabilities, float), 1e-6, 1 - 1e-6)
+    return np.log(inside / (1 - inside))
 
 
 def mine(

@@ -4,7 +4,8 @@ Recipes:
 
     report     the reference report's settings: one positive and 4 random negatives, temperature .05, batch 32, 5 epochs
     mined      mined hard negatives, every known positive masked, false negatives filtered by the untuned encoder
-    distill    the cross-encoder's scores of the mined candidates, by listwise KL divergence
+    distill    the cross-encoder's scores of the mined candidates, by listwise KL divergence, beside a contrastive
+               loss, as E5 was fine-tuned (Wang et al. 2022, https://arxiv.org/abs/2212.03533)
     margin     the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
     lasttoken  a causal language model as the encoder: EOS forced, last-token pooling, 1 positive and 9 negatives a
                question, every other question's ten passages as negatives too
@@ -26,7 +27,7 @@ from rag.errors import ConfigError
 from rag.examples import Example
 from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.retrieve.lasttoken import is_causal_lm, lasttoken_encoder
-from rag.retrieve.negatives import Mined
+from rag.retrieve.negatives import Mined, logit
 from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class RetrieverRecipe(Schedule):
     """Everything that shapes a training run. `negatives` are explicit ones per question, beside those in the batch.
 
     A teacher's scores are its probabilities, as mining keeps them; `kl` compares softmax(logits / teacher_temperature)
-    with the student's softmax(cosines / temperature), `margin_mse` differences of logits with those of cosines /
-    temperature.
+    with the student's softmax(cosines / temperature) and adds `contrastive_share` of the contrastive loss, `margin_mse`
+    compares differences of logits with those of cosines / temperature.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RetrieverRecipe(Schedule):
     guide_margin: float = 0.0
     temperature: float = 0.02
     teacher_temperature: float = 1.0
+    contrastive_share: float = 0.2
     mini_batch_size: int | None = None
     pooling: Literal["own", "lasttoken"] = "own"
 
@@ -235,31 +237,19 @@ def _dataset(rows: Sequence[_Row], corpus: Corpus, recipe: RetrieverRecipe):
     columns: dict[str, list] = {"anchor": [row.query for row in rows]}
     for number, name in enumerate(_passage_columns(recipe)):
         columns[name] = [corpus[row.columns[number]].content for row in rows]
-    if recipe.loss == "contrastive":
+    if recipe.loss != "margin_mse":
         columns["label"] = list(range(len(rows)))
-    elif recipe.loss == "kl":
-        columns["label"] = [_logits(row.scores).tolist() for row in rows]
     else:
-        logits = [_logits(row.scores) * recipe.temperature for row in rows]
+        logits = [logit(row.scores) * recipe.temperature for row in rows]
         columns["label"] = [(own[0] - own[1:]).tolist() for own in logits]
     return Dataset.from_dict(columns)
-
-
-def _logits(probabilities: Sequence[float]) -> np.ndarray:
-    """The cross-encoder's logits from its probabilities, within what float32 tells apart from 0 and 1."""
-    inside = np.clip(np.asarray(probabilities, float), 1e-6, 1 - 1e-6)
-    return np.log(inside / (1 - inside))
 
 
 def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
     from sentence_transformers.sentence_transformer import losses
 
-    from rag.retrieve.losses import MaskedContrastiveLoss, PairTable
+    from rag.retrieve.losses import DistilledLoss, MaskedContrastiveLoss, PairTable
 
-    if recipe.loss == "kl":
-        return losses.DistillKLDivLoss(
-            model, student_temperature=recipe.temperature, teacher_temperature=recipe.teacher_temperature
-        )
     if recipe.loss == "margin_mse":
         return losses.MarginMSELoss(model)
     found = None
@@ -270,7 +260,17 @@ def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
     # Without masking, a question's own positive is still no negative where the batch holds it twice.
     positives = [row.positives if recipe.mask_positives else row.columns[:1] for row in rows]
     table = PairTable(np.array([row.columns for row in rows]), positives, found)
-    return MaskedContrastiveLoss(model, table, temperature=recipe.temperature, mini_batch_size=recipe.mini_batch_size)
+    how = {"temperature": recipe.temperature, "mini_batch_size": recipe.mini_batch_size}
+    if recipe.loss == "contrastive":
+        return MaskedContrastiveLoss(model, table, **how)
+    return DistilledLoss(
+        model,
+        table,
+        np.array([logit(row.scores) for row in rows]),
+        teacher_temperature=recipe.teacher_temperature,
+        contrastive_share=recipe.contrastive_share,
+        **how,
+    )
 
 
 def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):

@@ -113,6 +113,11 @@ def test_groups_hold_a_gold_passage_hard_negatives_and_random_ones():
         assert sum(pid in MINED[f"q{n}"] for pid in group.ids[1:]) >= 3
 
 
+def test_the_hardest_negatives_can_come_first():
+    groups = make_groups(EXAMPLES, CORPUS, recipe("lambda", negatives=2, random_share=0, hardest_first=True), MINED)
+    assert [list(group.ids[1:]) for group in groups] == [MINED[f"q{n}"][:2] for n in range(12)]
+
+
 def test_the_reports_groups_hold_judged_negatives_and_random_ones():
     for n, group in enumerate(make_groups(EXAMPLES, CORPUS, recipe("report-1"), None)):
         assert group.ids[:2] == (f"d{n}@0", f"d{n + 12}@0")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rag.retrieve.losses import Guide, MaskedContrastiveLoss, PairTable
+from rag.retrieve.losses import DistilledLoss, Guide, MaskedContrastiveLoss, PairTable
 
 
 class Given(torch.nn.Module):
@@ -65,6 +65,32 @@ def test_the_separation_is_the_margin_to_the_hardest_true_negative():
     loss, _ = loss_of(PairTable([[0, 2], [1, 3]], [{0, 3}, {1}]), QUERIES, POSITIVES, NEGATIVES)
     assert loss.separation() == pytest.approx(((0.6 - 0.0) + (1.0 - 1.0)) / 2, abs=1e-6)
     assert loss.separation() is None
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 1])
+def test_distillation_by_hand(mini_batch_size):
+    teacher = np.array([[0.0, 0.0], [4.0, 1.0]])  # the batch holds row 1 first
+    loss = DistilledLoss(
+        Given(),
+        PairTable([[1, 3], [0, 2]], [{1}, {0}]),
+        teacher,
+        temperature=0.5,
+        teacher_temperature=2.0,
+        contrastive_share=0.25,
+        mini_batch_size=mini_batch_size,
+    )
+    features = [{"input": c, "input_ids": torch.zeros(2, 1)} for c in (QUERIES, POSITIVES, NEGATIVES)]
+    value = loss(features, torch.tensor([1, 0]))
+
+    def divergence(wanted, given):
+        wanted, given = ([math.exp(v) / sum(map(math.exp, values)) for v in values] for values in (wanted, given))
+        return sum(p * math.log(p / q) for p, q in zip(wanted, given, strict=True))
+
+    # own cosines: .6 and 0; 1 and 0. The other question's passages count in the contrastive part alone.
+    distilled = (divergence((2.0, 0.5), (1.2, 0.0)) + divergence((0.0, 0.0), (2.0, 0.0))) / 2
+    first = -1.2 + math.log(sum(map(math.exp, (1.2, 0.0, 0.0, 2.0))))
+    second = -2.0 + math.log(sum(map(math.exp, (1.6, 2.0, 2.0, 0.0))))
+    assert value.item() == pytest.approx(distilled + 0.25 * (first + second) / 2, abs=1e-5)
 
 
 def test_cached_gradients_are_the_plain_ones(tiny_encoder_folder):

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from rag.data import Corpus, Question
 from rag.errors import DataError, RunMismatchError
 from rag.examples import Example
-from rag.retrieve.negatives import MiningSettings, load_mined, mine, mined_by
+from rag.retrieve.negatives import Mined, MiningSettings, load_mined, logit, mine, mined_by
 from rag.types import Hit, Passage
 
 CORPUS = Corpus([Passage(f"d{n}@0", f"text {n}") for n in range(12)] + [Passage("copy@0", "Text  0")])
@@ -64,6 +65,17 @@ def test_what_scores_close_to_the_positive_is_dropped(tmp_path):
     one = load_mined(tmp_path / "negatives.jsonl", CORPUS)["q0"]
     assert one.positives == (("d0@0", 0.8),)
     assert one.negatives == (("d6@0", 0.75), ("d7@0", 0.2))
+
+
+def test_a_question_is_easy_where_all_gold_lies_above_all_negatives():
+    assert logit([0.5, 0.9]).tolist() == pytest.approx([0, np.log(9)])
+    assert np.isfinite(logit([0.0, 1.0])).all()
+    gold, others = (("a", 0.9), ("b", 0.5)), (("c", 0.1), ("d", 0.05))  # logits 2.2 and 0 against -2.2 and -2.9
+    assert Mined("q", "", gold, others).is_easy(2)
+    assert not Mined("q", "", gold, others).is_easy(2.5)
+    assert Mined("q", "", gold[:1], others).is_easy(4)
+    assert Mined("q", "", gold, ()).is_easy(9)
+    assert not Mined("q", "", (), others).is_easy(-9)
 
 
 def test_a_file_that_is_missing_or_of_another_corpus_is_told(tmp_path):
