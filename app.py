@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import gradio as gr
 from fastapi import Request
@@ -27,7 +28,7 @@ from rag.history import History, as_markdown, history_path
 from rag.models.resolve import rag_home
 from rag.pipeline import Depths, Lazy
 from rag.present import ingested_lines
-from rag.progress import say
+from rag.progress import Background, Progress, say
 from rag.retrieve.joined import JoinedRetriever
 from rag.retrieve.store import serving_manifest
 from rag.sources import Sources, make_source_router
@@ -36,6 +37,7 @@ from rag.users import RateLimit, Users
 
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
 TRIES_A_MINUTE = 10
+SECONDS_BETWEEN_LOOKS = 0.5
 EVERYTHING, ATTACHED = "Everything indexed", "Files of this conversation"
 TO_ALL, TO_THIS = "All conversations", "This conversation only"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -205,8 +207,11 @@ def make_app(
             way = gr.Radio(
                 ways, value=next(iter(ways), None), label="Add to", visible=len(ways) > 1, elem_id="documents-way"
             )
-            files = gr.File(file_count="multiple", label="Add files", visible=bool(ways), elem_id="documents-files")
             added = gr.HTML(elem_id="documents-added")
+            stop_adding = gr.Button("Stop adding", size="sm", visible=False, elem_id="documents-stop")
+            files = gr.File(
+                file_count="multiple", label="Add files", visible=bool(ways), height=160, elem_id="documents-files"
+            )
             listing = gr.HTML(documents_html(there), elem_id="documents-list")
         gr.Markdown(f"# {escape(title)}")
         status = gr.HTML(_status_html(conversation), elem_id="status")
@@ -272,7 +277,20 @@ def make_app(
             running.append(taken.then(grow, [pending, turns, *options], outputs, api_visibility="private"))
         for trigger in (again.click, chatbot.retry, searched.submit):
             running.append(trigger(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
-        stop.click(None, cancels=running, queue=False)
+        adding: WeakValueDictionary[tuple[str, bool], Background] = WeakValueDictionary()
+
+        def halt(request: gr.Request):
+            """Stop taking in what this visitor added."""
+            for to_all in (False, True):
+                if (work := adding.get((request.session_hash, to_all))) is not None:
+                    work.stop()
+
+        def halt_own(request: gr.Request):
+            if (work := adding.get((request.session_hash, False))) is not None:
+                work.stop()
+
+        stop.click(halt, None, None, cancels=running, queue=False, show_progress="hidden", api_visibility="private")
+        stop_adding.click(halt, None, None, queue=False, show_progress="hidden", api_visibility="private")
         ended = [  # runs after a normal end and after Stop alike
             event.then(
                 settled, [turns], [*outputs, searched], queue=False, show_progress="hidden", api_visibility="private"
@@ -284,27 +302,34 @@ def make_app(
 
             def add(paths, way, key, kept_key, request: gr.Request):
                 if not paths or (users is not None and not users.knows(_person(request))):
-                    yield "", gr.skip()
+                    yield "", gr.skip(), gr.skip()
                     return
                 to_all = take_in is not None and (way == TO_ALL or attachments is None)
                 is_new = not to_all and not key
                 key = uuid.uuid4().hex if is_new else key
                 # Known from now on: a question that is asked meanwhile keeps the conversation together with its files.
                 status = f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
-                yield status, key if is_new else gr.skip()
+                yield status, key if is_new else gr.skip(), gr.Button(visible=True)
                 try:
-                    if to_all:
-                        lines = take_in(paths)
-                    else:
-                        if history is not None and kept_key:
-                            history.attach(_person(request), kept_key, key)
-                        lines = attachments.add(key, paths)
+                    if not to_all and history is not None and kept_key:
+                        history.attach(_person(request), kept_key, key)
+                    work = Background(lambda: take_in(paths) if to_all else attachments.add(key, paths))
+                    adding[request.session_hash, to_all] = work
+                    while not work.wait(SECONDS_BETWEEN_LOOKS):
+                        if work.latest is not None:
+                            yield _progress_html(work.latest), gr.skip(), gr.skip()
+                    lines = work.result()
                 except RagError as error:
                     lines = [str(error)]
-                yield "<br>".join(escape(line) for line in lines), gr.skip()
+                yield "<br>".join(escape(line) for line in lines), gr.skip(), gr.Button(visible=False)
 
             taken_in = files.upload(
-                add, [files, way, attached, kept_id], [added, attached], concurrency_limit=1, api_visibility="private"
+                add,
+                [files, way, attached, kept_id],
+                [added, attached, stop_adding],
+                concurrency_limit=1,
+                show_progress="hidden",
+                api_visibility="private",
             )
             uploading.append(taken_in)
 
@@ -386,11 +411,20 @@ def make_app(
 
         known, shelf = [chosen, offered, attached], [chosen, offered, listing]
         page.load(list_documents, known, shelf, show_progress="hidden", api_visibility="private")
+        if ways:
+            for leaves in (clear.click, kept.input, delete.click):  # files for all are taken in to the end
+                leaves(halt_own, None, None, queue=False, show_progress="hidden", api_visibility="private")
         for event in changed:
             refreshed = event.then(
                 list_documents, known, shelf, queue=False, show_progress="hidden", api_visibility="private"
             )
-            refreshed.then(lambda: (None, ""), None, [files, added], queue=False, api_visibility="private")
+            refreshed.then(
+                lambda: (None, "", gr.Button(visible=False)),
+                None,
+                [files, added, stop_adding],
+                queue=False,
+                api_visibility="private",
+            )
         for event in uploading:
             event.then(list_documents, known, shelf, api_visibility="private")
 
@@ -504,6 +538,13 @@ def _options(settings: Settings) -> Options:
     """What is asked with where nobody chooses."""
     depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
     return Options(settings.retriever.kind, depths)
+
+
+def _progress_html(done: Progress) -> str:
+    """A bar and a line; no live region, which would be read aloud twice a second."""
+    share = min(done.done / max(done.total, 1), 1.0)
+    bar = f'<progress value="{share:.3f}" aria-label="{escape(done.label)}"></progress>'
+    return f'<div class="status">{bar}<br>{escape(done.line())}</div>'
 
 
 def _status_html(conversation: Conversation) -> str:

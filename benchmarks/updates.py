@@ -39,7 +39,7 @@ class HashEncoder:
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]
 
-    def encode_passages(self, texts, label=""):
+    def encode_passages(self, texts, label="", advance=None):
         self.encoded += len(texts)
         seeds = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) for text in texts]
         vectors = np.stack([np.random.default_rng(seed).standard_normal(384, np.float32) for seed in seeds])

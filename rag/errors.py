@@ -8,7 +8,8 @@ RagError
 ├── RunMismatchError    a run folder holds results of other settings, models or questions
 ├── ModelError          a model cannot be found, read or trusted
 │   └── DamagedFileError    bytes are not what was pinned: truncated, wrong magic, wrong hash
-└── GenerationError     a generator failed: server down, out of memory, time limit
+├── GenerationError     a generator failed: server down, out of memory, time limit
+└── Stopped             a person stopped the work before it was done
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class DamagedFileError(ModelError):
 
 class GenerationError(RagError):
     """A generator failed: server down, out of memory, time limit."""
+
+
+class Stopped(RagError):
+    """A person stopped the work before it was done."""

@@ -157,8 +157,15 @@ class BatchRunner:
         )
         return [len(ids) for ids in encoded["input_ids"]]
 
-    def run(self, tokenized: Tokenized, *, label: str = "", unit: str = "texts") -> np.ndarray:
-        """(n, d) float32 in input order; `label` shows a progress bar."""
+    def run(
+        self,
+        tokenized: Tokenized,
+        *,
+        label: str = "",
+        unit: str = "texts",
+        advance: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """(n, d) float32 in input order; `label` shows a progress bar, else `advance` is told how many are done."""
         lengths = tokenized.lengths
         out: np.ndarray | None = None
         with progress(label, len(lengths), unit) if label else contextlib.nullcontext() as bar:
@@ -167,8 +174,8 @@ class BatchRunner:
                 if out is None:
                     out = np.zeros((len(lengths), values.shape[1]), np.float32)
                 out[rows] = values
-                if bar:
-                    bar.advance(len(rows))
+                if step := bar.advance if bar else advance:
+                    step(len(rows))
         return out if out is not None else np.zeros((0, 0), np.float32)
 
     def _forward_in_memory(self, tokenized: Tokenized, rows: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from rag.documents.collection import (
     scan,
 )
 from rag.documents.worker import ParserProcess
-from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
+from rag.errors import ConfigError, DataError, IndexMismatchError, RagError, Stopped
 from rag.inference import describe_hardware
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder
@@ -137,17 +137,25 @@ def add_uploads(
     """Copy files into a folder of their own and take it in beside what the index holds.
 
     A name that is taken by other content gets a number; only the last part of a name counts. Copies that cannot be
-    read are not kept.
+    read are not kept, and none is where the work is stopped.
     """
     folder = Path(uploads)
     folder.mkdir(parents=True, exist_ok=True)
+    new: list[Path] = []
     for file in map(Path, files):
         name = re.sub(r"[\x00-\x1f/\\\\]", "_", file.name).lstrip(".") or "upload"
         target, n = folder / name, 1
         while target.exists() and target.read_bytes() != file.read_bytes():
             target, n = folder / f"{Path(name).stem} ({n}){Path(name).suffix}", n + 1
+        if not target.exists():
+            new.append(target)
         shutil.copyfile(file, target)
-    result = ingest(settings, [folder], index_folder, encoder=encoder)
+    try:
+        result = ingest(settings, [folder], index_folder, encoder=encoder)
+    except Stopped:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
     for path in map(Path, result.left_out):
         if path.is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)

@@ -1,13 +1,28 @@
-"""A progress bar on stderr with rate and time left; where stderr is no terminal, a line now and then."""
+"""A progress bar on stderr with rate and time left; where stderr is no terminal, a line now and then.
+
+Work in the background can be watched by its latest progress, and stopped between two steps.
+"""
 
 from __future__ import annotations
 
+import contextvars
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from rag.errors import Stopped
 
 LINE_EVERY_SECONDS = 30.0
+
+
+T = TypeVar("T")
+_on_advance: contextvars.ContextVar[Callable[[Progress], None] | None] = contextvars.ContextVar(
+    "on_advance", default=None
+)
 
 
 class Progress:
@@ -16,19 +31,29 @@ class Progress:
     def __init__(self, label: str, total: int, unit: str):
         self.label, self.total, self.unit = label, total, unit
         self.done, self.started, self._last_line = 0, time.monotonic(), time.monotonic()
+        self._on_advance = _on_advance.get()
 
     def advance(self, n: int = 1) -> None:
         self.done += n
+        self._show(n)
+        if self._on_advance is not None:
+            self._on_advance(self)
+
+    @property
+    def rate(self) -> float:
+        """Items a second."""
+        return self.done / max(time.monotonic() - self.started, 1e-9)
+
+    def line(self) -> str:
+        """What is done, how fast it goes, and how long it will take."""
+        left = (self.total - self.done) / max(self.rate, 1e-9)
+        return f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {self.rate:,.1f}/s, {left:,.0f} s left"
+
+    def _show(self, n: int) -> None:
         now = time.monotonic()
         if now - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = now
-            rate = self.done / max(now - self.started, 1e-9)
-            left = (self.total - self.done) / max(rate, 1e-9)
-            print(
-                f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {rate:,.1f}/s, {left:,.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(self.line(), file=sys.stderr, flush=True)
 
 
 class _Bar(Progress):
@@ -36,10 +61,8 @@ class _Bar(Progress):
         super().__init__(label, total, unit)
         self._bar, self._task = bar, task
 
-    def advance(self, n: int = 1) -> None:
-        self.done += n
-        rate = self.done / max(time.monotonic() - self.started, 1e-9)
-        self._bar.update(self._task, advance=n, rate=f"{rate:,.1f} {self.unit}/s")
+    def _show(self, n: int) -> None:
+        self._bar.update(self._task, advance=n, rate=f"{self.rate:,.1f} {self.unit}/s")
 
 
 @contextmanager
@@ -66,6 +89,42 @@ def progress(label: str, total: int, unit: str = "items", *, already_done: int =
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=already_done, rate="")
         yield _Bar(label, total, unit, bar, task)
+
+
+class Background(Generic[T]):
+    """A call in a thread of its own. `latest` is its progress; `stop` ends it with `Stopped` at its next step."""
+
+    def __init__(self, work: Callable[[], T]):
+        self.latest: Progress | None = None
+        self._work, self._stop, self._future = work, threading.Event(), Future()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; whether the call has ended."""
+        try:
+            self._future.exception(seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def result(self) -> T:
+        """What the call returned; raises what it raised."""
+        return self._future.result()
+
+    def _run(self) -> None:
+        _on_advance.set(self._step)
+        try:
+            self._future.set_result(self._work())
+        except BaseException as error:
+            self._future.set_exception(error)
+
+    def _step(self, done: Progress) -> None:
+        self.latest = done
+        if self._stop.is_set():
+            raise Stopped("Stopped before it was done.")
 
 
 def say(text: str) -> None:

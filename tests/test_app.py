@@ -1,5 +1,6 @@
 """The page without a browser: its one endpoint under load and under limits. What people see is tested in test_page."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import ClassVar
@@ -19,6 +20,7 @@ from rag.data import Corpus
 from rag.generate.prompts import get_prompt
 from rag.mcp_server import DocumentTools
 from rag.pipeline import KeepOrder, Lazy
+from rag.progress import progress
 from rag.retrieve.bm25 import BM25Retriever
 from rag.types import Passage
 from rag.users import RateLimit, Users
@@ -175,19 +177,72 @@ def test_files_go_to_the_conversation_or_to_all(tmp_path):
         attachments=Files(),
     )
     functions = {fn.name: fn.fn for fn in page.fns.values()}
-    request = SimpleNamespace(username=None)
+    request = SimpleNamespace(username=None, session_hash="s")
     unchanged = gr.skip()
-    _, (said, key) = functions["add"](["f.txt"], "All conversations", "", "", request)
+    _, (said, key, _) = functions["add"](["f.txt"], "All conversations", "", "", request)
     assert (said, key, taken) == ("to all", unchanged, [["f.txt"]])
     # The key is known before the work begins, and given once: by the end another conversation may be open.
-    (_, key), (said, later) = functions["add"](["f.txt"], "This conversation only", "", "", request)
+    (_, key, _), (said, later, _) = functions["add"](["f.txt"], "This conversation only", "", "", request)
     assert "&#60;in&#62;" in said
     assert len(key) == 32
     assert later == unchanged
-    (_, again), _ = functions["add"](["f.txt"], "This conversation only", key, "", request)
+    (_, again, _), _ = functions["add"](["f.txt"], "This conversation only", key, "", request)
     assert again == unchanged
     group, offered, listing = functions["list_documents"]([], [], key)
     assert offered == group.value == ["Everything indexed", "Files of this conversation"]
     assert f'href="conversation/{key}/source/' in listing
     group, offered, listing = functions["list_documents"](offered, offered, "")
     assert (group.visible, offered, listing) == (False, [], "")
+
+
+def test_taking_files_in_shows_how_far_it_is_and_stops(monkeypatch):
+    monkeypatch.setattr("app.SECONDS_BETWEEN_LOOKS", 0.01)
+    step, taken = threading.Semaphore(0), []
+
+    def take_in(*given):
+        with progress("Reading", 4, "files") as bar:
+            for _ in range(4):
+                step.acquire(timeout=10)
+                bar.advance()
+        taken.append(given)
+        return ["done"]
+
+    page = make_app(
+        conversation_over(Corpus([Passage("a@0", "text")])),
+        load_settings(),
+        title="T",
+        take_in=take_in,
+        attachments=SimpleNamespace(add=take_in, documents=lambda key: []),
+    )
+    functions = {fn.name: fn.fn for fn in page.fns.values()}
+    request, other = (SimpleNamespace(username=None, session_hash=name) for name in "so")
+
+    def adding(way):
+        shown = functions["add"](["f.txt"], way, "", "", request)
+        assert "Taking in 1 file(s)" in next(shown)[0]
+        step.release(2)
+        while "2 of 4 files" not in (said := next(shown)[0]):
+            assert "of 4 files" in said
+        assert '<progress value="0.500" aria-label="Reading">' in said
+        return shown
+
+    def last(shown):
+        step.release(2)
+        said, _, button = list(shown)[-1]
+        assert button.visible is False
+        return said
+
+    shown = adding("This conversation only")
+    functions["halt"](other)
+    functions["halt"](request)
+    assert last(shown).startswith("Stopped before it was done")
+    step = threading.Semaphore(0)
+    shown = adding("This conversation only")
+    functions["halt_own"](request)  # another conversation was opened
+    assert last(shown).startswith("Stopped before it was done")
+    assert taken == []
+    step = threading.Semaphore(0)
+    shown = adding("All conversations")
+    functions["halt_own"](request)
+    assert last(shown) == "done"
+    assert taken == [(["f.txt"],)]

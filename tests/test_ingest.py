@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ import rag.build
 import rag.ingest
 from rag.cli import app
 from rag.config import load_settings
-from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.errors import ConfigError, DataError, IndexMismatchError, Stopped
 from rag.ingest import add_uploads, ingest
+from rag.progress import Background
 from rag.retrieve.encoder import EncoderFingerprint
 from rag.retrieve.store import build_index, kept_generations, open_index, read_documents, roll_back
 
@@ -34,7 +36,8 @@ class WordEncoder:
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]
 
-    def encode_passages(self, texts, label=""):
+    def encode_passages(self, texts, label="", advance=lambda n: None):
+        advance(len(texts))
         self.embedded += texts
         return self._vectors(texts), 0
 
@@ -229,6 +232,27 @@ def test_uploads_stand_beside_what_is_there_and_never_outside_their_folder(folde
     assert sorted(path.name for path in uploads.iterdir()) == ["hidden.txt", "notes (1).txt", "notes.txt"]
     assert (result.added, result.kept, result.n_passages) == (3, 5, 8)
     assert len(texts(index)) == 8
+
+
+def test_uploads_that_are_stopped_leave_nothing(folder, encoder, tmp_path):
+    index, uploads = tmp_path / "index", tmp_path / "index.uploads"
+    ingest(SETTINGS, [folder], index)
+    before = texts(index)
+    (tmp_path / "new.txt").write_text("The harbour dog is Linz.", "utf-8")
+    waits = threading.Event()
+
+    def work():
+        waits.wait(10)
+        return add_uploads(SETTINGS, [tmp_path / "new.txt"], index, uploads)
+
+    stopped = Background(work)
+    stopped.stop()
+    waits.set()
+    with pytest.raises(Stopped):
+        stopped.result()
+    assert list(uploads.iterdir()) == []
+    assert texts(index) == before
+    assert add_uploads(SETTINGS, [tmp_path / "new.txt"], index, uploads).added == 1
 
 
 def run_cli(*arguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,14 @@ class Encoder:
         """Embed queries with the query prompt. Returns (n, d) float32, unit length, in input order."""
         return self._encode([self.prompts["query"] + text for text in queries], label)[0]
 
-    def encode_passages(self, passages: Sequence[str], *, label: str = "") -> tuple[np.ndarray, int]:
-        """Embed passages with the passage prompt.
+    def encode_passages(
+        self, passages: Sequence[str], *, label: str = "", advance: Callable[[int], object] | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Embed passages with the passage prompt; `label` shows a bar, else `advance` is told how many more are done.
 
         Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
         """
-        return self._encode([self.prompts["passage"] + text for text in passages], label)
+        return self._encode([self.prompts["passage"] + text for text in passages], label, advance)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text by itself, without prompt or special tokens."""
@@ -96,11 +98,13 @@ class Encoder:
             self.fingerprint.max_length_tokens - self._runner.count_tokens([self.prompts["passage"]], special=True)[0]
         )
 
-    def _encode(self, texts: list[str], label: str) -> tuple[np.ndarray, int]:
+    def _encode(
+        self, texts: list[str], label: str, advance: Callable[[int], object] | None = None
+    ) -> tuple[np.ndarray, int]:
         if not texts:
             return np.zeros((0, self.fingerprint.dimension), np.float32), 0
         tokenized = self._runner.tokenize(texts)
-        vectors = self._runner.run(tokenized, label=label, unit="passages")
+        vectors = self._runner.run(tokenized, label=label, unit="passages", advance=advance)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors, int(tokenized.was_cut.sum())
 

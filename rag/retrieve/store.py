@@ -475,10 +475,9 @@ def _encode_slices(corpus: Corpus, rows: np.ndarray, encoder: Encoder, bar) -> t
     parts, cut = [], 0
     for start in range(0, len(rows), 512):
         slice_rows = rows[start : start + 512]
-        part, n_cut = encoder.encode_passages([corpus[row].content for row in slice_rows.tolist()])
+        part, n_cut = encoder.encode_passages([corpus[row].content for row in slice_rows.tolist()], advance=bar.advance)
         parts.append(part)
         cut += n_cut
-        bar.advance(len(slice_rows))
     return np.concatenate(parts), cut
 
 
