@@ -64,6 +64,7 @@ a.cite { text-decoration: none; font-weight: 600; }
 .card .copy { background: none; border: 0; padding: 0; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .listing ul { padding-left: 1.2em; font-size: .9em; } .listing summary { cursor: pointer; }
+#documents-files td.download { display: none; }
 #sources { max-height: 78vh; overflow-y: auto !important; }
 .turn > summary { cursor: pointer; font-weight: 600; margin: .4em 0; }
 """

@@ -132,8 +132,9 @@ def _rows(corpus: Corpus) -> dict[str, int]:
 class TrainingFiles:
     """What a model is trained and chosen on.
 
-    `sample` keeps that many training questions, each source in its share; `without` leaves whole sources out of
-    training and not of dev, to see what tuning does to questions of a kind that it has not met.
+    `sample` keeps that many training questions, each source in its share, of those that `negatives` were mined for;
+    `without` leaves whole sources out of training and not of dev, to see what tuning does to questions of a kind that
+    it has not met.
     """
 
     train: str | Path
@@ -158,7 +159,7 @@ class TrainingFiles:
                 is_dev = any(document(pid) in documents for pid in example.negatives)
                 (held_out if is_dev else training).append(example)
             say(f"dev: {len(held_out):,} questions split off by document")
-            return self._chosen(training), held_out
+            return self._chosen(training, corpus), held_out
         refuse_test_file(self.dev)
         is_folder = Path(self.dev).is_dir()
         chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
@@ -170,9 +171,9 @@ class TrainingFiles:
         same = {example.question.id for example in training} & {example.question.id for example in held_out}
         if same:
             raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {self.train} and in {self.dev}")
-        return self._chosen(training), held_out
+        return self._chosen(training, corpus), held_out
 
-    def _chosen(self, examples: Sequence[Example]) -> list[Example]:
+    def _chosen(self, examples: Sequence[Example], corpus: Corpus) -> list[Example]:
         sources = {example.question.source for example in examples}
         if unknown := sorted(set(self.without) - sources):
             known = ", ".join(sorted(sources - {""})) or "none is named"
@@ -180,6 +181,9 @@ class TrainingFiles:
         left = [example for example in examples if example.question.source not in self.without]
         if not left:
             raise DataError(f"{self.train} holds no question of another source than {', '.join(self.without)}")
+        if self.sample is not None and self.negatives is not None:  # another sample's negatives would fit few of them
+            mined = load_mined(self.negatives, corpus)
+            left = [example for example in left if example.question.id in mined] or left
         return _sampled(left, self.sample)
 
     def mined(self, corpus: Corpus, training: Sequence[Example], n: int) -> dict[str, Mined] | None:

@@ -1,5 +1,6 @@
 """From files to a tuned model, the gate's verdict and a promotion, on tiny models."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -247,6 +248,18 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     with pytest.raises(ConfigError, match="choose select = mrr"):
         tune.tune_reranker(by_loss, files, index, run, "lambda")
     assert not run.exists()
+
+
+def test_a_sample_is_drawn_from_what_was_mined(data):
+    settings, folder = data
+    files = mined(settings, folder, sample=9)
+    corpus = tune.open_index(folder / "index").corpus
+    there = set(load_mined(files.negatives, corpus))
+    assert len(there) == 9
+    training, _ = dataclasses.replace(files, sample=5).splits(corpus)
+    assert len(training) == 5
+    assert {example.question.id for example in training} <= there
+    assert len(dataclasses.replace(files, sample=20, negatives=None).splits(corpus)[0]) == 20
 
 
 def test_a_source_can_be_left_out_of_training(data):

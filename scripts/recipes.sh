@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Every recipe beside the others, and what tuning does to kinds of questions that it has not met: a table for each.
+#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature unseen reranker
+# DATA is in the course layout. A part of it is worked with (scripts/subset.py): TRAIN training questions (2,000), DEV dev
+# questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what OPTIONS sets for all:
+# OPTIONS="--set training.epochs=1 --set training.dropout=0". UNSEEN names the sources that `unseen` trains without.
+# Killed at any moment, the same command goes on.
+set -euo pipefail
+usage="usage: scripts/recipes.sh DATA OUT [TABLE…]"
+data=${1:?$usage}
+out=${2:?$usage}
+shift 2
+tables=${*:-retriever temperature unseen reranker}
+bin=$(dirname "$0")/../.venv/bin
+mkdir -p "$out"
+[ -f "$out/data/corpus.txt" ] || "$bin/python" "$(dirname "$0")/subset.py" "$data" "$out/data" \
+  --train "${TRAIN:-2000}" --dev "${DEV:-400}" --passages "${PASSAGES:-8000}"
+"$bin/rag" index "$out/data/corpus.txt" -o "$out/index"
+"$bin/rag" mine "$out/data/train.txt" -i "$out/index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 9 \
+  --depth 12 --scorer reranker --margin 0
+
+# run NAME MODEL RECIPE [options…]; the first reranker's gate scores the base for all.
+runs=()
+run() {
+  local name=$1 model=$2 recipe=$3 reuse=()
+  shift 3
+  [ "$model" = retriever ] || [ ${#runs[@]} -eq 0 ] || reuse=(--reuse "${runs[0]}")
+  # shellcheck disable=SC2086
+  "$bin/rag" train "$model" "$out/data/train.txt" -i "$out/index" -o "$out/$name" --recipe "$recipe" \
+    --dev "$out/data/dev.txt" --negatives "$out/negatives.jsonl" ${reuse[@]+"${reuse[@]}"} ${OPTIONS:-} "$@"
+  runs+=("$out/$name")
+}
+
+for table in $tables; do
+  runs=()
+  case $table in
+  retriever) for recipe in report mined distill margin; do run "retriever-$recipe" retriever "$recipe"; done ;;
+  temperature) for t in 0.01 0.02 0.03 0.05; do run "temperature-$t" retriever mined --set "training.temperature=$t"; done ;;
+  unseen)
+    without=()
+    for source in ${UNSEEN:-policyqa medquad}; do without+=(--without "$source"); done
+    for recipe in report mined; do run "unseen-$recipe" retriever "$recipe" "${without[@]}"; done
+    ;;
+  reranker)
+    for recipe in lambda listnet ranknet hybrid distill report-1 report-2; do run "reranker-$recipe" reranker "$recipe"; done
+    ;;
+  *) echo "unknown table $table" >&2 && exit 1 ;;
+  esac
+  "$bin/rag" train table "${runs[@]}" | tee "$out/$table.md"
+done

@@ -1,0 +1,54 @@
+"""A part of data in the course layout that stands for the whole where a table of many runs would take too long.
+
+    python scripts/subset.py DATA OUT [--train 2000] [--dev 400] [--passages 8000]
+
+Questions are drawn with each source, and within it the unanswerable ones, in its share (seeded). Of the passages all
+that those questions' evidences name are kept, and others drawn at random up to so many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from rag.data import load_corpus, load_questions, sample_questions
+from rag.examples import load_examples
+from rag.files import write_whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--train", type=int, default=2_000, help="training questions")
+    parser.add_argument("--dev", type=int, default=400, help="dev questions")
+    parser.add_argument("--passages", type=int, default=8_000)
+    given = parser.parse_args()
+    corpus = load_corpus(given.data / "corpus.txt")
+    given.out.mkdir(parents=True, exist_ok=True)
+    named: set[str] = set()
+    for name, n in (("train.txt", given.train), ("dev.txt", given.dev)):
+        path = given.data / name
+        chosen = {question.id for question in sample_questions(load_questions(path), n)}
+        examples = load_examples(path, corpus)
+        for example in (*examples.examples, *examples.unanswerable):
+            if example.question.id in chosen:
+                named.update(example.positives, example.negatives)
+        _keep(path, given.out / name, "qid", chosen)
+    others = sorted({passage.id for passage in corpus} - named)
+    left = max(min(given.passages - len(named), len(others)), 0)
+    named.update(random.Random(0).sample(others, left))
+    _keep(given.data / "corpus.txt", given.out / "corpus.txt", "id", named)
+    print(f"{given.out}: {len(named):,} of {len(corpus):,} passages")
+
+
+def _keep(source: Path, target: Path, key: str, wanted: set[str]) -> None:
+    """The lines of a file whose `key` is wanted, as they are."""
+    lines = (line for line in source.read_text("utf-8").split("\n") if line.strip())
+    write_whole(target, "".join(f"{line}\n" for line in lines if str(json.loads(line)[key]) in wanted))
+
+
+if __name__ == "__main__":
+    main()
