@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import logging
 import os
 import shutil
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -35,6 +37,7 @@ from rag.sources import Sources, make_source_router
 from rag.types import Retriever
 from rag.users import RateLimit, Users
 
+log = logging.getLogger(__name__)
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
 TRIES_A_MINUTE = 10
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -278,6 +281,7 @@ def make_app(
             running.append(taken.then(grow, [pending, turns, *options], outputs, api_visibility="private"))
         for trigger in (again.click, chatbot.retry, searched.submit):
             running.append(trigger(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
+        taking_in = threading.Lock()
         adding: WeakValueDictionary[tuple[str, bool], Background] = WeakValueDictionary()
 
         def halt(request: gr.Request):
@@ -290,7 +294,7 @@ def make_app(
             if (work := adding.get((request.session_hash, False))) is not None:
                 work.stop()
 
-        stop.click(halt, None, None, cancels=running, queue=False, show_progress="hidden", api_visibility="private")
+        stop.click(None, cancels=running, queue=False)
         stop_adding.click(halt, None, None, queue=False, show_progress="hidden", api_visibility="private")
         ended = [  # runs after a normal end and after Stop alike
             event.then(
@@ -308,20 +312,27 @@ def make_app(
                 to_all = take_in is not None and (way == TO_ALL or attachments is None)
                 is_new = not to_all and not key
                 key = uuid.uuid4().hex if is_new else key
-                # Known from now on: a question that is asked meanwhile keeps the conversation together with its files.
-                status = f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
-                yield status, key if is_new else gr.skip(), gr.Button(visible=True)
+
+                def one_by_one() -> Sequence[str]:  # a page that is closed leaves its work to the end
+                    with taking_in:
+                        return take_in(paths) if to_all else attachments.add(key, paths)
+
                 try:
                     if not to_all and history is not None and kept_key:
                         history.attach(_person(request), kept_key, key)
-                    work = Background(lambda: take_in(paths) if to_all else attachments.add(key, paths))
-                    adding[request.session_hash, to_all] = work
+                    adding[request.session_hash, to_all] = work = Background(one_by_one)
+                    # The key is known from now on: a question asked meanwhile keeps the conversation with its files.
+                    status = f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
+                    yield status, key if is_new else gr.skip(), gr.Button(visible=True)
                     while not work.wait(SECONDS_BETWEEN_LOOKS):
                         if work.latest is not None:
-                            yield _progress_html(work.latest), gr.skip(), gr.skip()
+                            yield _progress_html(work.latest), gr.skip(), gr.Button(visible=True)
                     lines = work.result()
                 except RagError as error:
                     lines = [str(error)]
+                except Exception as error:
+                    log.exception("taking files in failed")
+                    lines = [f"Something went wrong: {error}"]
                 yield "<br>".join(escape(line) for line in lines), gr.skip(), gr.Button(visible=False)
 
             taken_in = files.upload(
@@ -334,13 +345,12 @@ def make_app(
             )
             uploading.append(taken_in)
 
-        ending = [*running, *uploading]  # what another conversation puts an end to
         changed = [  # another conversation, with files of its own or none
             clear.click(
                 lambda: ([], [], sources_html(()), _rewritten(()), ""),
                 None,
                 [*outputs, searched, attached],
-                cancels=ending,
+                cancels=running,
                 queue=False,
                 api_visibility="private",
             )
@@ -392,11 +402,11 @@ def make_app(
                 event.then(keep, [turns, kept_id, words, attached], opened, **quiet)
             clear.click(lambda: ("", None), None, opened, **quiet)
             shown = [*outputs, searched, attached]
-            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=ending, **quiet))
+            changed.append(kept.input(load, [kept], [kept_id, *shown], cancels=running, **quiet))
             page.load(relisted, [words, kept_id], [kept], **quiet)
             words.change(relisted, [words, kept_id], [kept], **quiet)
             rename.click(renamed, [kept_id, new_title, words], [new_title, kept], **quiet)
-            changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=ending, **quiet))
+            changed.append(delete.click(deleted, [kept_id, words], [*opened, *shown], cancels=running, **quiet))
             export.click(exported, [kept_id, turns], [exported_text], **quiet).then(
                 None, [exported_text], None, js=SAVE_TEXT, api_visibility="private"
             )

@@ -442,7 +442,10 @@ RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of t
 DevOption = Annotated[Path | None, typer.Option(help="Dev questions; else some documents are held out.")]
 NegativesOption = Annotated[Path | None, typer.Option(help="What rag mine wrote.")]
 JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, where the files do not hold them.")]
-SampleOption = Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")]
+SampleOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="N questions, each source in its share (seeded); with --negatives, of those mined for."),
+]
 WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out of training; may be repeated.")]
 GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
 

@@ -23,7 +23,7 @@ from rag.documents.collection import (
     scan,
 )
 from rag.documents.worker import ParserProcess
-from rag.errors import ConfigError, DataError, IndexMismatchError, RagError, Stopped
+from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.inference import describe_hardware
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder
@@ -137,7 +137,7 @@ def add_uploads(
     """Copy files into a folder of their own and take it in beside what the index holds.
 
     A name that is taken by other content gets a number; only the last part of a name counts. Copies that cannot be
-    read are not kept, and none is where the work is stopped.
+    read are not kept, and none is where the work fails or is stopped.
     """
     folder = Path(uploads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,10 +149,10 @@ def add_uploads(
             target, n = folder / f"{Path(name).stem} ({n}){Path(name).suffix}", n + 1
         if not target.exists():
             new.append(target)
-        shutil.copyfile(file, target)
+            shutil.copyfile(file, target)
     try:
         result = ingest(settings, [folder], index_folder, encoder=encoder)
-    except Stopped:
+    except Exception:
         for path in new:
             path.unlink(missing_ok=True)
         raise

@@ -88,7 +88,7 @@ def progress(label: str, total: int, unit: str = "items", *, already_done: int =
     )
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=already_done, rate="")
-        yield _Bar(label, total, unit, bar, task)
+        yield _Bar(label, total - already_done, unit, bar, task)
 
 
 class Background(Generic[T]):

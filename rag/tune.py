@@ -356,7 +356,7 @@ def tune_reranker(
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     mined = files.mined(index.corpus, training, 1) if recipe.negatives_from == "mined" else None
-    if mined is not None and (recipe.hardest_first or recipe.skip_easy is not None):
+    if recipe.hardest_first or recipe.skip_easy is not None:
         training, mined = _hard(training, mined, files.negatives, recipe)
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
@@ -405,16 +405,18 @@ def tune_reranker(
 
 
 def _hard(
-    training: Sequence[Example], mined: Mapping[str, Mined], negatives: str | Path, recipe
+    training: Sequence[Example], mined: Mapping[str, Mined] | None, negatives: str | Path, recipe
 ) -> tuple[list[Example], dict[str, Mined]]:
     """What the cross-encoder that mined finds hard: such questions, and of each the negatives by falling score."""
+    if mined is None:
+        raise ConfigError(f"the recipe {recipe.name!r} takes no mined negatives, of which the hardest could come first")
     if mined_by(negatives) != "reranker":
         raise ConfigError(
             "training.hardest_first and skip_easy go by the cross-encoder's scores; mine with them: rag mine TRAIN "
             "-i INDEX -o FILE --scorer reranker"
         )
     ordered = {
-        qid: dataclasses.replace(one, negatives=tuple(sorted(one.negatives, key=lambda pair: -pair[1])))
+        qid: dataclasses.replace(one, negatives=tuple(sorted(one.negatives, key=_by_falling_score)))
         for qid, one in mined.items()
     }
     if recipe.skip_easy is None:
@@ -425,7 +427,14 @@ def _hard(
         if (one := mined.get(example.question.id)) is None or not one.is_easy(recipe.skip_easy)
     ]
     say(f"{len(training) - len(left):,} of {len(training):,} questions are easy and left out")
+    if not left:
+        raise ConfigError("every question is easy and nothing is left to train on; raise training.skip_easy")
     return left, ordered
+
+
+def _by_falling_score(negative: tuple[str, float | None]) -> float:
+    """Of a mined negative; random ones, which nothing scored, come last."""
+    return float("inf") if negative[1] is None else -negative[1]
 
 
 def _softened(settings: Settings, groups, corpus: Corpus, recipe) -> list:

@@ -4,6 +4,7 @@
 # DATA is in the course layout. A part of it is worked with (scripts/subset.py): TRAIN training questions (2,000), DEV dev
 # questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what OPTIONS sets for all:
 # OPTIONS="--set training.epochs=1 --set training.dropout=0". UNSEEN names the sources that `unseen` trains without.
+# `report` warms up for WARMUP steps (95): its thousand are a third of its run over all of a large training file.
 # Killed at any moment, the same command goes on.
 set -euo pipefail
 usage="usage: scripts/recipes.sh DATA OUT [TABLE…]"
@@ -18,6 +19,8 @@ mkdir -p "$out"
 "$bin/rag" index "$out/data/corpus.txt" -o "$out/index"
 "$bin/rag" mine "$out/data/train.txt" -i "$out/index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 9 \
   --depth 12 --scorer reranker --margin 0
+
+report=(--set "training.warmup_steps=${WARMUP:-95}")
 
 # run NAME MODEL RECIPE [options…]; the first reranker's gate scores the base for all.
 runs=()
@@ -34,12 +37,16 @@ run() {
 for table in $tables; do
   runs=()
   case $table in
-  retriever) for recipe in report mined distill margin; do run "retriever-$recipe" retriever "$recipe"; done ;;
+  retriever)
+    run retriever-report retriever report "${report[@]}"
+    for recipe in mined distill margin; do run "retriever-$recipe" retriever "$recipe"; done
+    ;;
   temperature) for t in 0.01 0.02 0.03 0.05; do run "temperature-$t" retriever mined --set "training.temperature=$t"; done ;;
   unseen)
     without=()
     for source in ${UNSEEN:-policyqa medquad}; do without+=(--without "$source"); done
-    for recipe in report mined; do run "unseen-$recipe" retriever "$recipe" "${without[@]}"; done
+    run unseen-report retriever report "${report[@]}" "${without[@]}"
+    run unseen-mined retriever mined "${without[@]}"
     ;;
   reranker)
     for recipe in lambda listnet ranknet hybrid distill report-1 report-2; do run "reranker-$recipe" reranker "$recipe"; done

@@ -123,6 +123,14 @@ def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatc
         assert taken == sorted(scores[group.query].values(), reverse=True)[:2]
 
 
+def test_where_every_question_is_easy_training_is_refused(data):
+    settings, folder = data
+    files = mined(settings, folder, scorer="reranker")
+    easy = settings.model_copy(update={"training": settings.training.model_copy(update={"skip_easy": -99.0})})
+    with pytest.raises(ConfigError, match="every question is easy"):
+        tune.tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
+
+
 def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
     settings, folder = data
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
@@ -241,6 +249,11 @@ def test_what_cannot_end_well_is_refused_before_training(data):
         hard = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
         with pytest.raises(ConfigError, match="--scorer reranker"):
             tune.tune_reranker(hard, files, index, run, "lambda")
+    hard = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"hardest_first": True, "negatives_from": "evidences"})}
+    )
+    with pytest.raises(ConfigError, match="takes no mined negatives"):
+        tune.tune_reranker(hard, files, index, run, "lambda")
     off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
         tune.tune_reranker(off, files, index, run, "lambda")

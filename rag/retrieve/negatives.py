@@ -63,11 +63,14 @@ class Mined:
     """Candidates dropped by rule: known positive, same text as a positive, within the margin."""
 
     def is_easy(self, logits: float) -> bool:
-        """Whether every gold passage lies at least `logits` above every negative; scores are a cross-encoder's."""
-        if not self.positives:
-            return False
-        own, others = (logit([score for _, score in pairs]) for pairs in (self.positives, self.negatives))
-        return bool(own.min() - others.max(initial=-np.inf) >= logits)
+        """Whether every gold passage lies at least `logits` above every negative; scores are a cross-encoder's.
+
+        Not where one of the two is missing: all candidates may have been dropped for scoring above gold.
+        """
+        own, others = (
+            logit([score for _, score in pairs if score is not None]) for pairs in (self.positives, self.negatives)
+        )
+        return bool(len(own) and len(others) and own.min() - others.max() >= logits)
 
 
 def logit(probabilities: Sequence[float]) -> np.ndarray:

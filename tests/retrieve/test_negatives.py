@@ -74,7 +74,8 @@ def test_a_question_is_easy_where_all_gold_lies_above_all_negatives():
     assert Mined("q", "", gold, others).is_easy(2)
     assert not Mined("q", "", gold, others).is_easy(2.5)
     assert Mined("q", "", gold[:1], others).is_easy(4)
-    assert Mined("q", "", gold, ()).is_easy(9)
+    assert Mined("q", "", gold, (("c", 0.1), ("random", None))).is_easy(2)
+    assert not Mined("q", "", gold, ()).is_easy(-9)  # all may have been dropped for scoring above gold
     assert not Mined("q", "", (), others).is_easy(-9)
 
 

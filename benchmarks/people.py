@@ -1,0 +1,156 @@
+"""Twenty people on the page at once: does anybody get an error, or another's answer? In headless chromium.
+
+    python -m benchmarks.people INDEX [--people 20] [--set …]
+
+Starts the chat over a copy of INDEX (the embedded one, whose questions are asked). Every question is first asked alone,
+over the page's API, and then all at once, each typed by a visitor with a page of their own; what each page shows has to
+be the answer that its question got alone. Prints what differs, and how long all at once took against one after the
+other; fails where anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from gradio_client import Client
+from playwright.async_api import Browser, async_playwright
+from playwright.async_api import TimeoutError as PageTimeoutError
+
+from rag.history import history_path
+from rag.models.resolve import rag_home
+
+QUESTIONS = (
+    "What does the nonlocal statement do?",
+    "When is the else clause of a for loop executed?",
+    "What does the pass statement do?",
+    "What happens when an assert statement fails?",
+    "What does the yield expression do in a function?",
+    "What is a lambda expression?",
+    "What does the break statement do?",
+    "What does the continue statement do?",
+    "When is the finally clause of a try statement executed?",
+    "What does the del statement do to a name?",
+    "What does the with statement call on exit?",
+    "What does the global statement do?",
+    "Which values are considered false?",
+    "What is an ellipsis literal used for?",
+    "What does the await expression suspend?",
+    "How is an imaginary literal written?",
+    "What does the raise statement do without an expression?",
+    "What does the walrus operator assign?",
+    "Which operator binds the strongest?",
+    "What is an orphan in a bonsai garden?",
+)
+SETTLED = (
+    "() => document.querySelectorAll('#chat .answer, #chat .refusal, #chat .problem').length > 0"
+    " && !document.querySelector('#chat').innerText.includes('▍')"
+)
+MINUTES = 15
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_served(address: str, chat: subprocess.Popen) -> None:
+    for _ in range(300):
+        if chat.poll() is not None:
+            sys.exit("the chat ended before it served")
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(1)
+    sys.exit("the chat does not answer")
+
+
+async def visit(browser: Browser, address: str, question: str) -> tuple[str, str]:
+    """(what the page says, the problem it shows or nothing)."""
+    page = await (await browser.new_context()).new_page()
+    await page.goto(address)
+    await page.locator("#question textarea").fill(question)
+    await page.locator("#question textarea").press("Enter")
+    try:
+        await page.wait_for_function(SETTLED, timeout=MINUTES * 60_000)
+    except PageTimeoutError:
+        return "", f"no answer in {MINUTES} minutes"
+    problem = page.locator("#chat .problem")
+    said = await page.locator("#chat .answer, #chat .refusal, #chat .problem").last.inner_text()
+    return said, said if await problem.count() else ""
+
+
+def plain(answer: str) -> str:
+    """The words of an answer, without the marks of its citations."""
+    return " ".join(re.sub(r"\[\d+(, *\d+)*\]", " ", answer).split())
+
+
+async def visit_all(address: str, questions: list[str]) -> list[tuple[str, str]]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        return await asyncio.gather(*(visit(browser, address, question) for question in questions))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("index")
+    parser.add_argument("--people", type=int, default=len(QUESTIONS))
+    parser.add_argument("--set", action="append", default=[])
+    given = parser.parse_args()
+    questions = [QUESTIONS[n % len(QUESTIONS)] for n in range(given.people)]
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    options = [part for setting in ("serving.questions_per_minute=0", *given.set) for part in ("--set", setting)]
+    folder = Path(tempfile.mkdtemp())
+    index = folder / "index"  # a copy, so that its conversations are nobody's
+    shutil.copytree(given.index, index)
+    chat = subprocess.Popen([sys.executable, "-m", "rag", "chat", "-i", str(index), "--port", str(port), *options])
+    try:
+        wait_until_served(address, chat)
+        client = Client(address, verbose=False)
+        client.predict(questions[0], api_name="/ask")  # the models are loaded
+        started = time.perf_counter()
+        alone = [client.predict(question, api_name="/ask")["answer"] for question in questions]
+        one_by_one = time.perf_counter() - started
+        started = time.perf_counter()
+        together = asyncio.run(visit_all(address, questions))
+        at_once = time.perf_counter() - started
+    finally:
+        chat.terminate()
+        chat.wait()
+        history_path(rag_home(), index).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    errors = [problem for _, problem in together if problem]
+    others = [
+        (question, wanted, said)
+        for question, wanted, (said, problem) in zip(questions, alone, together, strict=True)
+        if not problem and plain(wanted) != plain(said)
+    ]
+    print(
+        f"{len(questions)} people: {len(errors)} errors, {len(others)} pages that show something else than asked alone"
+    )
+    for question, wanted, said in others:
+        print(f"  {question}\n    alone: {wanted!r}\n    page:  {said!r}")
+    for problem in errors:
+        print(f"  error: {problem}")
+    print(
+        f"all at once, browsers included, against one after the other: {at_once / one_by_one:.2f} ({one_by_one:.0f} s)"
+    )
+    sys.exit(1 if errors or others else 0)
+
+
+if __name__ == "__main__":
+    main()
