@@ -460,7 +460,8 @@ def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path, known: _
     with progress("Encoding", len(left), "passages", already_done=done) as bar:
         for rows, file in zip(shards, files, strict=True):
             if not file.exists():
-                encoded, n_cut = _encode_slices(corpus, rows, encoder, bar)
+                texts = [corpus[row].content for row in rows.tolist()]
+                encoded, n_cut = encoder.encode_passages(texts, advance=bar.advance)
                 temporary = file.with_suffix(".tmp")
                 with temporary.open("wb") as stream:
                     np.savez(stream, vectors=encoded, cut=n_cut)
@@ -469,16 +470,6 @@ def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path, known: _
                 vectors[rows] = shard["vectors"]
                 cut += int(shard["cut"])
     return vectors, cut
-
-
-def _encode_slices(corpus: Corpus, rows: np.ndarray, encoder: Encoder, bar) -> tuple[np.ndarray, int]:
-    parts, cut = [], 0
-    for start in range(0, len(rows), 512):
-        slice_rows = rows[start : start + 512]
-        part, n_cut = encoder.encode_passages([corpus[row].content for row in slice_rows.tolist()], advance=bar.advance)
-        parts.append(part)
-        cut += n_cut
-    return np.concatenate(parts), cut
 
 
 def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manifest: Manifest) -> None:
