@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rag.evaluate.metrics import normalize_answer
 
@@ -102,6 +102,16 @@ def question_word(question: str) -> str:
     """The first question word, in lower case, or `other`."""
     match = _QUESTION_WORD.search(question)
     return match[1].lower() if match else "other"
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text in lower case, as they are spelled."""
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def passages_holding(words: set[str], texts: Iterable[str]) -> Counter[str]:
+    """In how many of the texts each of these words occurs; words that none holds are left out."""
+    return Counter(word for text in texts for word in words & words_of(text))
 
 
 def sentences(text: str) -> list[str]:

@@ -18,10 +18,12 @@ from rag.evaluate.answers import (
     invented_numbers,
     is_right,
     length_bin,
+    passages_holding,
     question_word,
     reference_token_recall,
     sentences,
     supported_share,
+    words_of,
 )
 from rag.evaluate.calibration import risk_coverage
 from rag.evaluate.metrics import (
@@ -43,7 +45,9 @@ METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
 FORMAT = 2
 MRR_BOUNDS = {"shuffled": "floor/mrr@10", "perfect": "perfect/mrr@10"}
 WITH_INTERVALS = ("recall@10", "success@10", "mrr@10", "ndcg@10")
-PASSAGE_WORDS, REFERENCE_WORDS = (50, 100, 150, 250), (1, 3, 8, 20)
+PASSAGE_WORDS, REFERENCE_WORDS, RAREST_WORD = (50, 100, 150, 250), (1, 3, 8, 20), (1, 5, 20, 100)
+SLICED_BY = ("source", "question_word", "passage_words", "reference_words", "rarest_word")
+BINNED = ("passage_words", "reference_words", "rarest_word")
 CURVE_POINTS = 200
 BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top passage"}
 
@@ -92,6 +96,8 @@ def evaluate(
     asked = list(references) if references else list(by_id)
     judged = {qid: qrels[qid] for qid in asked if relevant_passages(qrels.get(qid, {}))}
     scores: dict[str, dict] = {qid: _described(qid, by_id, references or {}, judged, corpus) for qid in asked}
+    if corpus is not None:
+        _add_rarest_word(scores.values(), corpus, {qid: _asked(qid, by_id, references or {}) for qid in asked})
     stages = _score_ranking(scores, by_id, judged)
     _score_answers(scores, by_id, corpus, embed)
     for qid, score in scores.items():
@@ -111,10 +117,10 @@ def evaluate(
                 value: _summarize([s for s in questions if s.get(name) == value], stages, intervals=False)
                 for value in sorted(
                     {s[name] for s in questions if s.get(name)},
-                    key=_bin_order if name.endswith("_words") else None,
+                    key=_bin_order if name in BINNED else None,
                 )
             }
-            for name in ("source", "question_word", "passage_words", "reference_words")
+            for name in SLICED_BY
         },
         "cost": _cost(rows),
     }
@@ -126,11 +132,10 @@ def _described(
 ) -> dict:
     """What is known of a question before anything is scored, and what it is grouped by."""
     reference, row = references.get(qid), by_id.get(qid, {})
-    text = row.get("query") or (reference.rewrite if reference else "")
     score: dict = {
         "qid": qid,
         "source": (reference.source if reference else "") or row.get("source", ""),
-        "question_word": question_word(text),
+        "question_word": question_word(_asked(qid, by_id, references)),
         "gold": relevant_passages(judged.get(qid, {})),
     }
     if reference and reference.answer is not None:
@@ -141,6 +146,20 @@ def _described(
         words = min(len(corpus.by_id(pid).text.split()) for pid in golds)
         score["passage_words"] = length_bin(words, PASSAGE_WORDS)
     return score
+
+
+def _asked(qid: str, by_id: Mapping[str, dict], references: Mapping[str, Question]) -> str:
+    """The question as it was asked, or was to be."""
+    return by_id.get(qid, {}).get("query") or (references[qid].rewrite if qid in references else "")
+
+
+def _add_rarest_word(scores: Iterable[dict], corpus: Corpus, texts: Mapping[str, str]) -> None:
+    """Add how many passages hold a question's rarest word, of its words that any passage holds."""
+    words = {qid: words_of(text) for qid, text in texts.items()}
+    frequency = passages_holding(set().union(*words.values()), (passage.content for passage in corpus))
+    for score in scores:
+        if held := [frequency[word] for word in words[score["qid"]] if word in frequency]:
+            score["rarest_word"] = length_bin(min(held), RAREST_WORD)
 
 
 def _bin_order(name: str) -> tuple[int, str]:

@@ -83,6 +83,7 @@ SLICES = {
     "question_word": "question word",
     "passage_words": "words of the gold passage",
     "reference_words": "words of the reference",
+    "rarest_word": "passages that hold the question's rarest word",
 }
 MAX_QUESTIONS_SHOWN = 2000
 MAX_FLIPS_SHOWN = 100

@@ -289,7 +289,20 @@ def test_figures_are_split_by_question_word_and_by_length():
         "question_word": ["how many", "other"],
         "passage_words": ["up to 50"],
         "reference_words": ["2–3"],
+        "rarest_word": ["1"],
     }
+
+
+def test_a_question_is_grouped_by_its_rarest_word_that_any_passage_holds():
+    corpus = Corpus([*(Passage(f"p{n}", "The bridge is old.") for n in range(6)), Passage("a", "The Bridge of Ember!")])
+    rows = [
+        prediction("q1", query="Which EMBER bridge"),
+        prediction("q2", query="A bridge in Atlantis?"),
+        prediction("q3", query="Quo vadis?"),
+    ]
+    metrics, scores = evaluate(rows, {"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"a": 1}}, corpus=corpus)
+    assert [score.get("rarest_word") for score in scores] == ["1", "6–20", None]
+    assert list(metrics["slices"]["rarest_word"]) == ["1", "6–20"]
 
 
 def test_figures_are_split_by_source():
