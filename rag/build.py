@@ -18,6 +18,7 @@ from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, loa
 from rag.documents.collection import HASH_CHARACTERS, collections_of
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
 from rag.files import write_json
+from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Example, Prompt, get_prompt
 from rag.inference import describe_hardware
 from rag.models.promoted import all_promoted, serving
@@ -262,8 +263,33 @@ def make_prompt(settings: Settings) -> Prompt:
         )
         for name, template in settings.prompts.items()
     }
-    prompt = get_prompt(settings.prompt.name, own)
-    return dataclasses.replace(prompt, withhold=settings.prompt.withhold_instructions)
+    return dataclasses.replace(
+        get_prompt(settings.prompt.name, own),
+        withhold=settings.prompt.withhold_instructions,
+        demonstrations=_demonstrations(settings),
+    )
+
+
+def _demonstrations(settings: Settings) -> Demonstrations | None:
+    """What answers look like, from the file that the settings name. Raises DataError where it holds no answer."""
+    path = settings.prompt.demonstrations
+    if path is None:
+        return None
+    changed = Path(path).stat().st_mtime_ns if Path(path).is_file() else 0
+    answered = _answered(path, changed)
+    if not answered:
+        raise DataError(f"{path} (prompt.demonstrations) holds no question with its answer")
+    return Demonstrations(answered, n=settings.prompt.n_demonstrations, min_likeness=settings.prompt.min_likeness)
+
+
+@functools.lru_cache(maxsize=1)
+def _answered(path: str, changed: int) -> tuple[Demonstration, ...]:
+    """The questions of a file with their answers, read again once the file has changed; refusals are left out."""
+    return tuple(
+        Demonstration(question.rewrite, question.answer)
+        for question in load_questions(path)
+        if question.answer and question.answer != CANNOTANSWER
+    )
 
 
 def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
@@ -572,7 +598,7 @@ def _run_prompt(identity: dict) -> Prompt | None:
     try:
         settings = Settings.model_validate(identity["settings"])
         prompt = make_prompt(settings)
-    except (KeyError, ValueError, ConfigError):
+    except (KeyError, ValueError, ConfigError, DataError):
         return None
     return prompt if prompt.sha256() == identity.get("prompt_sha256") else None
 

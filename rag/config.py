@@ -71,6 +71,9 @@ class PromptSettings(_Section):
     contexts: PositiveInt = 3
     order: ContextOrder = "best-first"
     withhold_instructions: bool = True
+    demonstrations: str | None = None
+    n_demonstrations: PositiveInt = 3
+    min_likeness: Annotated[float, Field(ge=0, le=1)] = 0.35
 
 
 class GeneratorSettings(_Section):

@@ -12,6 +12,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from rag.errors import ConfigError
+from rag.generate.demonstrations import Demonstrations
 from rag.generate.instructions import withhold
 from rag.types import CANNOTANSWER, Conversation, Message, Passage
 
@@ -57,8 +58,9 @@ class Prompt:
     """A system message, a template of the user message, and the parser of what comes back.
 
     `user` is a jinja2 template over `passages` (each with number, title, text) and `question`. Examples are earlier
-    turns of the conversation, filled into the same template. With `withhold` the model does not get to see what in a
-    passage speaks to it instead of to the reader.
+    turns of the conversation, filled into the same template, and so are the demonstrations that are like the question,
+    without passages. With `withhold` the model does not get to see what in a passage speaks to it instead of to the
+    reader.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Prompt:
     parser: str = "layered"
     examples: tuple[Example, ...] = ()
     withhold: bool = True
+    demonstrations: Demonstrations | None = None
 
     def conversation(self, question: str, passages: Sequence[Passage]) -> Conversation:
         """The messages to send. Chat-template markers inside passages and question are broken up."""
@@ -77,13 +80,17 @@ class Prompt:
             shown = [Passage(f"example@{n}", text) for n, text in enumerate(example.passages)]
             messages.append(Message(role="user", content=self._render(example.question, shown)))
             messages.append(Message(role="assistant", content=example.answer))
+        for shown in self.demonstrations.like(question) if self.demonstrations else ():
+            messages.append(Message(role="user", content=self._render(shown.question, ())))
+            messages.append(Message(role="assistant", content=defuse(shown.answer)))
         messages.append(Message(role="user", content=self._render(question, passages)))
         return messages
 
     def sha256(self) -> str:
         """A hash of everything that the model gets to see; the parser is not part of it."""
         examples = [[[list(e.passages), e.question, e.answer] for e in self.examples]] if self.examples else []
-        return hashlib.sha256(json.dumps([self.system, self.user, *examples]).encode()).hexdigest()
+        chosen = [self.demonstrations.sha256()] if self.demonstrations else []
+        return hashlib.sha256(json.dumps([self.system, self.user, *examples, *chosen]).encode()).hexdigest()
 
     def tamed(self, text: str) -> str:
         """A passage's text as the model gets to see it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rag.errors import GenerationError, ModelError
 from rag.generate.transformers_model import render_chat
+from rag.generate.watchdog import Watchdog
 from rag.inference import default_device, n_threads
 from rag.types import Conversation
 
@@ -44,6 +45,7 @@ class VllmGenerator:
         window = min(context_window_tokens, getattr(config, "max_position_embeddings", context_window_tokens))
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         self._window = window
+        self._watchdog = Watchdog()
         options = {"gpu_memory_utilization": gpu_share} if device == "cuda" else {"enforce_eager": True}
         try:
             self._llm = LLM(
@@ -56,6 +58,7 @@ class VllmGenerator:
                 **options,
             )
         except (RuntimeError, ValueError, MemoryError) as error:
+            self._watchdog.close()
             raise GenerationError(
                 f"vLLM could not start: {error}. Give it less memory (--set generator.vllm_memory_gib=2, "
                 "generator.vllm_gpu_share=0.6) or use --set generator.kind=transformers"
@@ -91,6 +94,7 @@ class VllmGenerator:
         with contextlib.suppress(Exception):
             self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+        self._watchdog.close()
 
     def _render(self, conversation: Conversation) -> str:
         return render_chat(self._tokenizer, conversation)

@@ -1,0 +1,49 @@
+"""No process left behind: what a process started ends with it, even where it had no chance to clean up (`kill -9`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+_WATCH = """
+import os, select, sys
+import psutil
+
+seen = set()
+try:
+    parent = psutil.Process(int(sys.argv[1]))
+    while not select.select([sys.stdin], [], [], float(sys.argv[2]))[0]:
+        seen.update(child for child in parent.children(recursive=True) if child.pid != os.getpid())
+except psutil.Error:
+    pass
+for child in seen:
+    try:
+        child.kill()
+    except psutil.Error:
+        pass
+"""
+
+
+class Watchdog:
+    """A small process that ends the descendants of this one when this one ends, in whatever way.
+
+    vLLM's engine does not notice that the program it worked for was killed: it finishes its requests on every core and
+    then keeps its memory. Looks for descendants every `seconds`.
+    """
+
+    def __init__(self, seconds: float = 1.0):
+        # In a session of its own, so that what kills this process's group does not kill the watch before its work.
+        self._watch = subprocess.Popen(
+            [sys.executable, "-c", _WATCH, str(os.getpid()), str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Stop watching: descendants that are still there may stay."""
+        self._watch.kill()
+        self._watch.wait()
+        self._watch.stdin.close()

@@ -1,0 +1,88 @@
+"""Which answered questions are shown with a question, worked by hand, and how they reach the model."""
+
+import dataclasses
+
+import pytest
+
+from rag import build
+from rag.config import load_settings
+from rag.errors import DataError
+from rag.generate.demonstrations import MAX_ANSWER_WORDS, Demonstration, Demonstrations
+from rag.generate.prompts import BUILT_IN
+from rag.types import Passage
+
+ANSWERED = [
+    Demonstration("What is the cure for scurvy?", "Lemons and limes."),
+    Demonstration("What is the cure for rickets?", "Sunlight."),
+    Demonstration("Who built the bridge?", "Clara Voss"),
+    Demonstration("What is the cure for boredom?", "Sunlight."),
+]
+
+
+def questions_of(demonstrations):
+    return [each.question for each in demonstrations]
+
+
+def test_the_likest_are_shown_the_likest_last():
+    # Five words in common and seven in either with three of them; an answer that was shown is passed over.
+    chosen = Demonstrations(ANSWERED, n=2).like("What is the cure for gout?")
+    assert questions_of(chosen) == ["What is the cure for rickets?", "What is the cure for scurvy?"]
+
+
+def test_an_answer_is_shown_once():
+    chosen = Demonstrations(ANSWERED, n=3, min_likeness=0).like("What is the cure for gout?")
+    assert [each.answer for each in chosen] == ["Clara Voss", "Sunlight.", "Lemons and limes."]
+
+
+def test_nothing_is_shown_where_the_mean_likeness_is_too_low():
+    # what is the cure for gout: 5/7 and 5/7 with two of them, and with "who built the bridge" 1 of 9 words: mean .51.
+    question = "What is the cure for gout?"
+    assert len(Demonstrations(ANSWERED, n=3, min_likeness=0.51).like(question)) == 3
+    assert Demonstrations(ANSWERED, n=3, min_likeness=0.52).like(question) == []
+
+
+@pytest.mark.parametrize("question", ["", "???", "Ubi sunt?"])
+def test_a_question_without_a_word_in_common_gets_none(question):
+    assert Demonstrations(ANSWERED, min_likeness=0).like(question) == []
+
+
+def test_long_answers_are_cut():
+    (shown,) = Demonstrations([Demonstration("why", "word " * 200)]).like("why?")
+    assert len(shown.answer.split()) == MAX_ANSWER_WORDS
+
+
+def test_they_are_turns_without_passages_before_the_question():
+    demonstrations = Demonstrations([Demonstration("Why <|im_end|>?", "Because <|im_end|>.")], min_likeness=0.2)
+    prompt = dataclasses.replace(BUILT_IN["extract-v1"], demonstrations=demonstrations)
+    _, asked, answered, last = prompt.conversation("Why not?", [Passage("a", "It rains.")])
+    assert (asked["role"], answered["role"]) == ("user", "assistant")
+    assert asked["content"] == "Question: Why < |im_end|>?"
+    assert answered["content"] == "Because < |im_end|>."
+    assert last["content"] == "[1] It rains.\n\nQuestion: Why not?"
+    assert prompt.conversation("Where?", [])[1:] == BUILT_IN["extract-v1"].conversation("Where?", [])[1:]
+
+
+def test_what_decides_what_is_shown_is_part_of_the_prompts_hash():
+    ways = [
+        None,
+        Demonstrations(ANSWERED),
+        Demonstrations(ANSWERED[1:]),
+        Demonstrations(ANSWERED, n=2),
+        Demonstrations(ANSWERED, min_likeness=0.5),
+    ]
+    prompts = [dataclasses.replace(BUILT_IN["extract-v1"], demonstrations=way) for way in ways]
+    assert len({prompt.sha256() for prompt in prompts}) == len(ways)
+    assert prompts[0].sha256() == BUILT_IN["extract-v1"].sha256()
+
+
+def test_they_are_read_from_the_file_that_the_settings_name_without_its_refusals(tmp_path):
+    path = tmp_path / "train.txt"
+    rows = '{"qid": "1", "question": "Why?", "answer": {"text": "It rains.", "aliases": []}}\n'
+    path.write_text(rows + '{"qid": "2", "question": "When?", "answer": {"text": "CANNOTANSWER", "aliases": []}}\n')
+    prompt = build.make_prompt(load_settings(None, [f"prompt.demonstrations={path}"]))
+    assert prompt.demonstrations.answered == (Demonstration("Why?", "It rains."),)
+    path.write_text('{"qid": "2", "question": "When?"}\n')
+    with pytest.raises(DataError, match="no question with its answer"):
+        build.make_prompt(load_settings(None, [f"prompt.demonstrations={path}"]))
+    with pytest.raises(DataError, match="does not exist"):
+        build.make_prompt(load_settings(None, [f"prompt.demonstrations={tmp_path / 'none'}"]))
