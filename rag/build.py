@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -275,21 +276,14 @@ def _demonstrations(settings: Settings) -> Demonstrations | None:
     path = settings.prompt.demonstrations
     if path is None:
         return None
-    changed = Path(path).stat().st_mtime_ns if Path(path).is_file() else 0
-    answered = _answered(path, changed)
-    if not answered:
-        raise DataError(f"{path} (prompt.demonstrations) holds no question with its answer")
-    return Demonstrations(answered, n=settings.prompt.n_demonstrations, min_likeness=settings.prompt.min_likeness)
-
-
-@functools.lru_cache(maxsize=1)
-def _answered(path: str, changed: int) -> tuple[Demonstration, ...]:
-    """The questions of a file with their answers, read again once the file has changed; refusals are left out."""
-    return tuple(
+    answered = [
         Demonstration(question.rewrite, question.answer)
         for question in load_questions(path)
         if question.answer and question.answer != CANNOTANSWER
-    )
+    ]
+    if not answered:
+        raise DataError(f"{path} (prompt.demonstrations) holds no question with its answer")
+    return Demonstrations(answered, n=settings.prompt.n_demonstrations, min_likeness=settings.prompt.min_likeness)
 
 
 def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
@@ -400,7 +394,7 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
         "generator": None,
         "rerank_threshold": rerank_threshold(settings, index_folder),
         "prompt_sha256": make_prompt(settings).sha256(),
-        "settings": settings.model_dump(mode="json"),
+        "settings": _settings_record(settings),
     }
     if settings.reranker.enabled:
         identity["reranker"] = weights_sha256(resolve(serving(settings.reranker.model), source=source).folder)
@@ -412,6 +406,17 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
             model = find_generator_model(settings)
             identity["generator"] = f"{kind} {model.name} {_quick_identity(model)}"
     return identity
+
+
+def _settings_record(settings: Settings) -> dict:
+    """The settings of a run. Demonstrations are among them, by the file's whole path, where there are any."""
+    record = settings.model_dump(mode="json")
+    if settings.prompt.demonstrations is None:
+        for key in ("demonstrations", "n_demonstrations", "min_likeness"):
+            del record["prompt"][key]
+    else:
+        record["prompt"]["demonstrations"] = str(Path(settings.prompt.demonstrations).resolve())
+    return record
 
 
 def _quick_identity(model: ResolvedModel) -> str:
@@ -481,9 +486,9 @@ def make_calibration(
             f"{queries} must hold both answerable and unanswerable questions (answer text {CANNOTANSWER!r}) "
             "for a threshold to be chosen between them"
         )
-    run_folder = Path(run_folder) if run_folder else Path(index_folder) / "calibration-run"
     pipeline = make_pipeline(settings, index_folder, interactive=False)
     identity = run_identity(settings, index_folder, queries, generate=False) | {"rerank_threshold": None}
+    run_folder = Path(run_folder) if run_folder else _calibration_run(index_folder, identity)
     pipeline.rerank_threshold = None
     run_batch(pipeline, known, corpus_of(index_folder), run_folder, identity, generate=False)
     rows = {row["qid"]: row for row in read_predictions(run_folder)}
@@ -504,6 +509,16 @@ def make_calibration(
     path = Path(index_folder) / CALIBRATION_FILE
     write_json(path, result)
     return _calibration_summary(result, path)
+
+
+def _calibration_run(index_folder: str | Path, identity: Mapping) -> Path:
+    """The index's own folder for the runs of calibrations made like this one; those made otherwise are removed."""
+    made_by = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+    folder = Path(index_folder) / f"calibration-run-{made_by}"
+    for other in Path(index_folder).glob("calibration-run*"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
 
 
 def _calibration_summary(result: dict, path: Path) -> list[str]:
@@ -598,7 +613,7 @@ def _run_prompt(identity: dict) -> Prompt | None:
     try:
         settings = Settings.model_validate(identity["settings"])
         prompt = make_prompt(settings)
-    except (KeyError, ValueError, ConfigError, DataError):
+    except (KeyError, ValueError, OSError, ConfigError, DataError):
         return None
     return prompt if prompt.sha256() == identity.get("prompt_sha256") else None
 

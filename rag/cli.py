@@ -307,7 +307,7 @@ def calibrate(
     queries: Annotated[Path, typer.Argument(help="Dev questions with answers, unanswerable ones included.")],
     index: IndexOption,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A run folder to keep (else INDEX/calibration-run).")
+        Path | None, typer.Option("-o", "--output", help="A run folder to keep (else one within the index).")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1)] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,

@@ -194,15 +194,20 @@ class Pipeline:
     def compose(self, response: Response, generator: Generator) -> tuple[Conversation, Response]:
         """The conversation to send, and the response with the contexts in it.
 
-        Contexts that do not fit the window are dropped from the bottom and counted.
+        Where not all fits the window, demonstrations are left out first; then contexts are dropped from the bottom and
+        counted.
         """
         wanted = response.reranked[: self.depths.contexts]
         budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
-        contexts = list(wanted)
+        contexts, demonstrate = list(wanted), True
         while True:
             shown = arrange(contexts, self.order)
-            conversation = self.prompt.conversation(response.query.text, [hit.passage for hit in shown])
+            passages = [hit.passage for hit in shown]
+            conversation = self.prompt.conversation(response.query.text, passages, demonstrate=demonstrate)
             n_tokens = generator.count_tokens(conversation)
+            if n_tokens > budget and demonstrate and self.prompt.demonstrations is not None:
+                demonstrate = False
+                continue
             if n_tokens <= budget or not contexts:
                 return conversation, dataclasses.replace(
                     response,

@@ -1,9 +1,11 @@
+import dataclasses
 from typing import get_args
 
 import pytest
 
 from rag.config import ContextOrder
 from rag.data import Corpus
+from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import get_prompt
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline, arrange
 from rag.retrieve.bm25 import BM25Retriever
@@ -89,6 +91,18 @@ def test_contexts_that_exceed_the_window_are_cut_from_the_bottom_and_counted(mak
     tight = make(Echo(window=70), depths=Depths(contexts=2)).run(QUERIES[1:2])[0]
     assert (len(tight.contexts), tight.dropped_contexts) == (1, 1)
     assert tight.contexts[0] == roomy.contexts[0]
+
+
+def test_demonstrations_make_room_before_passages_do(make):
+    demonstrations = Demonstrations([Demonstration("ferry to moth island", "word " * 50)], min_likeness=0.5)
+    pipeline = make(Echo(window=10_000), depths=Depths(contexts=2))
+    pipeline.prompt = dataclasses.replace(pipeline.prompt, demonstrations=demonstrations)
+    (roomy,) = pipeline.run(QUERIES[1:2])
+    plain_tokens = make(Echo(), depths=Depths(contexts=2)).run(QUERIES[1:2])[0].tokens["prompt"]
+    assert roomy.tokens["prompt"] > plain_tokens + 50
+    pipeline.generator = Lazy.of(Echo(window=plain_tokens + 20))
+    (tight,) = pipeline.run(QUERIES[1:2])
+    assert (len(tight.contexts), tight.dropped_contexts, tight.tokens["prompt"]) == (2, 0, plain_tokens)
 
 
 class Score:

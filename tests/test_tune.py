@@ -19,7 +19,7 @@ from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings, load_mined
 from rag.tune import TrainingFiles, _sampled
-from rag.types import Hit, Passage
+from rag.types import CANNOTANSWER, Hit, Passage
 from tests.conftest import WORDS, write_corpus
 
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
@@ -228,6 +228,33 @@ def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
     (tmp_path / "tuned").mkdir()
     promote(settings.reranker.model, tmp_path / "tuned")
     assert build.rerank_threshold(settings, folder / "index") is None
+
+
+def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(data):
+    settings, folder = data
+    questions = [Question("1", "q", f"who built the {NOUNS[0]}", NOUNS[0]), Question("2", "q", "when", CANNOTANSWER)]
+    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 3})})
+    kept = []
+    for each in (settings, settings, deeper):
+        build.make_calibration(
+            each, folder / "index", "dev.txt", questions, None, min_precision=0.5, max_wrong_refusals=0.15
+        )
+        kept.append([path.name for path in (folder / "index").glob("calibration-run*")])
+    assert [len(names) for names in kept] == [1, 1, 1]
+    assert kept[0] == kept[1] != kept[2]
+
+
+def test_a_run_is_made_of_demonstrations_only_where_there_are_any(data):
+    settings, folder = data
+    plain = build.run_identity(settings, folder / "index", "questions.txt", generate=False)
+    assert not {"demonstrations", "n_demonstrations", "min_likeness"} & plain["settings"]["prompt"].keys()
+    assert build._run_prompt(plain).demonstrations is None
+    prompt = settings.prompt.model_copy(update={"demonstrations": str(folder / "train.txt"), "n_demonstrations": 2})
+    shown = build.run_identity(settings.model_copy(update={"prompt": prompt}), folder / "index", "q", generate=False)
+    assert shown["prompt_sha256"] != plain["prompt_sha256"]
+    assert build._run_prompt(shown).demonstrations.n == 2
+    (folder / "train.txt").unlink()
+    assert build._run_prompt(shown) is None
 
 
 def test_unknown_scorers_and_retrievers_are_told(data):

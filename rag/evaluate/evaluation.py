@@ -42,7 +42,7 @@ from rag.types import CANNOTANSWER, Qrels, Run
 
 STAGES = {"retrieve": "retrieved", "rerank": "reranked"}
 METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
-FORMAT = 2
+FORMAT = 3
 MRR_BOUNDS = {"shuffled": "floor/mrr@10", "perfect": "perfect/mrr@10"}
 WITH_INTERVALS = ("recall@10", "success@10", "mrr@10", "ndcg@10")
 PASSAGE_WORDS, REFERENCE_WORDS, RAREST_WORD = (50, 100, 150, 250), (1, 3, 8, 20), (1, 5, 20, 100)

@@ -253,6 +253,8 @@ def _lacking(run: ReportedRun) -> list[str]:
         lines.append(f"No question of {run.name} is judged in the qrels: there are no ranking figures.")
     if run.corpus is None:
         lines.append(f"The index of {run.name} is not where it was: passages and prompts are not shown (-i INDEX).")
+    elif run.prompt is None:
+        lines.append(f"The prompt of {run.name} is not what it was, or its demonstrations: prompts are not shown.")
     if not run.identity:
         lines.append(f"{run.name} holds no run.json: what made it is unknown.")
     return lines

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_ANSWER_WORDS = 60
+MAX_ANSWER_WORDS, MAX_CHARACTERS = 60, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,11 @@ class Demonstration:
 
 
 class Demonstrations:
-    """Answered questions to choose from: the `n` most like a question, if they are like it.
+    """Answered questions to choose from: the `n` most like a question among those that are like it.
 
-    Likeness is the Jaccard index of two questions' words: words in common over words in either. Those chosen have at
-    least `min_likeness` on average, else none are. Answers are cut at 60 words; one answer is shown once.
+    Likeness is the Jaccard index of two questions' words, words in common over words in either, and has to reach
+    `min_likeness`. A question of the very same words is passed over: what it was answered may no longer be true.
+    Answers are cut at 60 words or 600 characters; one answer is shown once.
     """
 
     def __init__(self, answered: Sequence[Demonstration], *, n: int = 3, min_likeness: float = 0.35):
@@ -53,12 +54,11 @@ class Demonstrations:
         likeness = common / (len(words) + self._sizes - common)
         chosen: dict[str, int] = {}
         for row in np.argsort(-likeness, kind="stable").tolist():
-            if len(chosen) == self.n or not common[row]:
+            if len(chosen) == self.n or not common[row] or likeness[row] < self.min_likeness:
                 break
-            chosen.setdefault(_cut(self.answered[row].answer), row)
-        if not chosen or likeness[list(chosen.values())].mean() < self.min_likeness:
-            return []
-        return [Demonstration(self.answered[row].question, answer) for answer, row in reversed(chosen.items())]
+            if likeness[row] < 1:
+                chosen.setdefault(_cut(self.answered[row].answer), row)
+        return [Demonstration(_cut(self.answered[row].question), answer) for answer, row in reversed(chosen.items())]
 
     def sha256(self) -> str:
         """A hash of all that decides what is shown."""
@@ -70,5 +70,5 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-def _cut(answer: str) -> str:
-    return " ".join(answer.split()[:MAX_ANSWER_WORDS])
+def _cut(text: str) -> str:
+    return " ".join(text.split()[:MAX_ANSWER_WORDS])[:MAX_CHARACTERS]

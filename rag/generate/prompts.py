@@ -58,9 +58,9 @@ class Prompt:
     """A system message, a template of the user message, and the parser of what comes back.
 
     `user` is a jinja2 template over `passages` (each with number, title, text) and `question`. Examples are earlier
-    turns of the conversation, filled into the same template, and so are the demonstrations that are like the question,
-    without passages. With `withhold` the model does not get to see what in a passage speaks to it instead of to the
-    reader.
+    turns of the conversation, filled into the same template; before them come the demonstrations that are like the
+    question, without passages. With `withhold` the model does not get to see what in a passage speaks to it instead of
+    to the reader.
     """
 
     name: str
@@ -71,18 +71,18 @@ class Prompt:
     withhold: bool = True
     demonstrations: Demonstrations | None = None
 
-    def conversation(self, question: str, passages: Sequence[Passage]) -> Conversation:
+    def conversation(self, question: str, passages: Sequence[Passage], *, demonstrate: bool = True) -> Conversation:
         """The messages to send. Chat-template markers inside passages and question are broken up."""
         messages: Conversation = []
         if self.system:
             messages.append(Message(role="system", content=self.system))
-        for example in self.examples:
-            shown = [Passage(f"example@{n}", text) for n, text in enumerate(example.passages)]
-            messages.append(Message(role="user", content=self._render(example.question, shown)))
-            messages.append(Message(role="assistant", content=example.answer))
-        for shown in self.demonstrations.like(question) if self.demonstrations else ():
+        for shown in self.demonstrations.like(question) if self.demonstrations and demonstrate else ():
             messages.append(Message(role="user", content=self._render(shown.question, ())))
             messages.append(Message(role="assistant", content=defuse(shown.answer)))
+        for example in self.examples:
+            passages_shown = [Passage(f"example@{n}", text) for n, text in enumerate(example.passages)]
+            messages.append(Message(role="user", content=self._render(example.question, passages_shown)))
+            messages.append(Message(role="assistant", content=example.answer))
         messages.append(Message(role="user", content=self._render(question, passages)))
         return messages
 

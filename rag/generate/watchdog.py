@@ -10,11 +10,18 @@ _WATCH = """
 import os, select, sys
 import psutil
 
+def to_end(child):
+    # multiprocessing's resource tracker ends by itself, once it has removed the shared memory that was left.
+    try:
+        return child.pid != os.getpid() and not any("resource_tracker" in part for part in child.cmdline())
+    except psutil.Error:
+        return False
+
 seen = set()
 try:
     parent = psutil.Process(int(sys.argv[1]))
     while not select.select([sys.stdin], [], [], float(sys.argv[2]))[0]:
-        seen.update(child for child in parent.children(recursive=True) if child.pid != os.getpid())
+        seen.update(filter(to_end, parent.children(recursive=True)))
 except psutil.Error:
     pass
 for child in seen:

@@ -358,6 +358,13 @@ def test_a_run_without_answers_or_sources_says_so_and_has_no_such_tables(tmp_pat
     assert_renders(markdown, markdown_tables(markdown))
 
 
+def test_a_report_that_cannot_show_the_prompts_says_so(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=2)
+    for prompt, is_said in ((None, True), (get_prompt("extract-v1"), False)):
+        html = write_report([run], tmp_path / "r.html", corpora=[CORPUS], prompts=[prompt])[0].read_text("utf-8")
+        assert ("prompts are not shown" in html) == is_said
+
+
 def test_runs_with_and_without_answers_stand_side_by_side(runs, tmp_path):
     bare = make_run(tmp_path / "bare", gold_at=2, answers=False)
     html, markdown, _ = (path.read_text("utf-8") for path in write_report([*runs, bare], tmp_path / "report.html"))

@@ -7,7 +7,7 @@ import pytest
 from rag import build
 from rag.config import load_settings
 from rag.errors import DataError
-from rag.generate.demonstrations import MAX_ANSWER_WORDS, Demonstration, Demonstrations
+from rag.generate.demonstrations import MAX_ANSWER_WORDS, MAX_CHARACTERS, Demonstration, Demonstrations
 from rag.generate.prompts import BUILT_IN
 from rag.types import Passage
 
@@ -30,15 +30,21 @@ def test_the_likest_are_shown_the_likest_last():
 
 
 def test_an_answer_is_shown_once():
-    chosen = Demonstrations(ANSWERED, n=3, min_likeness=0).like("What is the cure for gout?")
+    chosen = Demonstrations(ANSWERED, n=3, min_likeness=0.1).like("What is the cure for gout?")
     assert [each.answer for each in chosen] == ["Clara Voss", "Sunlight.", "Lemons and limes."]
 
 
-def test_nothing_is_shown_where_the_mean_likeness_is_too_low():
-    # what is the cure for gout: 5/7 and 5/7 with two of them, and with "who built the bridge" 1 of 9 words: mean .51.
-    question = "What is the cure for gout?"
-    assert len(Demonstrations(ANSWERED, n=3, min_likeness=0.51).like(question)) == 3
-    assert Demonstrations(ANSWERED, n=3, min_likeness=0.52).like(question) == []
+def test_none_is_shown_that_is_not_like_the_question():
+    question = "What is the cure for gout?"  # "the" is one word of nine in it or in "Who built the bridge?"
+    assert len(Demonstrations(ANSWERED, n=3, min_likeness=0.11).like(question)) == 3
+    assert len(Demonstrations(ANSWERED, n=3, min_likeness=0.12).like(question)) == 2
+    assert len(Demonstrations(ANSWERED, n=3, min_likeness=0.71).like(question)) == 2
+    assert Demonstrations(ANSWERED, n=3, min_likeness=0.72).like(question) == []
+
+
+def test_a_question_is_not_shown_its_own_answer():
+    assert questions_of(Demonstrations(ANSWERED, n=1).like("the cure for scurvy: what is it")) == [ANSWERED[0].question]
+    assert ANSWERED[0].question not in questions_of(Demonstrations(ANSWERED).like("For scurvy, what is the cure?"))
 
 
 @pytest.mark.parametrize("question", ["", "???", "Ubi sunt?"])
@@ -47,8 +53,10 @@ def test_a_question_without_a_word_in_common_gets_none(question):
 
 
 def test_long_answers_are_cut():
-    (shown,) = Demonstrations([Demonstration("why", "word " * 200)]).like("why?")
+    (shown,) = Demonstrations([Demonstration("why so", "word " * 200)]).like("why?")
     assert len(shown.answer.split()) == MAX_ANSWER_WORDS
+    (shown,) = Demonstrations([Demonstration("why so", "因" * 5000)], min_likeness=0).like("why?")
+    assert len(shown.answer) == MAX_CHARACTERS
 
 
 def test_they_are_turns_without_passages_before_the_question():
