@@ -73,7 +73,7 @@ class PromptSettings(_Section):
     withhold_instructions: bool = True
     demonstrations: str | None = None
     n_demonstrations: PositiveInt = 3
-    min_likeness: Annotated[float, Field(ge=0, le=1)] = 0.35
+    min_likeness: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class GeneratorSettings(_Section):

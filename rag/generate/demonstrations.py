@@ -34,7 +34,7 @@ class Demonstrations:
     Answers are cut at 60 words or 600 characters; one answer is shown once.
     """
 
-    def __init__(self, answered: Sequence[Demonstration], *, n: int = 3, min_likeness: float = 0.35):
+    def __init__(self, answered: Sequence[Demonstration], *, n: int = 3, min_likeness: float = 0.5):
         self.answered, self.n, self.min_likeness = tuple(answered), n, min_likeness
         words = [_words(each.question) for each in self.answered]
         self._sizes = np.array([len(each) for each in words], np.float32)
