@@ -447,6 +447,9 @@ SampleOption = Annotated[
     typer.Option(min=1, help="N questions, each source in its share (seeded); with --negatives, of those mined for."),
 ]
 WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out of training; may be repeated.")]
+ReuseOption = Annotated[
+    list[Path] | None, typer.Option(help="Runs whose gate has scored the same base on the same candidates.")
+]
 GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
 
 
@@ -489,9 +492,7 @@ def train_reranker_(
     qrels: JudgementsOption = None,
     sample: SampleOption = None,
     without: WithoutOption = None,
-    reuse: Annotated[
-        list[Path] | None, typer.Option(help="Runs whose gate has scored the same base on the same candidates.")
-    ] = None,
+    reuse: ReuseOption = None,
     gate: GateOption = True,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -502,6 +503,24 @@ def train_reranker_(
 
     files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
     _show_verdict(output, tune_reranker(settings, files, index, output, recipe, reuse=reuse or (), with_gate=gate))
+
+
+@train_app.command("average")
+def train_average_(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, from the same start.")],
+    index: IndexOption,
+    output: RunOption,
+    dev: Annotated[Path, typer.Option(help="Dev questions.")],
+    qrels: JudgementsOption = None,
+    reuse: ReuseOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Average the weights of several runs' models, and let the mean meet the serving model."""
+    settings = _settings(config, set_)
+    from rag.tune import average_models
+
+    _show_verdict(output, average_models(settings, runs, dev, index, output, qrels=qrels, reuse=reuse or ()))
 
 
 @train_app.command("table")

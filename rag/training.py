@@ -16,6 +16,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -271,6 +272,41 @@ def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> d
 
         cost["peak_gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return cost
+
+
+def average_weights(models: Sequence[Path], target: Path) -> Path:
+    """Write the mean of the weights of `models` as `target/model`, everything else as the first has it; returns it.
+
+    A model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): what training runs from one start have
+    learnt, in one model that costs no more than each. Raises ModelError where their weights are not of the same names
+    and shapes.
+    """
+    from safetensors.torch import load_file, save_file
+
+    folder, saving = target / "model", target / ".model"
+    if folder.is_dir():
+        return folder
+    shutil.rmtree(saving, ignore_errors=True)
+    shutil.copytree(models[0], saving)
+    for path in sorted(saving.rglob("*.safetensors")):
+        name = path.relative_to(saving)
+        if missing := [model for model in models if not (model / name).is_file()]:
+            raise ModelError(f"{missing[0]} has no {name}, which {models[0]} has; average models of one kind")
+        parts = [load_file(model / name) for model in models]
+        shapes = [{key: value.shape for key, value in part.items()} for part in parts]
+        for model, other in zip(models, shapes, strict=True):
+            if other != shapes[0]:
+                raise ModelError(f"the weights of {model} are not those of {models[0]} in names or shapes")
+        mean = {
+            key: (sum(part[key].float() for part in parts) / len(parts)).to(value.dtype)
+            if value.is_floating_point()
+            else value
+            for key, value in parts[0].items()
+        }
+        path.unlink()  # a file that was copied may be read-only
+        save_file(mean, path, metadata={"format": "pt"})
+    saving.rename(folder)
+    return folder
 
 
 def save_whole(model, folder: Path) -> None:

@@ -26,7 +26,7 @@ from rag.retrieve.encoder import weights_sha256
 from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
-from rag.training import Watch, digest, is_first_process
+from rag.training import Watch, average_weights, check_same_training, digest, is_first_process
 from rag.types import Hit
 
 GATE_DEPTH = 50
@@ -402,6 +402,42 @@ def tune_reranker(
         return None
     examples, candidates = (list(column) for column in zip(*answerable, strict=True))
     return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable)
+
+
+def average_models(
+    settings: Settings,
+    runs: Sequence[str | Path],
+    dev: str | Path,
+    index_folder: str | Path,
+    target: str | Path,
+    *,
+    qrels: str | Path | None = None,
+    reuse: Sequence[str | Path] = (),
+) -> dict:
+    """Average the models of several runs and let the mean meet the serving one on dev; returns the gate's record.
+
+    A reranker's refusals of unanswerable dev questions are told where dev has any. For `reuse` see `tune_reranker`.
+    """
+    roles = {run: _verdict(run)[0]["role"] for run in runs}
+    if len(runs) < 2 or len(set(roles.values())) > 1:
+        told = ", ".join(f"{run} ({role})" for run, role in roles.items())
+        raise ConfigError(f"an average is of two models or more of the same kind; these are {told}")
+    known = [_verdict(run) for run in reuse]
+    refuse_test_file(dev)
+    index = open_index(index_folder)
+    chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
+    target, models = Path(target), [Path(run) / "model" for run in runs]
+    check_same_training(target, {"average": [weights_sha256(model) for model in models]})
+    model = average_weights(models, target)
+    if "retriever" in roles.values():
+        say(chosen.summary(str(dev)))
+        return gate_retriever(settings, index_folder, target, model, chosen.examples)
+    say(chosen.summary(str(dev), with_unanswerable=True))
+    examples = [*chosen.examples, *chosen.unanswerable]
+    found = _candidates(settings, index_folder, examples)
+    n = len(chosen.examples)
+    unanswerable = list(zip(chosen.unanswerable, found[n:], strict=True))
+    return gate_reranker(settings, index, target, model, chosen.examples, found[:n], known, unanswerable)
 
 
 def _hard(

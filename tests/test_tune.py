@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import zlib
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from rag import build, tune
 from rag.config import load_settings
@@ -215,6 +218,44 @@ def test_a_verdict_on_other_weights_is_not_applied(data):
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ConfigError, match="has changed since"):
         tune.promote_model(folder / "second")
+
+
+def test_the_average_of_two_runs_meets_the_model_that_serves(data):
+    settings, folder = data
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    runs = [folder / name for name in ("first", "second")]
+    for seed, run in enumerate(runs):
+        chosen = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+        tune.tune_reranker(chosen, files, index, run, "report-2")
+    record = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
+    assert record["role"] == "reranker"
+    assert json.loads((folder / "mean" / "gate.json").read_text()) == record
+    first, second, mean = (load_file(run / "model" / "model.safetensors") for run in (*runs, folder / "mean"))
+    changed = [name for name in first if not torch.equal(first[name], second[name])]
+    assert changed
+    for name in first:
+        assert torch.allclose(mean[name], (first[name] + second[name]) / 2)
+    assert len(CrossEncoderReranker(folder / "mean" / "model").score([("a", "b")])) == 1
+    again = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
+    assert again["tuned_fingerprint"] == record["tuned_fingerprint"]
+
+
+def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
+    settings, folder = data
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    run, other = folder / "first", folder / "other"
+    tune.tune_reranker(settings, files, index, run, "report-2")
+    arguments = (folder / "dev.txt", index, folder / "mean")
+    with pytest.raises(ConfigError, match="two models or more"):
+        tune.average_models(settings, [run], *arguments)
+    shutil.copytree(run, other)
+    shutil.rmtree(other / "model")
+    shutil.copytree(tiny_encoder_folder, other / "model")
+    with pytest.raises(ModelError, match=r"names or shapes|has no"):
+        tune.average_models(settings, [run, other], *arguments)
+    (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
+    with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):
+        tune.average_models(settings, [run, other], *arguments)
 
 
 def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
