@@ -76,7 +76,7 @@ def test_what_decides_what_is_shown_is_part_of_the_prompts_hash():
         Demonstrations(ANSWERED),
         Demonstrations(ANSWERED[1:]),
         Demonstrations(ANSWERED, n=2),
-        Demonstrations(ANSWERED, min_likeness=0.5),
+        Demonstrations(ANSWERED, min_likeness=0.6),
     ]
     prompts = [dataclasses.replace(BUILT_IN["extract-v1"], demonstrations=way) for way in ways]
     assert len({prompt.sha256() for prompt in prompts}) == len(ways)
