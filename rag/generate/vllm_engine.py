@@ -58,15 +58,14 @@ class VllmGenerator:
                 **options,
             )
             self._tokenizer = self._llm.get_tokenizer()
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except BaseException as error:
             self._watchdog.close()
+            if not isinstance(error, RuntimeError | ValueError | MemoryError):
+                raise
             raise GenerationError(
                 f"vLLM could not start: {error}. Give it less memory (--set generator.vllm_memory_gib=2, "
                 "generator.vllm_gpu_share=0.6) or use --set generator.kind=transformers"
             ) from error
-        except BaseException:
-            self._watchdog.close()
-            raise
 
     @property
     def context_window_tokens(self) -> int:
