@@ -78,7 +78,9 @@ def ingest(
                 f"there is nothing to read in {', '.join(map(str, roots))}" + (f" ({reasons})" * bool(reasons))
             )
         store = ParsedDocuments(index_folder)
-        parser = ParserProcess(seconds=settings.documents.max_seconds_per_file)
+        parser = ParserProcess(
+            seconds=settings.documents.max_seconds_per_file, ocr_languages=settings.documents.ocr_languages
+        )
         try:
             with progress("Reading", len(files), "files") as bar:
                 failed = parse_all(files, store, parser.parse, bar.advance)

@@ -302,7 +302,7 @@ KILLED = textwrap.dedent(
     from rag.documents.parse import parse_file
 
     class Parser:
-        def __init__(self, seconds): self.parse = parse_file
+        def __init__(self, seconds, ocr_languages): self.parse = parse_file
         def close(self): pass
 
     rag.ingest.make_encoder = lambda settings, lazy: test_ingest.WordEncoder()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from rag.documents.document import Block, BlockKind, Document, TextBuilder, titled
+from rag.documents.recognise import recognise_page, why_not
 from rag.errors import UnreadableFile
 
 MAX_UNPACKED_BYTES = 512 * 2**20
@@ -42,10 +44,13 @@ _SKIPPED_TAGS = {"script", "style", "noscript", "template", "svg", "iframe", "ob
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
-def parse_file(path: str | Path, sha256: str = "") -> Document:
+def parse_file(
+    path: str | Path, sha256: str = "", ocr_languages: str = "", alive: Callable[[], None] = lambda: None
+) -> Document:
     """The document in a file. Raises UnreadableFile with the reason; its title is the file's name where it has none.
 
-    With `sha256` the bytes read must be those that were hashed.
+    With `sha256` the bytes read must be those that were hashed. Pages of a PDF without text are recognised by Tesseract
+    in `ocr_languages` (`eng+deu`), none where that is empty; `alive` is called before each, which takes seconds.
     """
     path = Path(path)
     try:
@@ -57,8 +62,9 @@ def parse_file(path: str | Path, sha256: str = "") -> Document:
     if not data.strip():
         raise UnreadableFile("empty")
     kind = sniff(data, path.suffix.lower())
+    parse = functools.partial(_parse_pdf, ocr_languages=ocr_languages, alive=alive) if kind == "pdf" else _PARSERS[kind]
     try:
-        document = _PARSERS[kind](data)
+        document = parse(data)
     except UnreadableFile:
         raise
     except MemoryError as error:
@@ -66,8 +72,8 @@ def parse_file(path: str | Path, sha256: str = "") -> Document:
     except Exception as error:  # parsers of hostile formats raise anything
         raise UnreadableFile(f"damaged {kind} file ({type(error).__name__}: {str(error)[:120]})") from error
     if not any(ch.isalnum() for ch in document.text):
-        scanned = " (scanned pages? recognise the text first, for example with ocrmypdf)" if kind == "pdf" else ""
-        raise UnreadableFile(f"holds no text{scanned}")
+        reason = why_not(ocr_languages) if kind == "pdf" else ""
+        raise UnreadableFile("holds no text" + f" (scanned pages are not read: {reason})" * bool(reason))
     if not document.title:
         return dataclasses.replace(document, title=path.stem)
     return document
@@ -324,8 +330,11 @@ def _parse_jsonl(data: bytes) -> Document:
     return builder.document("jsonl", "")
 
 
-def _parse_pdf(data: bytes) -> Document:
-    """Text page by page, hyphenated line ends joined; lines that repeat on most pages (headers, footers) left out."""
+def _parse_pdf(data: bytes, ocr_languages: str = "", alive: Callable[[], None] = lambda: None) -> Document:
+    """Text page by page, hyphenated line ends joined; lines that repeat on most pages (headers, footers) left out.
+
+    Pages without text are recognised where that is possible.
+    """
     import pypdfium2 as pdfium
 
     try:
@@ -336,11 +345,17 @@ def _parse_pdf(data: bytes) -> Document:
         raise UnreadableFile(f"damaged PDF ({error})") from error
     with pdf:
         title = (pdf.get_metadata_dict(skip_empty=True).get("Title") or "").strip()
-        pages = []
+        pages, recognised = [], 0
+        reason = why_not(ocr_languages)
         for page in pdf:
             text_page = page.get_textpage()
-            pages.append(_clean(text_page.get_text_bounded()))
+            text = _clean(text_page.get_text_bounded())
             text_page.close()
+            if not text.strip() and not reason:
+                alive()
+                text = _clean(recognise_page(page, ocr_languages))
+                recognised += bool(text.strip())
+            pages.append(text)
             page.close()
     builder = TextBuilder()
     running = _running_lines(pages)
@@ -349,8 +364,12 @@ def _parse_pdf(data: bytes) -> Document:
         for paragraph in _paragraphs(lines):
             builder.add("text", paragraph, page=number)
     empty = sum(not page.strip() for page in pages)
-    notes = (f"{empty} of {len(pages)} pages hold no text (scanned?)",) if empty and empty < len(pages) else ()
-    return builder.document("pdf", "" if title.lower() in ("", "untitled") else title, notes)
+    notes = []
+    if recognised:
+        notes.append(f"{recognised} of {len(pages)} pages are scanned: recognised by Tesseract, mistakes are likely")
+    if empty and empty < len(pages):
+        notes.append(f"{empty} of {len(pages)} pages hold no text" + f" (scanned? {reason})" * bool(reason))
+    return builder.document("pdf", "" if title.lower() in ("", "untitled") else title, tuple(notes))
 
 
 def _without_running(lines: list[str], running: set[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 import sys
 from multiprocessing.connection import Connection, Pipe
@@ -16,22 +17,23 @@ from rag.errors import UnreadableFile
 
 SECONDS_A_FILE = 120.0
 MEMORY_BYTES = 4 * 2**30
+_ALIVE = ("alive",)
 
 
 class ParserProcess:
     """Parses one file at a time in another process, which is started again where a file brought it down."""
 
-    def __init__(self, *, seconds: float = SECONDS_A_FILE, memory_bytes: int = MEMORY_BYTES):
-        self._seconds, self._memory_bytes = seconds, memory_bytes
+    def __init__(self, *, seconds: float = SECONDS_A_FILE, memory_bytes: int = MEMORY_BYTES, ocr_languages: str = ""):
+        self._seconds, self._memory_bytes, self._ocr_languages = seconds, memory_bytes, ocr_languages
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
     def parse(self, path: str | Path, sha256: str = "") -> Document:
         """The document in a file. Raises UnreadableFile, for one that takes too long or crashes the parser too.
 
-        With `sha256` the file must still hold what was hashed.
+        With `sha256` the file must still hold what was hashed. A scanned page counts as a file of its own.
         """
-        return self._call("parse", str(path), sha256)
+        return self._call("parse", str(path), sha256, self._ocr_languages)
 
     def render(self, path: str | Path, sha256: str, number: int, text: str) -> PageImage:
         """A page of a PDF as a picture (see `render_page`); raises as `parse` does."""
@@ -42,9 +44,11 @@ class ParserProcess:
             self._start()
         try:
             self._connection.send(request)
-            if not self._connection.poll(self._seconds):
-                raise UnreadableFile(f"took longer than {self._seconds:g} s")
-            result = self._connection.recv()
+            result = _ALIVE
+            while result == _ALIVE:
+                if not self._connection.poll(self._seconds):
+                    raise UnreadableFile(f"took longer than {self._seconds:g} s")
+                result = self._connection.recv()
         except (EOFError, OSError) as error:
             self.close()
             raise UnreadableFile("crashed the parser") from error
@@ -77,13 +81,14 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    known = {"parse": functools.partial(parse_file, alive=lambda: connection.send(_ALIVE)), "render": render_page}
     while True:
         try:
             what, *arguments = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            result: Document | PageImage | str = {"parse": parse_file, "render": render_page}[what](*arguments)
+            result: Document | PageImage | str = known[what](*arguments)
         except UnreadableFile as error:
             result = str(error)
         except (MemoryError, RecursionError) as error:

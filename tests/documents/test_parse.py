@@ -2,11 +2,16 @@
 
 import io
 import json
+import os
+import shutil
 import zipfile
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from rag.documents.parse import parse_file, sniff
+from rag.documents.recognise import why_not
+from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
 
 HTML = """<!doctype html><html><head><title>Tern Island</title><style>p {color: red}</style></head><body>
@@ -268,15 +273,59 @@ def test_what_cannot_be_read_says_why(tmp_path, name, data, reason):
         parse_file(tmp_path / name)
 
 
-def test_pages_without_text_hint_at_recognition(tmp_path):
+def test_pages_without_text_say_how_they_could_be_read(tmp_path, monkeypatch):
     write_pdf(tmp_path / "a.pdf", [""])
-    with pytest.raises(UnreadableFile, match="scanned pages"):
-        parse_file(tmp_path / "a.pdf")
+    write_pdf(tmp_path / "b.pdf", ["Dogs are free.", ""])
+    with pytest.raises(UnreadableFile, match=r"documents\.ocr_languages is empty"):
+        parse_file(tmp_path / "a.pdf", ocr_languages="")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    why_not.cache_clear()
+    with pytest.raises(UnreadableFile, match="install Tesseract"):
+        parse_file(tmp_path / "a.pdf", ocr_languages="eng")
+    (note,) = parse_file(tmp_path / "b.pdf", ocr_languages="eng").notes
+    assert note.startswith("1 of 2 pages hold no text (scanned? install Tesseract")
+    why_not.cache_clear()
 
 
-def test_some_pages_without_text_are_noted(tmp_path):
-    write_pdf(tmp_path / "a.pdf", ["Dogs are free.", ""])
-    assert parse_file(tmp_path / "a.pdf").notes == ("1 of 2 pages hold no text (scanned?)",)
+def write_scan(path, pages):
+    """A PDF whose pages are pictures of their words."""
+    pictures = []
+    for words in pages:
+        picture = Image.new("L", (1240, 1754), 255)
+        ImageDraw.Draw(picture).multiline_text((100, 150), words, 0, ImageFont.load_default(36), spacing=16)
+        pictures.append(picture)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], resolution=150)
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="needs Tesseract")
+def test_scanned_pages_are_recognised(tmp_path):
+    write_scan(
+        tmp_path / "a.pdf", ["The ferry sails every\nmorning at seven.", "", "A return ticket costs\nforty crowns."]
+    )
+    seen = []
+    document = parse_file(tmp_path / "a.pdf", ocr_languages="eng", alive=lambda: seen.append(1))
+    texts = [(document.text[block.start : block.end], block.page) for block in document.blocks]
+    assert texts == [("The ferry sails every morning at seven.", 1), ("A return ticket costs forty crowns.", 3)]
+    assert document.notes[0].startswith("2 of 3 pages are scanned")
+    assert len(seen) == 3
+    with pytest.raises(UnreadableFile, match="Tesseract lacks tlh"):
+        parse_file(tmp_path / "a.pdf", ocr_languages="eng+tlh")
+
+
+def test_a_page_and_not_a_scan_has_the_time_of_a_file(tmp_path, monkeypatch):
+    slow = tmp_path / "bin" / "tesseract"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\ncase $1 in --list-langs) echo eng;; *) sleep 2; echo words;; esac\n", "utf-8")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+    write_pdf(tmp_path / "a.pdf", [""] * 3)
+    parser = ParserProcess(seconds=60, ocr_languages="eng")
+    try:
+        parser.parse(tmp_path / "a.pdf")  # libraries loaded
+        parser._seconds = 5
+        assert parser.parse(tmp_path / "a.pdf").blocks[-1].page == 3
+    finally:
+        parser.close()
 
 
 def test_a_file_is_read_for_what_it_holds(tmp_path):
