@@ -6,6 +6,7 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
     RUN/run.json           settings, models, index and questions that made it; another set is refused
     RUN/retrieved.jsonl    qid, [[passage id, score], …], and the same for each part of a fusion
     RUN/reranked.jsonl     qid, [[passage id, score], …]
+    RUN/excerpts.jsonl     qid, {passage id: [[start, end], …]}: the sentences that the generator sees, if not all
     RUN/generated.jsonl    qid, the contexts in the prompt, the raw answer, tokens in and out
     RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
     RUN/cost.json          wall seconds and peak memory of each stage, pairs cut
@@ -38,6 +39,7 @@ from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
+EXCERPTS = "excerpts.jsonl"
 PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "provenance.json"
 STAGE_CHUNK = 256
 RERANK_CHUNK = 32
@@ -46,12 +48,14 @@ ANSWER_CHUNK = 256
 STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker"),
+    EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin"),
     GENERATED: (
         "generator",
         "prompt_sha256",
         "settings.generator",
         "settings.prompt.contexts",
         "settings.prompt.order",
+        "settings.prompt.sentence_margin",
         "settings.prompt.withhold_instructions",
     ),
 }
@@ -113,15 +117,26 @@ def run_batch(
             if pipeline.reranker.loaded:
                 for count in ("pairs_scored", "passages_cut"):
                     record[count] = record.get(count, 0) + getattr(pipeline.reranker.get(), count, 0)
-        pipeline.reranker.release()
         stored = _Stored(folder, corpus)
+        if generate and pipeline.sentence_margin is not None:
+            with cost.of("excerpt"):
+                _run_stage(
+                    "Choosing sentences",
+                    folder / EXCERPTS,
+                    questions,
+                    lambda chunk: pipeline.excerpt([stored.reranked(question) for question in chunk]),
+                    lambda question, r: {"excerpts": r.excerpts, "seconds": r.timings["excerpt"]},
+                    RERANK_CHUNK,
+                )
+            stored = _Stored(folder, corpus)
+        pipeline.reranker.release()
         if generate:
             with cost.of("generate"):
                 _run_stage(
                     "Answering",
                     folder / GENERATED,
                     questions,
-                    lambda chunk: pipeline.generate([stored.reranked(question) for question in chunk]),
+                    lambda chunk: pipeline.generate([stored.excerpted(question) for question in chunk]),
                     _generated_row,
                     ANSWER_CHUNK,
                 )
@@ -219,6 +234,8 @@ def _take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:
         return  # equal ids need not mean equal questions
     for name in STAGE_KEYS:
         file = other / name
+        if name == EXCERPTS and not file.is_file() and not (folder / name).is_file():
+            continue  # neither run may need any; if one does, the settings differ
         keys = [
             k for k in ours.keys() | theirs.keys() if any(k == p or k.startswith(p + ".") for p in STAGE_KEYS[name])
         ]
@@ -307,9 +324,7 @@ class _Stored:
 
     def __init__(self, folder: Path, corpus: Corpus):
         self._corpus = corpus
-        self._rows = {
-            name: {row["qid"]: row for row in read_jsonl(folder / name)} for name in (RETRIEVED, RERANKED, GENERATED)
-        }
+        self._rows = {name: {row["qid"]: row for row in read_jsonl(folder / name)} for name in STAGE_KEYS}
 
     def retrieved(self, question: Question) -> Response:
         row = self._rows[RETRIEVED][question.id]
@@ -325,8 +340,15 @@ class _Stored:
         timings = {**response.timings, "rerank": row["seconds"]}
         return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
 
+    def excerpted(self, question: Question) -> Response:
+        response, row = self.reranked(question), self._rows[EXCERPTS].get(question.id)
+        if row is None:
+            return response
+        excerpts = {pid: tuple((start, end) for start, end in spans) for pid, spans in row["excerpts"].items()}
+        return dataclasses.replace(response, excerpts=excerpts, timings={**response.timings, "excerpt": row["seconds"]})
+
     def generated(self, question: Question) -> Response:
-        response, row = self.reranked(question), self._rows[GENERATED][question.id]
+        response, row = self.excerpted(question), self._rows[GENERATED][question.id]
         hits = {hit.passage.id: hit for hit in response.reranked}
         return dataclasses.replace(
             response,
@@ -370,6 +392,7 @@ def _prediction_row(question: Question, response: Response, pipeline: Pipeline) 
         **({"parts": {name: _pairs(hits) for name, hits in response.parts.items()}} if response.parts else {}),
         "reranked": _pairs(response.reranked),
         "contexts": [hit.passage.id for hit in response.contexts],
+        **({"excerpts": response.excerpts} if response.excerpts else {}),
         "dropped_contexts": response.dropped_contexts,
         "raw": answer.raw if answer else None,
         "answer": answer.text if answer else None,

@@ -301,6 +301,7 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
         make_prompt(settings),
         depths=Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts),
         order=settings.prompt.order,
+        sentence_margin=_sentence_margin(settings),
         rerank_threshold=rerank_threshold(settings, index_folder),
     )
 
@@ -330,8 +331,14 @@ def make_conversation(
         make_prompt(settings),
         threshold_at_strictness,
         settings.prompt.order,
+        _sentence_margin(settings),
         narrow,
     )
+
+
+def _sentence_margin(settings: Settings) -> float | None:
+    """None where whole passages are shown: so set, or no reranker to choose sentences by."""
+    return (settings.prompt.sentence_margin or None) if settings.reranker.enabled else None
 
 
 def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:

@@ -68,11 +68,12 @@ class Conversation:
         prompt: Prompt,
         threshold_at: Callable[[float | None], float | None],
         order: str = "best-first",
+        sentence_margin: float | None = None,
         narrow: Callable[[str, Sequence[str] | None, str], Lazy[Retriever]] | None = None,
     ):
         self.retrievers, self.reranker, self.generator = retrievers, reranker, generator
         self.prompt, self.threshold_at, self.order = prompt, threshold_at, order
-        self.narrow = narrow
+        self.sentence_margin, self.narrow = sentence_margin, narrow
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -142,6 +143,7 @@ class Conversation:
             depths=options.depths,
             rerank_threshold=self.threshold_at(options.strictness),
             order=self.order,
+            sentence_margin=self.sentence_margin,
         )
         is_loading = self.status.startswith("Loading")
         loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"

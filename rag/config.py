@@ -71,6 +71,7 @@ class PromptSettings(_Section):
     name: str = "extract-v1"
     contexts: PositiveInt = 3
     order: ContextOrder = "best-first"
+    sentence_margin: Annotated[float, Field(ge=0)] = 6.0
     withhold_instructions: bool = True
     demonstrations: str | None = None
     n_demonstrations: PositiveInt = 3

@@ -1,4 +1,5 @@
-"""The six steps from a question to a cited answer: retrieve, rerank, select contexts, prompt, generate, parse."""
+"""The steps from a question to a cited answer: retrieve, rerank, choose contexts and their sentences, prompt, generate,
+parse."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rag.generate.answer import parse_answer, verify_citations
+from rag.generate.excerpts import excerpted, select_sentences
 from rag.generate.prompts import Prompt
 from rag.types import (
     CANNOTANSWER,
@@ -77,8 +79,9 @@ class Pipeline:
     """Retriever, reranker, prompt and generator joined. One question is a batch of one.
 
     `rerank_threshold` refuses a question whose best rerank logit is below it, without asking the generator; None
-    never does. `order` is that of the contexts in the prompt (`arrange`). Components are `Lazy`, so that a batch can
-    load each for its stage alone.
+    never does. `order` is that of the contexts in the prompt (`arrange`). Of the contexts the generator sees the
+    sentences whose rerank logit is at most `sentence_margin` below the best one's (`rag.generate.excerpts`), all with
+    None. Components are `Lazy`, so that a batch can load each for its stage alone.
     """
 
     def __init__(
@@ -91,13 +94,15 @@ class Pipeline:
         depths: Depths = Depths(),
         rerank_threshold: float | None = None,
         order: str = "best-first",
+        sentence_margin: float | None = None,
     ):
         self.retriever, self.reranker, self.generator = retriever, reranker, generator
         self.prompt, self.depths, self.rerank_threshold, self.order = prompt, depths, rerank_threshold, order
+        self.sentence_margin = sentence_margin
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Answer every query; responses come in the order of the queries. Timings are shares of the batch."""
-        return self.parse(self.generate(self.rerank(self.retrieve(queries))))
+        return self.parse(self.generate(self.excerpt(self.rerank(self.retrieve(queries)))))
 
     def retrieve(self, queries: Sequence[Query]) -> list[Response]:
         retriever, started = self.retriever.get(), time.perf_counter()
@@ -128,6 +133,19 @@ class Pipeline:
             for r, hits in zip(responses, order, strict=True)
         ]
 
+    def excerpt(self, responses: Sequence[Response]) -> list[Response]:
+        """Choose the sentences of the contexts that the generator is to see."""
+        if self.sentence_margin is None:
+            return list(responses)
+        reranker, started = self.reranker.get(), time.perf_counter()
+        contexts = [response.reranked[: self.depths.contexts] for response in responses]
+        found = select_sentences(reranker, [r.query.text for r in responses], contexts, self.sentence_margin)
+        share = _share(started, responses)
+        return [
+            dataclasses.replace(r, excerpts=excerpts, timings={**r.timings, "excerpt": share})
+            for r, excerpts in zip(responses, found, strict=True)
+        ]
+
     def generate(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers to reranked queries, in one call to the generator; those refused by score never reach it."""
         generator = None
@@ -156,6 +174,7 @@ class Pipeline:
             dataclasses.replace(
                 r,
                 contexts=(),
+                excerpts={},
                 dropped_contexts=0,
                 answer=Answer(CANNOTANSWER),
                 tokens={},
@@ -174,6 +193,7 @@ class Pipeline:
         if self.refuses(response.reranked):
             yield from self.generate([response])
             return
+        (response,) = self.excerpt([response])
         generator = self.generator.get()
         conversation, response = self.compose(response, generator)
         yield response
@@ -194,15 +214,17 @@ class Pipeline:
     def compose(self, response: Response, generator: Generator) -> tuple[Conversation, Response]:
         """The conversation to send, and the response with the contexts in it.
 
-        Where not all fits the window, demonstrations are left out first; then contexts are dropped from the bottom and
-        counted.
+        A passage none of whose sentences was chosen is none of them. Where not all fits the window, demonstrations are
+        left out first; then contexts are dropped from the bottom and counted.
         """
         wanted = response.reranked[: self.depths.contexts]
+        if response.excerpts:
+            wanted = [hit for hit in wanted if hit.passage.id in response.excerpts]
         budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
         contexts, demonstrate = list(wanted), True
         while True:
             shown = arrange(contexts, self.order)
-            passages = [hit.passage for hit in shown]
+            passages = excerpted(shown, response.excerpts)
             conversation = self.prompt.conversation(response.query.text, passages, demonstrate=demonstrate)
             n_tokens = generator.count_tokens(conversation)
             if n_tokens > budget and demonstrate and self.prompt.demonstrations is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict, runtime_checkable
@@ -9,6 +10,8 @@ from typing import Literal, Protocol, TypedDict, runtime_checkable
 import numpy as np
 
 CANNOTANSWER = "CANNOTANSWER"
+GAP = "…"
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,18 @@ class Passage:
     def content(self) -> str:
         """What is embedded, matched and shown to the models: the title, then the text."""
         return f"{self.title}\n{self.text}" if self.title else self.text
+
+    def excerpt(self, spans: Sequence[Span]) -> Passage:
+        """The passage with what lies outside these spans of its text, in order, replaced by an ellipsis."""
+        pieces: list[Span] = []
+        for start, end in spans:
+            if pieces and not self.text[pieces[-1][1] : start].strip():
+                start = pieces.pop()[0]
+            pieces.append((start, end))
+        before = self.text[: pieces[0][0]].strip() if pieces else self.text
+        after = self.text[pieces[-1][1] :].strip() if pieces else ""
+        shown = f" {GAP} ".join(self.text[start:end].strip() for start, end in pieces)
+        return dataclasses.replace(self, text=f"{GAP} " * bool(before) + shown + f" {GAP}" * bool(after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,8 @@ class Answer:
 class Response:
     """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch.
 
-    `parts` holds what each retriever of a fusion found, by its name; `tokens` those of the prompt and of the answer.
+    `parts` holds what each retriever of a fusion found, by its name; `excerpts` the pieces of a context's text that the
+    generator sees, by passage id, where it does not see all; `tokens` those of the prompt and of the answer.
     """
 
     query: Query
@@ -81,6 +97,7 @@ class Response:
     tokens: Mapping[str, int] = field(default_factory=dict)
     dropped_contexts: int = 0
     parts: Mapping[str, tuple[Hit, ...]] = field(default_factory=dict)
+    excerpts: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
 
 
 class Message(TypedDict):

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "rerank": COMPONENT,
     "generate": COMPONENT,
     "documents": {"types", "errors", "files"},
-    "pipeline": {"types", "errors", "generate.prompts", "generate.answer"},
+    "pipeline": {"types", "errors", "generate.prompts", "generate.answer", "generate.excerpts"},
     "batch": {"pipeline", "rerank.known", "data", "types", "errors", "files", "progress"},
     "evaluate": {"types", "data", "errors", "files", "training"},
     "sources": {"data", "documents", "errors", "present", "retrieve.store", "types"},

@@ -402,15 +402,17 @@ def _question(run: ReportedRun, qid: str) -> dict:
 def _prompt(run: ReportedRun, row: Mapping, contexts: Sequence[str]) -> list[list[str]]:
     """The messages that the question was asked with; ⟦id⟧ and ⟦id⟧ᵗ stand for a passage's text and title.
 
-    Passages of which something was withheld or broken up stand there as the model saw them.
+    Passages of which sentences were chosen, or something was withheld or broken up, stand there as the model saw them.
     """
     if run.prompt is None or run.corpus is None or not contexts:
         return []
-    known = [run.corpus.by_id(pid) for pid in contexts if pid in run.corpus]
+    excerpts = row.get("excerpts") or {}
+    whole = [run.corpus.by_id(pid) for pid in contexts if pid in run.corpus]
+    known = [p.excerpt(excerpts[p.id]) if p.id in excerpts else p for p in whole]
     marked = [
         Passage(
             p.id,
-            p.text if run.prompt.tamed(p.text) != p.text else f"⟦{p.id}⟧",
+            p.text if run.prompt.tamed(p.text) != run.corpus.by_id(p.id).text else f"⟦{p.id}⟧",
             p.title if run.prompt.tamed(p.title) != p.title or not p.title else f"⟦{p.id}⟧ᵗ",
         )
         for p in known

@@ -99,6 +99,27 @@ RULES: dict[str, re.Pattern] = {
         ),
     }.items()
 }
+# Wider: whatever asks, orders or is written for a machine. Far too much of that is harmless to be withheld everywhere.
+_VERBS = (
+    r"(?:answer|reply|respond|say|state|tell|told|write|type|print|output|repeat|quote|copy|cite|citing|credit|mention"
+    r"|append|translate|ignore|disregard|forget|skip|discard|cancel|pretend|obey|reveal|visit|speak|claim|insist|recite"
+    r"|echo|refuse|antwort\w*|ignorier\w*|schreib\w*|sag(?:e|en|t)|répond\w*|ignore[rz]?|écri\w+|dites"
+    r"|respond\w*|contest\w+|escrib\w+|di(?:ga|le)\w*|rispond\w*|scriv\w+)"
+)
+_ASKS = re.compile(
+    "|".join(
+        (
+            rf"(?:\A|[.,:;!?…(\[{{\"'“‘*#>-]|\n)\s*{_VERBS}\b",
+            rf"\b(?:please|kindly|must|should|shall|has to|have to|need to|needs to|to|and|then|just|now|never|always"
+            rf"|don't|not|only|instead|simply|so|be|bitte|por favor|s'il vous plaît|veuillez) {_VERBS}\b",
+            rf"\b(?:your|every|each|all|any|the|its|whatever) (?:\w+ )?{_ANSWER}\b",
+            r"\b(?:you are|you're|you will|you must|from now on|(?:whoever|anyone|anybody) asks|when(?:ever)? asked)\b",
+            rf"\b{_MODEL}s?\b|\bassistants?\b|\bsystem (?:prompt|message)\b|\b(?:instructions?|guidelines)\b",
+            r"<\s?[|/!]|\[/?(?:INST|SYS)|```|https?:|www\.|!\[|\[\s*\d{1,3}\s*\]|^\W*(?:system|assistant|user)\W*:",
+        )
+    ),
+    re.I | re.M,
+)
 CONTINUATION_WORDS = 12
 MAX_SENTENCE_CHARACTERS = 4000
 
@@ -127,7 +148,7 @@ def find_instructions(text: str) -> list[Instruction]:
     kind_before = None
     ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     for start, end in itertools.pairwise(ends):
-        sentence = _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text[start:end])))[:MAX_SENTENCE_CHARACTERS]
+        sentence = _legible(text[start:end])
         kind = next((kind for kind, rule in RULES.items() if rule.search(sentence)), None)
         if kind is None and kind_before is not None and len(sentence.split()) <= CONTINUATION_WORDS:
             found[-1] = Instruction(found[-1].start, end, found[-1].kind)
@@ -135,6 +156,16 @@ def find_instructions(text: str) -> list[Instruction]:
             found.append(Instruction(start, end, kind))
         kind_before = kind if sentence.strip() else kind_before
     return found
+
+
+def asks_something(text: str) -> bool:
+    """Whether a text might be addressed to a model: a far wider net than `find_instructions`, for what is beside the
+    point."""
+    return _ASKS.search(_legible(text)) is not None
+
+
+def _legible(text: str) -> str:
+    return _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text)))[:MAX_SENTENCE_CHARACTERS]
 
 
 def hidden_characters(text: str) -> int:

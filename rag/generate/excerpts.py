@@ -1,0 +1,62 @@
+"""The sentences of the contexts that the generator gets to see: those that the reranker finds near the question.
+
+Extractive compression of the prompt as in RECOMP (Xu et al. 2023, https://arxiv.org/abs/2310.04408), by the
+cross-encoder that ranked the passages. What has nothing to do with the question costs time, misleads a small model, and
+is where a planted order stands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+
+from rag.generate.instructions import asks_something
+from rag.types import Hit, Passage, Reranker, Span
+
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+(?![a-z])|\n{2,}")
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece."""
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    return [(start, end) for start, end in itertools.pairwise(ends) if text[start:end].strip()]
+
+
+def select_sentences(
+    reranker: Reranker, queries: Sequence[str], contexts: Sequence[Sequence[Hit]], margin: float
+) -> list[dict[str, tuple[Span, ...]]]:
+    """For each query, passage id -> the spans of its text to show, in order; a passage with none of them is left out.
+
+    Sentences are scored with their passage's title. Shown are those whose score is at most `margin` below that of the
+    query's best sentence, each with its neighbours, unless a neighbour asks its reader for something.
+    """
+    spans = [{hit.passage.id: sentence_spans(hit.passage.text) for hit in hits} for hits in contexts]
+    candidates = [
+        [
+            Hit(Passage(f"{hit.passage.id}#{n}", hit.passage.text[start:end].strip(), hit.passage.title), 0.0)
+            for hit in hits
+            for n, (start, end) in enumerate(found[hit.passage.id])
+        ]
+        for hits, found in zip(contexts, spans, strict=True)
+    ]
+    selected = []
+    for hits, found, scored in zip(contexts, spans, reranker.rerank(queries, candidates), strict=True):
+        scores = {hit.passage.id: hit.score for hit in scored}
+        floor = max(scores.values(), default=0.0) - margin
+        shown = {}
+        for passage in (hit.passage for hit in hits):
+            near = {n for n in range(len(found[passage.id])) if scores[f"{passage.id}#{n}"] >= floor}
+            beside = {n + step for n in near for step in (-1, 1)} & set(range(len(found[passage.id]))) - near
+            kept = near | {n for n in beside if not asks_something(passage.text[slice(*found[passage.id][n])])}
+            if kept:
+                shown[passage.id] = tuple(found[passage.id][n] for n in sorted(kept))
+        selected.append(shown)
+    return selected
+
+
+def excerpted(hits: Sequence[Hit], excerpts: Mapping[str, Sequence[Span]]) -> list[Passage]:
+    """The passages as the generator sees them: their excerpts where there are any, else whole."""
+    return [
+        hit.passage.excerpt(excerpts[hit.passage.id]) if hit.passage.id in excerpts else hit.passage for hit in hits
+    ]
