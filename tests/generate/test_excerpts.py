@@ -39,7 +39,7 @@ def test_what_is_near_is_shown_with_its_neighbours():
     assert shown("tickets cost", [FERRY, HARBOUR], 1.0) == {
         "ferry@0": "… The bar sells tea. Tickets cost nine crowns. Mind."
     }
-    assert shown("the ferry dogs", [FERRY], 2.0)["ferry@0"] == (
+    assert shown("ferry dogs", [FERRY], 1.0)["ferry@0"] == (
         "The ferry sails at nine. It is white. Dogs travel free. The bar sells tea. …"
     )
     assert shown("ferry crowns.", [FERRY], 1.0)["ferry@0"] == (
