@@ -1,11 +1,12 @@
-"""Twenty people on the page at once: does anybody get an error, or another's answer? In headless chromium.
+"""Twenty people at once: does anybody get an error, or another's answer?
 
-    python -m benchmarks.people INDEX [--people 20] [--set …]
+    python -m benchmarks.people INDEX [--people 20] [--pages 4] [--set …]
 
 Starts the chat over a copy of INDEX (the embedded one, whose questions are asked). Every question is first asked alone,
-over the page's API, and then all at once, each typed by a visitor with a page of their own; what each page shows has to
-be the answer that its question got alone. Prints what differs, and how long all at once took against one after the
-other; fails where anything differs.
+over the page's API, and then all at once: `--pages` of them typed by visitors with a page of their own in headless
+chromium (which needs most of two cores to open twenty), the others by clients of the API. What each gets has to be the
+answer that its question got alone. Prints what differs, and how long all at once took against one after the other; fails
+where anything differs.
 """
 
 from __future__ import annotations
@@ -102,22 +103,36 @@ def plain(answer: str) -> str:
     return " ".join(re.sub(r"\[\d+(, *\d+)*\]", " ", answer).split())
 
 
-async def ask_all(address: str, questions: list[str]) -> tuple[list[tuple[str, str]], float]:
-    """What every page says, and the seconds from the first question sent to the last answer."""
+async def ask_all(address: str, questions: list[str], n_pages: int) -> tuple[list[tuple[str, str]], float]:
+    """(answer, problem) of every question, and the seconds from the first question sent to the last answer."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        pages = [await open_page(browser, address, question) for question in questions]
+        pages = [await open_page(browser, address, question) for question in questions[:n_pages]]
+        clients = [await asyncio.to_thread(Client, address, verbose=False) for _ in questions[n_pages:]]
         started = time.perf_counter()
-        said = await asyncio.gather(*map(ask, pages))
+        over_the_api = [
+            asyncio.to_thread(ask_client, client, question)
+            for client, question in zip(clients, questions[n_pages:], strict=True)
+        ]
+        said = await asyncio.gather(*map(ask, pages), *over_the_api)
         return said, time.perf_counter() - started
+
+
+def ask_client(client: Client, question: str) -> tuple[str, str]:
+    """(answer, problem) of a question over the page's API."""
+    try:
+        return client.predict(question, api_name="/ask")["answer"], ""
+    except Exception as error:  # whatever a client raises is what a person would be told
+        return "", f"{type(error).__name__}: {error}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("index")
     parser.add_argument("--people", type=int, default=len(QUESTIONS))
+    parser.add_argument("--pages", type=int, default=4)
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     questions = [QUESTIONS[n % len(QUESTIONS)] for n in range(given.people)]
@@ -136,7 +151,7 @@ def main() -> None:
         alone = [client.predict(question, api_name="/ask")["answer"] for question in questions]
         one_by_one = time.perf_counter() - started
         print(f"one after the other: {one_by_one:.0f} s", flush=True)
-        together, at_once = asyncio.run(ask_all(address, questions))
+        together, at_once = asyncio.run(ask_all(address, questions, given.pages))
     finally:
         chat.terminate()
         chat.wait()
@@ -148,9 +163,9 @@ def main() -> None:
         for question, wanted, (said, problem) in zip(questions, alone, together, strict=True)
         if not problem and plain(wanted) != plain(said)
     ]
-    print(f"{len(questions)} people: {len(errors)} errors, {len(others)} pages with another answer than asked alone")
+    print(f"{len(questions)} people: {len(errors)} errors, {len(others)} with another answer than asked alone")
     for question, wanted, said in others:
-        print(f"  {question}\n    alone: {wanted!r}\n    page:  {said!r}")
+        print(f"  {question}\n    alone: {wanted!r}\n    now:   {said!r}")
     for problem in errors:
         print(f"  error: {problem}")
     print(f"all at once against one after the other: {at_once / one_by_one:.2f} ({one_by_one:.0f} s)")

@@ -19,7 +19,17 @@ import pytest
 from filelock import FileLock
 
 from rag import batch
-from rag.batch import GENERATED, PREDICTIONS, RERANKED, RETRIEVED, RUN_FILE, questions_sha256, read_jsonl, run_batch
+from rag.batch import (
+    EXCERPTS,
+    GENERATED,
+    PREDICTIONS,
+    RERANKED,
+    RETRIEVED,
+    RUN_FILE,
+    questions_sha256,
+    read_jsonl,
+    run_batch,
+)
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
 from rag.generate.prompts import Prompt
@@ -103,7 +113,7 @@ class FakeGenerator:
         self.log.append("close generator")
 
 
-def make_pipeline(log=None, *, seconds=0.0, reranker=None, threshold=None):
+def make_pipeline(log=None, *, seconds=0.0, reranker=None, threshold=None, sentence_margin=None):
     return Pipeline(
         Lazy.of(FakeRetriever(log, seconds)),
         Lazy.of(reranker or FakeReranker(log, seconds)),
@@ -111,6 +121,7 @@ def make_pipeline(log=None, *, seconds=0.0, reranker=None, threshold=None):
         PROMPT,
         depths=Depths(5, 4, 2),
         rerank_threshold=threshold,
+        sentence_margin=sentence_margin,
     )
 
 
@@ -123,8 +134,10 @@ def what_earlier_tests_loaded_is_no_garbage():
     gc.unfreeze()
 
 
-def predict(folder, *, log=None, questions=QUESTIONS, identity=IDENTITY, threshold=None, **options):
-    pipeline = make_pipeline(log, threshold=threshold)
+def predict(
+    folder, *, log=None, questions=QUESTIONS, identity=IDENTITY, threshold=None, sentence_margin=None, **options
+):
+    pipeline = make_pipeline(log, threshold=threshold, sentence_margin=sentence_margin)
     return run_batch(pipeline, questions, CORPUS, folder, identity, **options)
 
 
@@ -491,6 +504,44 @@ def test_reuse_scores_only_the_pairs_that_no_other_run_holds(tmp_path, whole):
     log = []
     predict(tmp_path / "again", log=log, generate=False, reuse=[tmp_path / "run", tmp_path / "half"])
     assert events(log) == set()
+
+
+EXCERPTING = {"sentence_margin": 0.5, "identity": changed(prompt__sentence_margin=0.5)}
+
+
+def test_chosen_sentences_are_a_stage_of_their_own(tmp_path):
+    whole = predict(tmp_path / "whole", **EXCERPTING).parent
+    rows = {row["qid"]: row for row in read_jsonl(whole / EXCERPTS)}
+    assert list(rows) == [question.id for question in QUESTIONS]
+    for row in read_jsonl(whole / PREDICTIONS):
+        assert len(row["contexts"]) == 1  # of two: the other has no sentence near the best
+        assert row["excerpts"] == rows[row["qid"]]["excerpts"]
+        assert list(row["excerpts"]) == row["contexts"]
+        assert row["seconds"]["excerpt"] >= 0
+    shutil.copytree(whole, tmp_path / "torn")
+    os.truncate(tmp_path / "torn" / EXCERPTS, (whole / EXCERPTS).stat().st_size - 20)
+    for later in (GENERATED, PREDICTIONS):
+        (tmp_path / "torn" / later).unlink()
+    predict(tmp_path / "torn", **EXCERPTING)
+    assert_same_run(tmp_path / "torn", whole, stages=(*STAGES, EXCERPTS))
+    predict(tmp_path / "bare", generate=False, **EXCERPTING)
+    assert not (tmp_path / "bare" / EXCERPTS).exists()
+
+
+def test_chosen_sentences_are_reused_where_they_were_chosen_in_the_same_way(tmp_path):
+    predict(tmp_path / "whole", **EXCERPTING)
+    log = []
+    other = {**EXCERPTING, "identity": changed(prompt__sentence_margin=0.5, prompt_sha256="another")}
+    predict(tmp_path / "prompt", log=log, reuse=[tmp_path / "whole"], **other)
+    assert events(log) == {"generate"}
+    for n, (margin, value) in enumerate(((None, 0), (2.0, 2.0))):
+        log = []
+        identity = changed(prompt__sentence_margin=value)
+        predict(tmp_path / f"{n}", log=log, reuse=[tmp_path / "whole"], identity=identity, sentence_margin=margin)
+        assert events(log) == ({"generate"} if margin is None else {"rerank", "generate"})
+    log = []
+    predict(tmp_path / "back", log=log, reuse=[tmp_path / "0"], **EXCERPTING)
+    assert events(log) == {"rerank", "generate"}
 
 
 def test_reuse_of_no_run_folder_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import get_prompt
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline, arrange
 from rag.retrieve.bm25 import BM25Retriever
-from rag.types import CANNOTANSWER, Hit, Passage, Query
+from rag.types import CANNOTANSWER, Hit, Passage, Query, ranked
 
 
 class Echo:
@@ -150,3 +150,45 @@ def test_a_released_component_is_loaded_again_when_asked_for():
     lazy.release()
     lazy.get()
     assert len(loads) == 2
+
+
+class Prefers:
+    """Scores texts with a word high, all others low; counts its calls."""
+
+    def __init__(self, word):
+        self.word, self.calls = word, 0
+
+    def rerank(self, queries, candidates):
+        self.calls += 1
+        return [
+            ranked([Hit(h.passage, 9.0 if self.word in h.passage.text else -9.0) for h in hits]) for hits in candidates
+        ]
+
+
+def test_the_generator_sees_the_sentences_near_the_question(make):
+    seen = []
+
+    class Listens(Echo):
+        def _answer(self, conversation):
+            seen.append(conversation[-1]["content"])
+            return super()._answer(conversation)
+
+    query = QUERIES[0]
+    for margin in (None, 6.0):
+        pipeline = make(Listens(), Prefers("designed"), sentence_margin=margin)
+        (answered,) = pipeline.run([query])
+        *_, streamed = pipeline.stream(query)
+        assert streamed.answer.text == answered.answer.text
+        assert streamed.excerpts == answered.excerpts
+        assert seen[-1] == seen[-2]
+        assert pipeline.reranker.get().calls == (2 if margin is None else 4)
+        assert set(answered.excerpts) == (set() if margin is None else {hit.passage.id for hit in answered.contexts})
+    assert len(seen[-1]) < len(seen[0])
+    assert all(hit.passage.text in seen[0] for hit in answered.contexts)
+
+
+def test_a_refused_question_has_no_sentences_chosen(make):
+    pipeline = make(reranker=Prefers("nothing"), sentence_margin=6.0, rerank_threshold=0.0)
+    *_, last = pipeline.stream(QUERIES[0])
+    assert last.answer.abstained
+    assert pipeline.reranker.get().calls == 1

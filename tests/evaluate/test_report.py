@@ -203,6 +203,16 @@ def test_a_question_opens_on_its_passages_prompt_and_ranks(tmp_path):
     assert "[3] ⟦d2@0⟧ᵗ: ⟦d2@0⟧" in user
 
 
+def test_a_prompt_shows_the_sentences_that_were_chosen(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=3)
+    lines = (run / "predictions.jsonl").read_text("utf-8").splitlines()
+    rows = [{**json.loads(line), "excerpts": {"d2@0": [[0, 18]]}} for line in lines]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    html = write_report([run], tmp_path / "r.html", corpora=[CORPUS], prompts=[get_prompt("extract-v1")])[0]
+    user = packed(html.read_text("utf-8"))["runs"][0]["questions"][0]["prompt"][1][1]
+    assert "⟦d2@0⟧ᵗ: Text of passage 2. …" in user
+
+
 def test_of_very_many_questions_an_even_draw_is_shown(tmp_path):
     run = make_run(tmp_path / "run", gold_at=3)
     row = json.loads((run / "predictions.jsonl").read_text("utf-8").splitlines()[0])
