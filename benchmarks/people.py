@@ -4,9 +4,9 @@
 
 Starts the chat over a copy of INDEX (the embedded one, whose questions are asked). Every question is first asked alone,
 over the page's API, and then all at once: `--pages` of them typed by visitors with a page of their own in headless
-chromium (which needs most of two cores to open twenty), the others by clients of the API. What each gets has to be the
-answer that its question got alone. Prints what differs, and how long all at once took against one after the other; fails
-where anything differs.
+chromium (which needs most of two cores to open twenty), the others by clients of the API. What each gets has to be the answer
+that its question got alone. Prints what differs, and how long all at once took against one after the other; fails where
+anything differs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gradio_client import Client
@@ -111,9 +112,11 @@ async def ask_all(address: str, questions: list[str], n_pages: int) -> tuple[lis
         )
         pages = [await open_page(browser, address, question) for question in questions[:n_pages]]
         clients = [await asyncio.to_thread(Client, address, verbose=False) for _ in questions[n_pages:]]
+        threads = ThreadPoolExecutor(max(len(clients), 1))  # asyncio's own are few
+        loop = asyncio.get_running_loop()
         started = time.perf_counter()
         over_the_api = [
-            asyncio.to_thread(ask_client, client, question)
+            loop.run_in_executor(threads, ask_client, client, question)
             for client, question in zip(clients, questions[n_pages:], strict=True)
         ]
         said = await asyncio.gather(*map(ask, pages), *over_the_api)
