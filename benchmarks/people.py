@@ -4,7 +4,7 @@
 
 Starts the chat over a copy of INDEX (the embedded one, whose questions are asked). Every question is first asked alone,
 over the page's API, and then all at once: `--pages` of them typed by visitors with a page of their own in headless
-chromium (which needs most of two cores to open twenty), the others by clients of the API. What each gets has to be the answer
+chromium (to open twenty takes two cores minutes), the others by clients of the API. What each gets has to be the answer
 that its question got alone. Prints what differs, and how long all at once took against one after the other; fails where
 anything differs.
 """
