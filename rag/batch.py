@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from rag.data import Corpus, Question
 from rag.errors import RunMismatchError
 from rag.files import flatten, json_line, read_jsonl, resume_jsonl, write_json, write_whole
+from rag.generate.known import KnownAnswers, KnownAnswersGenerator
 from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
 from rag.rerank.known import KnownScores, KnownScoresReranker
@@ -76,8 +77,8 @@ def run_batch(
 
     Started again after a kill it finishes the rest, no line twice, none lost. `identity` is what made the run: with
     other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names runs whose
-    stages are taken over as far as they were made in the same way; where retriever, depth or questions differ, the
-    rerank scores of the pairs that they have in common are (their seconds are not: time a run that reuses nothing).
+    stages are taken over as far as they were made in the same way; where they differ, the rerank scores of common
+    pairs are, and the generator's answers to equal prompts (not their seconds: time a run that reuses nothing).
     `provenance` is what else is worth knowing later (versions, hardware, folders); it refuses nothing.
     """
     folder = Path(folder)
@@ -130,13 +131,16 @@ def run_batch(
                 )
             stored = _Stored(folder, corpus)
         pipeline.reranker.release()
+        generating = copy.copy(pipeline)
+        if known_answers := _known_answers(others, identity):
+            generating.generator = Lazy(lambda: KnownAnswersGenerator(pipeline.generator.get(), known_answers))
         if generate:
             with cost.of("generate"):
                 _run_stage(
                     "Answering",
                     folder / GENERATED,
                     questions,
-                    lambda chunk: pipeline.generate([stored.excerpted(question) for question in chunk]),
+                    lambda chunk: generating.generate([stored.excerpted(question) for question in chunk]),
                     _generated_row,
                     ANSWER_CHUNK,
                 )
@@ -224,6 +228,17 @@ def _known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:
         if all(ours.get(key) == theirs.get(key) for key in shaping):
             for row in read_jsonl(other / PREDICTIONS):
                 known.update(((row["query"], pid), score) for pid, score in row["reranked"])
+    return known
+
+
+def _known_answers(others: dict[Path, dict], identity: dict) -> KnownAnswers:
+    """The raw answer to every prompt, by its hash, that other runs hold from the same generator."""
+    ours, known = flatten(identity), {}
+    for other, theirs in others.items():
+        keys = {k for k in ours.keys() | theirs.keys() if k == "generator" or k.startswith("settings.generator.")}
+        if all(ours.get(key) == theirs.get(key) for key in keys):
+            rows = read_jsonl(other / GENERATED)
+            known.update((row["prompt_sha256"], row["raw"]) for row in rows if row.get("prompt_sha256"))
     return known
 
 
@@ -374,6 +389,7 @@ def _generated_row(question: Question, response: Response) -> dict:
     return {
         "contexts": [hit.passage.id for hit in response.contexts],
         "dropped_contexts": response.dropped_contexts,
+        "prompt_sha256": response.prompt_sha256,
         "raw": response.answer.raw,
         "tokens": dict(response.tokens),
         "seconds": response.timings["generate"],

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from rag.generate.answer import parse_answer, verify_citations
 from rag.generate.excerpts import excerpted, select_sentences
+from rag.generate.known import conversation_sha256
 from rag.generate.prompts import Prompt
 from rag.types import (
     CANNOTANSWER,
@@ -235,6 +236,7 @@ class Pipeline:
                     response,
                     contexts=tuple(shown),
                     dropped_contexts=len(wanted) - len(contexts),
+                    prompt_sha256=conversation_sha256(conversation),
                     tokens={"prompt": n_tokens},
                 )
             contexts.pop()

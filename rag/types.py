@@ -85,7 +85,8 @@ class Response:
     """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch.
 
     `parts` holds what each retriever of a fusion found, by its name; `excerpts` the pieces of a context's text that the
-    generator sees, by passage id, where it does not see all; `tokens` those of the prompt and of the answer.
+    generator sees, by passage id, where it does not see all; `prompt_sha256` is the hash of what it was asked with,
+    `tokens` are those of the prompt and of the answer.
     """
 
     query: Query
@@ -98,6 +99,7 @@ class Response:
     dropped_contexts: int = 0
     parts: Mapping[str, tuple[Hit, ...]] = field(default_factory=dict)
     excerpts: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    prompt_sha256: str = ""
 
 
 class Message(TypedDict):

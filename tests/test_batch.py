@@ -428,17 +428,17 @@ def events(log):
     [
         ({}, set()),
         ({"version": "9"}, set()),
-        ({"prompt_sha256": "other"}, {"generate"}),
+        ({"prompt_sha256": "other"}, set()),  # as it happens, what the generator is asked is the same
         ({"rerank_threshold": -3.0}, set()),
         ({"generator": "other"}, {"generate"}),
         ({"generator__seed": 1}, {"generate"}),
-        ({"prompt__contexts": 1}, {"generate"}),
-        ({"reranker": "other"}, {"rerank", "generate"}),
-        ({"reranker__precision": "int8"}, {"rerank", "generate"}),
-        ({"reranker__depth": 3}, {"generate"}),
-        ({"retriever__depth": 3}, {"retrieve", "generate"}),
-        ({"index": "other"}, {"retrieve", "rerank", "generate"}),
-        ({"index__factory": "other"}, {"retrieve", "generate"}),
+        ({"prompt__contexts": 1}, set()),
+        ({"reranker": "other"}, {"rerank"}),
+        ({"reranker__precision": "int8"}, {"rerank"}),
+        ({"reranker__depth": 3}, set()),
+        ({"retriever__depth": 3}, {"retrieve"}),
+        ({"index": "other"}, {"retrieve", "rerank"}),
+        ({"index__factory": "other"}, {"retrieve"}),
     ],
 )
 def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, whole, other, recomputed):
@@ -456,6 +456,8 @@ def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, wh
 def test_reuse_takes_answers_only_from_a_run_that_refused_no_more(tmp_path, theirs, ours, recomputed):
     log = []
     predict(tmp_path / "lax", identity=changed(rerank_threshold=theirs))
+    rows = [{**row, "prompt_sha256": ""} for row in read_jsonl(tmp_path / "lax" / GENERATED)]
+    (tmp_path / "lax" / GENERATED).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     predict(tmp_path / "run", log=log, identity=changed(rerank_threshold=ours), reuse=[tmp_path / "lax"])
     assert events(log) == recomputed
 
@@ -484,7 +486,7 @@ def test_reuse_takes_no_stage_whose_forerunner_is_missing(tmp_path, whole):
     (whole / RETRIEVED).unlink()
     log = []
     predict(tmp_path / "run", log=log, identity=changed(index="other"), reuse=[whole])
-    assert events(log) == {"retrieve", "rerank", "generate"}
+    assert events(log) == {"retrieve", "rerank"}
 
 
 def test_reuse_of_a_retrieval_run_answers_on_top_of_it(tmp_path, whole):
@@ -504,6 +506,22 @@ def test_reuse_scores_only_the_pairs_that_no_other_run_holds(tmp_path, whole):
     log = []
     predict(tmp_path / "again", log=log, generate=False, reuse=[tmp_path / "run", tmp_path / "half"])
     assert events(log) == set()
+
+
+def test_equal_prompts_are_answered_once(tmp_path):
+    predict(tmp_path / "three", identity=changed(prompt__contexts=3))
+    log = []
+    rows = read_jsonl(tmp_path / "three" / GENERATED)
+    assert len({row["prompt_sha256"] for row in rows}) == len(QUESTIONS)
+    (tmp_path / "three" / GENERATED).write_text("".join(json.dumps(row) + "\n" for row in rows[:7]), "utf-8")
+    predict(tmp_path / "two", log=log, reuse=[tmp_path / "three"], identity=changed(prompt__contexts=2))
+    assert [event[1] for event in log if event[0] == "generate"] == [q.rewrite for q in QUESTIONS[7:]]
+    assert [row["raw"] for row in read_jsonl(tmp_path / "two" / GENERATED)] == [row["raw"] for row in rows]
+    for setting in ({"generator": "generator-2"}, {"generator__seed": 1}):
+        log = []
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        predict(folder, log=log, reuse=[tmp_path / "three"], identity=changed(**setting))
+        assert sum(event[0] == "generate" for event in log) == len(QUESTIONS)
 
 
 EXCERPTING = {"sentence_margin": 0.5, "identity": changed(prompt__sentence_margin=0.5)}
@@ -531,9 +549,10 @@ def test_chosen_sentences_are_a_stage_of_their_own(tmp_path):
 def test_chosen_sentences_are_reused_where_they_were_chosen_in_the_same_way(tmp_path):
     predict(tmp_path / "whole", **EXCERPTING)
     log = []
-    other = {**EXCERPTING, "identity": changed(prompt__sentence_margin=0.5, prompt_sha256="another")}
-    predict(tmp_path / "prompt", log=log, reuse=[tmp_path / "whole"], **other)
+    other = {**EXCERPTING, "identity": changed(prompt__sentence_margin=0.5, generator="another")}
+    predict(tmp_path / "generator", log=log, reuse=[tmp_path / "whole"], **other)
     assert events(log) == {"generate"}
+    assert_same_run(tmp_path / "generator", tmp_path / "whole", stages=(*STAGES, EXCERPTS))
     for n, (margin, value) in enumerate(((None, 0), (2.0, 2.0))):
         log = []
         identity = changed(prompt__sentence_margin=value)

@@ -1,0 +1,42 @@
+"""Answers that another run already got, so that a generator is never asked the same twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from rag.types import Conversation, Generator
+
+KnownAnswers = Mapping[str, str]
+
+
+def conversation_sha256(conversation: Conversation) -> str:
+    """A hash of everything that a generator is asked with."""
+    return hashlib.sha256(json.dumps(conversation).encode()).hexdigest()
+
+
+class KnownAnswersGenerator:
+    """Takes the raw answer to a conversation from `known`, by its hash, and asks the generator for the others alone."""
+
+    def __init__(self, generator: Generator, known: KnownAnswers):
+        self._generator, self._known = generator, known
+        self.max_new_tokens = getattr(generator, "max_new_tokens", 0)
+
+    @property
+    def context_window_tokens(self) -> int:
+        return self._generator.context_window_tokens
+
+    def count_tokens(self, conversation: Conversation) -> int:
+        return self._generator.count_tokens(conversation)
+
+    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
+        """One raw answer per conversation, in order."""
+        hashes = [conversation_sha256(conversation) for conversation in conversations]
+        unknown = [n for n, sha256 in enumerate(hashes) if sha256 not in self._known]
+        outputs = self._generator.generate([conversations[n] for n in unknown]) if unknown else []
+        answers = dict(zip(unknown, outputs, strict=True))
+        return [answers[n] if n in answers else self._known[sha256] for n, sha256 in enumerate(hashes)]
+
+    def stream(self, conversation: Conversation) -> Iterator[str]:
+        yield from self._generator.stream(conversation)
