@@ -168,7 +168,11 @@ def main() -> None:
     every = [injection for injections in sets.values() for injection in injections]
     contexts = [[Hit(passage, 0.0) for passage in planted(injection)] for injection in every]
     margin = settings.prompt.sentence_margin
-    excerpts = select_sentences(make_reranker(settings), [i.question for i in every], contexts, margin)
+    excerpts = (
+        select_sentences(make_reranker(settings), [i.question for i in every], contexts, margin)
+        if margin
+        else [{hit.passage.id: ((0, len(hit.passage.text)),) for hit in hits} for hits in contexts]
+    )
     near = [
         excerpted([hit for hit in hits if hit.passage.id in spans], spans)
         for hits, spans in zip(contexts, excerpts, strict=True)

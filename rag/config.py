@@ -47,7 +47,7 @@ class DocumentsSettings(_Section):
     overlap_tokens: Annotated[int, Field(ge=0)] = 32
     max_file_mib: Annotated[float, Field(gt=0)] = 100.0
     max_seconds_per_file: Annotated[float, Field(gt=0)] = 120.0
-    ocr_languages: Annotated[str, Field(pattern=r"^([A-Za-z_]+(\+[A-Za-z_]+)*)?$")] = "eng"
+    ocr_languages: Annotated[str, Field(pattern=r"^([A-Za-z][\w/-]*(\+[A-Za-z][\w/-]*)*)?$")] = "eng"
 
 
 class RetrieverSettings(_Section):

@@ -22,6 +22,7 @@ from rag.documents.collection import (
     parse_all,
     scan,
 )
+from rag.documents.recognise import usable
 from rag.documents.worker import ParserProcess
 from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.inference import describe_hardware
@@ -83,7 +84,8 @@ def ingest(
         )
         try:
             with progress("Reading", len(files), "files") as bar:
-                failed = parse_all(files, store, parser.parse, bar.advance)
+                parser.on_page = lambda: bar.advance(0)
+                failed = parse_all(files, store, parser.parse, bar.advance, usable(settings.documents.ocr_languages))
         finally:
             parser.close()
         encoder = encoder or make_encoder(settings, lazy=True)

@@ -419,6 +419,12 @@ def test_the_run_file_says_what_made_the_run(whole):
     assert identity["questions"] == questions_sha256(QUESTIONS)
 
 
+def forget_prompts(folder):
+    """As older runs are: what was asked is not recorded, so that no answer is known."""
+    rows = [{**row, "prompt_sha256": ""} for row in read_jsonl(folder / GENERATED)]
+    (folder / GENERATED).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
 def events(log):
     return {event[0] for event in log if isinstance(event, tuple)}
 
@@ -428,24 +434,26 @@ def events(log):
     [
         ({}, set()),
         ({"version": "9"}, set()),
-        ({"prompt_sha256": "other"}, set()),  # as it happens, what the generator is asked is the same
+        ({"prompt_sha256": "other"}, {"generate"}),
         ({"rerank_threshold": -3.0}, set()),
         ({"generator": "other"}, {"generate"}),
         ({"generator__seed": 1}, {"generate"}),
-        ({"prompt__contexts": 1}, set()),
-        ({"reranker": "other"}, {"rerank"}),
-        ({"reranker__precision": "int8"}, {"rerank"}),
-        ({"reranker__depth": 3}, set()),
-        ({"retriever__depth": 3}, {"retrieve"}),
-        ({"index": "other"}, {"retrieve", "rerank"}),
-        ({"index__factory": "other"}, {"retrieve"}),
+        ({"prompt__contexts": 1}, {"generate"}),
+        ({"reranker": "other"}, {"rerank", "generate"}),
+        ({"reranker__precision": "int8"}, {"rerank", "generate"}),
+        ({"reranker__depth": 3}, {"generate"}),
+        ({"retriever__depth": 3}, {"retrieve", "generate"}),
+        ({"index": "other"}, {"retrieve", "rerank", "generate"}),
+        ({"index__factory": "other"}, {"retrieve", "generate"}),
     ],
 )
 def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, whole, other, recomputed):
+    shutil.copytree(whole, tmp_path / "reused")
+    forget_prompts(tmp_path / "reused")
     log = []
-    predict(tmp_path / "run", log=log, identity=changed(**other), reuse=[whole])
+    predict(tmp_path / "run", log=log, identity=changed(**other), reuse=[tmp_path / "reused"])
     assert events(log) == recomputed
-    assert_same_run(tmp_path / "run", whole)
+    assert_same_run(tmp_path / "run", whole if "generate" in recomputed else tmp_path / "reused")
     assert json.loads((tmp_path / "run" / RUN_FILE).read_text("utf-8")).items() >= changed(**other).items()
 
 
@@ -456,8 +464,7 @@ def test_reuse_takes_over_the_stages_that_were_made_in_the_same_way(tmp_path, wh
 def test_reuse_takes_answers_only_from_a_run_that_refused_no_more(tmp_path, theirs, ours, recomputed):
     log = []
     predict(tmp_path / "lax", identity=changed(rerank_threshold=theirs))
-    rows = [{**row, "prompt_sha256": ""} for row in read_jsonl(tmp_path / "lax" / GENERATED)]
-    (tmp_path / "lax" / GENERATED).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    forget_prompts(tmp_path / "lax")
     predict(tmp_path / "run", log=log, identity=changed(rerank_threshold=ours), reuse=[tmp_path / "lax"])
     assert events(log) == recomputed
 
@@ -484,9 +491,10 @@ def test_reuse_of_an_unfinished_run_takes_its_whole_lines(tmp_path, whole):
 
 def test_reuse_takes_no_stage_whose_forerunner_is_missing(tmp_path, whole):
     (whole / RETRIEVED).unlink()
+    forget_prompts(whole)
     log = []
     predict(tmp_path / "run", log=log, identity=changed(index="other"), reuse=[whole])
-    assert events(log) == {"retrieve", "rerank"}
+    assert events(log) == {"retrieve", "rerank", "generate"}
 
 
 def test_reuse_of_a_retrieval_run_answers_on_top_of_it(tmp_path, whole):

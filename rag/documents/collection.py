@@ -24,7 +24,7 @@ from rag.files import file_sha256, write_whole
 from rag.types import Passage, Place
 
 FOLDER = "documents"
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 HASH_CHARACTERS = 24
 PERMUTATIONS, SHINGLE_WORDS, SCHEME = 64, 5, "affine32"
 SHINGLES_AT_ONCE = 10_000
@@ -120,14 +120,17 @@ class ParsedDocuments:
     def __init__(self, index_folder: str | Path):
         self.folder = Path(index_folder) / FOLDER
 
-    def read(self, sha256: str) -> Document | None:
-        """The document, or None where it was not parsed yet or by another version."""
+    def read(self, sha256: str, ocr: str = "") -> Document | None:
+        """The document, or None where it was not parsed yet, or by another version, or where pages of it were not
+        recognised in the languages `ocr`, which now can be."""
         try:
             raw = json.loads(self._path(sha256).read_text(encoding="utf-8"))
             if raw["parser_version"] != PARSER_VERSION:
                 return None
             blocks = tuple(Block(**block) for block in raw["blocks"])
-            return Document(raw["kind"], raw["title"], raw["text"], blocks, tuple(raw["notes"]))
+            if ocr and raw["ocr"] not in (None, ocr):
+                return None
+            return Document(raw["kind"], raw["title"], raw["text"], blocks, tuple(raw["notes"]), raw["ocr"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -152,15 +155,18 @@ def parse_all(
     store: ParsedDocuments,
     parse: Callable[[Path, str], Document],
     advance: Callable[[int], None] = lambda n: None,
+    ocr: str = "",
 ) -> dict[str, str]:
     """Parse what the store lacks; returns path -> reason for those that cannot be read.
+
+    `ocr` names the languages in which scanned pages can be read now.
 
     The same bytes are parsed once; a failure is not kept, so that the next run tries again.
     """
     failed: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for found in files:
-        if found.sha256 not in reasons and store.read(found.sha256) is None:
+        if found.sha256 not in reasons and store.read(found.sha256, ocr) is None:
             try:
                 store.write(found.sha256, parse(found.full_path, found.sha256))
             except UnreadableFile as error:
@@ -175,7 +181,7 @@ def parse_all(
 class DocumentRecord:
     """A document of a collection: what it holds, and every path under which it was found.
 
-    `chunking` says how it was split; `minhash` is the signature of its words.
+    `chunking` says how it was split; `minhash` is the signature of its words; `ocr` as in `Document`.
     """
 
     sha256: str
@@ -187,6 +193,7 @@ class DocumentRecord:
     chunking: Mapping
     minhash: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    ocr: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +237,11 @@ def make_passages(
         advance(len(places))
         shown, found_at = places[0].shown_path, tuple(asdict(place) for place in places)
         record, kept = before.get(sha256, ({}, ()))
-        if record.get("chunking") == chunking:
+        document = store.read(sha256) if record.get("ocr") is not None or record.get("chunking") != chunking else None
+        if record.get("chunking") == chunking and (document is None or document.ocr == record["ocr"]):
             passages += [dataclasses.replace(passage, source=shown) for passage in kept]
             records.append(DocumentRecord(**{**record, "paths": found_at}))
             continue
-        document = store.read(sha256)
         if document is None:
             continue
         chunks = chunk_document(document, count_tokens, settings)
@@ -259,6 +266,7 @@ def make_passages(
                 chunking,
                 _signature(document.text),
                 document.notes,
+                document.ocr,
             )
         )
     return passages, records

@@ -28,13 +28,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's text and structure. Blocks are in order and do not overlap."""
+    """A file's text and structure. Blocks are in order and do not overlap.
+
+    `ocr` is None where every page had text; else the languages in which the others were read, `""` where they were not.
+    """
 
     kind: str
     title: str
     text: str
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = field(default=())
+    ocr: str | None = None
 
 
 def titled(document: Document) -> Document:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from rag.documents.document import Block, BlockKind, Document, TextBuilder, titled
-from rag.documents.recognise import recognise_page, why_not
+from rag.documents.recognise import MAX_PAGES, recognise_page, usable, why_not
 from rag.errors import UnreadableFile
 
 MAX_UNPACKED_BYTES = 512 * 2**20
@@ -45,12 +45,17 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
 def parse_file(
-    path: str | Path, sha256: str = "", ocr_languages: str = "", alive: Callable[[], None] = lambda: None
+    path: str | Path,
+    sha256: str = "",
+    ocr_languages: str = "",
+    ocr_seconds: float = 100.0,
+    alive: Callable[[], None] = lambda: None,
 ) -> Document:
     """The document in a file. Raises UnreadableFile with the reason; its title is the file's name where it has none.
 
     With `sha256` the bytes read must be those that were hashed. Pages of a PDF without text are recognised by Tesseract
-    in `ocr_languages` (`eng+deu`), none where that is empty; `alive` is called before each, which takes seconds.
+    in `ocr_languages` (`eng+deu`), none where that is empty, each in at most `ocr_seconds`; `alive` is called before
+    each.
     """
     path = Path(path)
     try:
@@ -62,7 +67,9 @@ def parse_file(
     if not data.strip():
         raise UnreadableFile("empty")
     kind = sniff(data, path.suffix.lower())
-    parse = functools.partial(_parse_pdf, ocr_languages=ocr_languages, alive=alive) if kind == "pdf" else _PARSERS[kind]
+    parse = _PARSERS[kind]
+    if kind == "pdf":
+        parse = functools.partial(_parse_pdf, ocr_languages=ocr_languages, ocr_seconds=ocr_seconds, alive=alive)
     try:
         document = parse(data)
     except UnreadableFile:
@@ -72,8 +79,7 @@ def parse_file(
     except Exception as error:  # parsers of hostile formats raise anything
         raise UnreadableFile(f"damaged {kind} file ({type(error).__name__}: {str(error)[:120]})") from error
     if not any(ch.isalnum() for ch in document.text):
-        reason = why_not(ocr_languages) if kind == "pdf" else ""
-        raise UnreadableFile("holds no text" + f" (scanned pages are not read: {reason})" * bool(reason))
+        raise UnreadableFile("holds no text")
     if not document.title:
         return dataclasses.replace(document, title=path.stem)
     return document
@@ -330,7 +336,9 @@ def _parse_jsonl(data: bytes) -> Document:
     return builder.document("jsonl", "")
 
 
-def _parse_pdf(data: bytes, ocr_languages: str = "", alive: Callable[[], None] = lambda: None) -> Document:
+def _parse_pdf(
+    data: bytes, ocr_languages: str = "", ocr_seconds: float = 100.0, alive: Callable[[], None] = lambda: None
+) -> Document:
     """Text page by page, hyphenated line ends joined; lines that repeat on most pages (headers, footers) left out.
 
     Pages without text are recognised where that is possible.
@@ -345,16 +353,19 @@ def _parse_pdf(data: bytes, ocr_languages: str = "", alive: Callable[[], None] =
         raise UnreadableFile(f"damaged PDF ({error})") from error
     with pdf:
         title = (pdf.get_metadata_dict(skip_empty=True).get("Title") or "").strip()
-        pages, recognised = [], 0
-        reason = why_not(ocr_languages)
+        pages, recognised, problems = [], 0, []
+        reason, tried = why_not(ocr_languages), 0
         for page in pdf:
             text_page = page.get_textpage()
             text = _clean(text_page.get_text_bounded())
             text_page.close()
-            if not text.strip() and not reason:
+            if not text.strip() and not reason and tried < MAX_PAGES:
                 alive()
-                text = _clean(recognise_page(page, ocr_languages))
+                tried += 1
+                text, problem = recognise_page(page, ocr_languages, ocr_seconds)
+                text = _clean(text)
                 recognised += bool(text.strip())
+                problems += [problem] * bool(problem)
             pages.append(text)
             page.close()
     builder = TextBuilder()
@@ -364,12 +375,23 @@ def _parse_pdf(data: bytes, ocr_languages: str = "", alive: Callable[[], None] =
         for paragraph in _paragraphs(lines):
             builder.add("text", paragraph, page=number)
     empty = sum(not page.strip() for page in pages)
+    if not recognised and problems:
+        reason = problems[0]
     notes = []
     if recognised:
         notes.append(f"{recognised} of {len(pages)} pages are scanned: recognised by Tesseract, mistakes are likely")
+    if problems:
+        notes.append(f"{len(problems)} pages could not be recognised (the first: {problems[0]})")
+    if empty and tried == MAX_PAGES:
+        notes.append(f"only the first {MAX_PAGES:,} pages without text were looked at")
     if empty and empty < len(pages):
         notes.append(f"{empty} of {len(pages)} pages hold no text" + f" (scanned? {reason})" * bool(reason))
-    return builder.document("pdf", "" if title.lower() in ("", "untitled") else title, tuple(notes))
+    if not recognised and empty == len(pages) and reason:
+        raise UnreadableFile(f"holds no text (scanned pages are not read: {reason})")
+    title = "" if title.lower() in ("", "untitled") else title
+    return dataclasses.replace(
+        builder.document("pdf", title, tuple(notes)), ocr=usable(ocr_languages) if empty or recognised else None
+    )
 
 
 def _without_running(lines: list[str], running: set[str]) -> list[str]:

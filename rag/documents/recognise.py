@@ -9,8 +9,9 @@ import subprocess
 
 DOTS_PER_INCH = 300
 LONGEST_SIDE_PIXELS = 5_000
-SECONDS_A_PAGE = 100.0
+MAX_PAGES = 1_000
 _POINTS_AN_INCH = 72
+_LEAST_CONTRAST = 16
 
 
 @functools.cache
@@ -31,16 +32,28 @@ def why_not(languages: str) -> str:
     return f"Tesseract lacks {', '.join(missing)} of documents.ocr_languages" if missing else ""
 
 
-def recognise_page(page, languages: str) -> str:
-    """The text on a page of pypdfium2's, paragraphs split by blank lines; none where Tesseract finds or makes none."""
+def usable(languages: str) -> str:
+    """The languages in which scanned pages can be read: these, or none."""
+    return "" if why_not(languages) else languages
+
+
+def recognise_page(page, languages: str, seconds: float) -> tuple[str, str]:
+    """(the text on a page of pypdfium2's, blank lines between paragraphs; what kept it from being read, or nothing)."""
     dots = min(DOTS_PER_INCH, _POINTS_AN_INCH * LONGEST_SIDE_PIXELS / max(*page.get_size(), 1))
-    picture = io.BytesIO()
-    page.render(scale=dots / _POINTS_AN_INCH, grayscale=True).to_pil().save(picture, "PNG", compress_level=1)
-    command = ["tesseract", "stdin", "stdout", "-l", languages, "--dpi", str(round(dots))]
     try:
-        done = subprocess.run(
-            command, input=picture.getvalue(), capture_output=True, check=True, timeout=SECONDS_A_PAGE
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode("utf-8", "replace")
+        picture = page.render(scale=dots / _POINTS_AN_INCH, grayscale=True).to_pil()
+        darkest, lightest = picture.getextrema()
+        if lightest - darkest < _LEAST_CONTRAST:
+            return "", ""
+        stream = io.BytesIO()
+        picture.save(stream, "PNG", compress_level=1)
+        command = ["tesseract", "stdin", "stdout", "-l", languages, "--dpi", str(max(round(dots), 70))]
+        done = subprocess.run(command, input=stream.getvalue(), capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return "", f"took longer than {seconds:g} s"
+    except Exception as error:  # a page that cannot be drawn is no reason to lose the others
+        return "", f"{type(error).__name__}: {str(error)[:120]}"
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return "", f"Tesseract ended with {done.returncode} ({said[-1][:120] if said else 'and said nothing'})"
+    return done.stdout.decode("utf-8", "replace"), ""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ class ParserProcess:
 
     def __init__(self, *, seconds: float = SECONDS_A_FILE, memory_bytes: int = MEMORY_BYTES, ocr_languages: str = ""):
         self._seconds, self._memory_bytes, self._ocr_languages = seconds, memory_bytes, ocr_languages
+        self.on_page: Callable[[], None] = lambda: None
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
@@ -33,7 +37,7 @@ class ParserProcess:
 
         With `sha256` the file must still hold what was hashed. A scanned page counts as a file of its own.
         """
-        return self._call("parse", str(path), sha256, self._ocr_languages)
+        return self._call("parse", str(path), sha256, self._ocr_languages, 0.8 * self._seconds)
 
     def render(self, path: str | Path, sha256: str, number: int, text: str) -> PageImage:
         """A page of a PDF as a picture (see `render_page`); raises as `parse` does."""
@@ -49,6 +53,7 @@ class ParserProcess:
                 if not self._connection.poll(self._seconds):
                     raise UnreadableFile(f"took longer than {self._seconds:g} s")
                 result = self._connection.recv()
+                self.on_page()
         except (EOFError, OSError) as error:
             self.close()
             raise UnreadableFile("crashed the parser") from error
@@ -62,7 +67,8 @@ class ParserProcess:
     def close(self) -> None:
         """Stop the process, in the middle of a file if need be."""
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what it started too
             self._process.wait()
             self._connection.close()
         self._process = self._connection = None
@@ -72,7 +78,9 @@ class ParserProcess:
         self._connection, theirs = Pipe()
         # -P: nor is the present folder a place to import from; it may be the one with the documents.
         arguments = [sys.executable, "-P", "-m", "rag.documents.worker", str(theirs.fileno()), str(self._memory_bytes)]
-        self._process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+        )
         theirs.close()
 
 

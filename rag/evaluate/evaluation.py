@@ -300,7 +300,7 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
     if row is not None:
         by_score = row.get("abstained_by") == "score"
         size = n_contexts if n_contexts is not None else len(row["contexts"]) + row.get("dropped_contexts", 0)
-        wanted = [pid for pid, _ in row["reranked"][:size]]
+        wanted = [pid for pid, _ in row["reranked"][:size] if not row.get("excerpts") or pid in row["excerpts"]]
         # What was refused by score, or never asked, would have been shown what it wanted.
         shown = wanted if by_score or not answered else row["contexts"]
     if gold:

@@ -30,7 +30,7 @@ EXPLANATIONS = {
     Outcome.NOT_RUN: "The run holds no prediction for it.",
     Outcome.NOT_IN_CORPUS: "No gold passage is in the corpus: nothing behind it could find it.",
     Outcome.NOT_RETRIEVED: "A gold passage is in the corpus and not among the retriever's candidates.",
-    Outcome.RANKED_OUT: "A gold passage was retrieved and ranked too low to reach the prompt.",
+    Outcome.RANKED_OUT: "A gold passage was retrieved; it, or each of its sentences, ranked too low for the prompt.",
     Outcome.CUT: "A gold passage was to reach the prompt and did not fit the window.",
     Outcome.REFUSED_WRONGLY: "Refused, with a gold passage in the context (or where none is known).",
     Outcome.ANSWERED_WRONGLY: "Answered, not like the reference, with a gold passage in the context (or none known).",

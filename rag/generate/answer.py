@@ -19,6 +19,7 @@ ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
 REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
 TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b[\s.)\"']*\Z")
 VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
+ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])+|(?:\s|…|\[…\])+\Z")
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 
@@ -43,7 +44,7 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
         return Answer(CANNOTANSWER, (), raw)
     text, numbers = _split_citations(text, len(passages))
     text = TRAILING_REFUSAL.sub("", text) if not REFUSAL.match(text) else CANNOTANSWER
-    text = _unquoted(text)
+    text = _unquoted(ELLIPSES.sub("", text))
     if not text or text == CANNOTANSWER or not any(ch.isalnum() for ch in text):
         return Answer(CANNOTANSWER, (), raw)
     return Answer(text, tuple(dict.fromkeys(passages[n - 1].id for n in numbers)), raw)
@@ -126,7 +127,7 @@ def verify_citations(answer: Answer, contexts: Sequence[Passage]) -> Answer:
 
 def normalized_words(text: str) -> list[str]:
     """Lower-case words without punctuation."""
-    table = str.maketrans(dict.fromkeys(string.punctuation + "–—’“”", " "))
+    table = str.maketrans(dict.fromkeys(string.punctuation + "–—’“”…", " "))
     return text.lower().translate(table).split()
 
 

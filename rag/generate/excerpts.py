@@ -11,16 +11,31 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from rag.generate.instructions import asks_something
+from rag.generate.instructions import asks_something, find_instructions
 from rag.types import Hit, Passage, Reranker, Span
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+(?![a-z])|\n{2,}")
+SHORTEST_CHARACTERS = 4
+MAX_SENTENCES = 64
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+|\n{2,}|[。！？।؟]\s*")
 
 
 def sentence_spans(text: str) -> list[Span]:
-    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece."""
+    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece.
+
+    What goes on in lower case belongs to the sentence before (“approx. nine”), unless it asks for something; crumbs
+    belong to it too. At most 64 pieces: of more, neighbours are joined.
+    """
     ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    return [(start, end) for start, end in itertools.pairwise(ends) if text[start:end].strip()]
+    spans: list[Span] = []
+    for start, end in itertools.pairwise(ends):
+        piece = text[start:end].strip()
+        belongs = piece[:1].islower() or len(piece) < SHORTEST_CHARACTERS
+        if spans and belongs and not asks_something(piece):
+            spans[-1] = (spans[-1][0], end)
+        elif piece:
+            spans.append((start, end))
+    at_once = -(-len(spans) // MAX_SENTENCES) or 1
+    return [(spans[n][0], spans[min(n + at_once, len(spans)) - 1][1]) for n in range(0, len(spans), at_once)]
 
 
 def select_sentences(
@@ -46,13 +61,21 @@ def select_sentences(
         floor = max(scores.values(), default=0.0) - margin
         shown = {}
         for passage in (hit.passage for hit in hits):
-            near = {n for n in range(len(found[passage.id])) if scores[f"{passage.id}#{n}"] >= floor}
-            beside = {n + step for n in near for step in (-1, 1)} & set(range(len(found[passage.id]))) - near
-            kept = near | {n for n in beside if not asks_something(passage.text[slice(*found[passage.id][n])])}
+            sentences = found[passage.id]
+            near = {n for n in range(len(sentences)) if scores[f"{passage.id}#{n}"] >= floor}
+            beside = {n + step for n in near for step in (-1, 1)} & set(range(len(sentences))) - near
+            kept = near | {n for n in beside if not _speaks(passage.text, sentences[n])}
             if kept:
-                shown[passage.id] = tuple(found[passage.id][n] for n in sorted(kept))
+                shown[passage.id] = tuple(sentences[n] for n in sorted(kept))
         selected.append(shown)
     return selected
+
+
+def _speaks(text: str, span: Span) -> bool:
+    """Whether a sentence asks for something, or belongs to an instruction that begins before it."""
+    return asks_something(text[slice(*span)]) or any(
+        found.start < span[1] and span[0] < found.end for found in find_instructions(text)
+    )
 
 
 def excerpted(hits: Sequence[Hit], excerpts: Mapping[str, Sequence[Span]]) -> list[Passage]:

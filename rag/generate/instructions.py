@@ -148,7 +148,7 @@ def find_instructions(text: str) -> list[Instruction]:
     kind_before = None
     ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     for start, end in itertools.pairwise(ends):
-        sentence = _legible(text[start:end])
+        sentence = _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text[start:end])))[:MAX_SENTENCE_CHARACTERS]
         kind = next((kind for kind, rule in RULES.items() if rule.search(sentence)), None)
         if kind is None and kind_before is not None and len(sentence.split()) <= CONTINUATION_WORDS:
             found[-1] = Instruction(found[-1].start, end, found[-1].kind)
@@ -160,12 +160,10 @@ def find_instructions(text: str) -> list[Instruction]:
 
 def asks_something(text: str) -> bool:
     """Whether a text might be addressed to a model: a far wider net than `find_instructions`, for what is beside the
-    point."""
-    return _ASKS.search(_legible(text)) is not None
-
-
-def _legible(text: str) -> str:
-    return _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text)))[:MAX_SENTENCE_CHARACTERS]
+    point. One that is too long to look through is taken for such."""
+    lines = (line.strip() for line in text.splitlines())
+    text = _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", "\n".join(line for line in lines if line))))
+    return len(text) > MAX_SENTENCE_CHARACTERS or _ASKS.search(text) is not None
 
 
 def hidden_characters(text: str) -> int:

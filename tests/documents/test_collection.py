@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from rag.documents.collection import ParsedDocuments, make_passages, near_duplicates, parse_all, scan
+from rag.documents.document import Block, Document
 from rag.documents.parse import parse_file
 from rag.documents.worker import ParserProcess
 from rag.errors import DataError, UnreadableFile
@@ -158,3 +159,32 @@ def test_the_parser_process_survives_what_it_reads(folder, tmp_path):
         assert parser.parse(folder / "a.txt").title == "a"
     finally:
         parser.close()
+
+
+def test_scanned_pages_are_read_once_they_can_be(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-")
+    store, asked = ParsedDocuments(tmp_path / "index"), []
+    files = scan([tmp_path / "a.pdf"], max_bytes=10**6).files
+
+    def reads(text, ocr):
+        def parse(path, sha256):
+            asked.append(ocr)
+            return Document("pdf", "A", text, (Block("text", 0, len(text), page=1),), (), ocr)
+
+        return parse
+
+    def take(text, ocr, before):
+        parse_all(files, store, reads(text, ocr), ocr=ocr or "")
+        passages, (record,) = make_passages(files, store, count, CHUNKING, before)
+        return passages, {record.sha256: (asdict(record), passages)}
+
+    passages, before = take("One page.", "", {})
+    passages, before = take("One page.", "", before)
+    assert asked == [""]
+    passages, before = take("One page. And a scanned one.", "eng", before)
+    assert [passage.text for passage in passages] == ["One page. And a scanned one."]
+    passages, before = take("", "", before)  # Tesseract is gone again: what was read stays
+    assert [passage.text for passage in passages] == ["One page. And a scanned one."]
+    assert asked == ["", "eng"]
+    take("Deux pages.", "fra", before)
+    assert asked == ["", "eng", "fra"]

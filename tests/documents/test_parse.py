@@ -1,11 +1,15 @@
 """Each kind of file, written by its own library, becomes text with structure; bad files say why."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
+import threading
+import time
 import zipfile
 
+import psutil
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
@@ -312,20 +316,71 @@ def test_scanned_pages_are_recognised(tmp_path):
         parse_file(tmp_path / "a.pdf", ocr_languages="eng+tlh")
 
 
-def test_a_page_and_not_a_scan_has_the_time_of_a_file(tmp_path, monkeypatch):
-    slow = tmp_path / "bin" / "tesseract"
-    slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\ncase $1 in --list-langs) echo eng;; *) sleep 2; echo words;; esac\n", "utf-8")
-    slow.chmod(0o755)
-    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
-    write_pdf(tmp_path / "a.pdf", [""] * 3)
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Puts a program in Tesseract's place, given what it does with a page."""
+
+    def put(does):
+        program = tmp_path / "bin" / "tesseract"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\ncase $1 in --list-langs) echo eng;; *) {does};; esac\n", "utf-8")
+        program.chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    why_not.cache_clear()
+    yield put
+    why_not.cache_clear()
+
+
+def test_a_page_and_not_a_scan_has_the_time_of_a_file(tmp_path, stand_in):
+    stand_in("sleep 2; echo words")
+    write_scan(tmp_path / "a.pdf", ["One.", "Two.", "Three."])
     parser = ParserProcess(seconds=60, ocr_languages="eng")
+    seen = []
+    parser.on_page = lambda: seen.append(1)
     try:
-        parser.parse(tmp_path / "a.pdf")  # libraries loaded
+        assert parser.parse(tmp_path / "a.pdf").blocks[-1].page == 3
         parser._seconds = 5
         assert parser.parse(tmp_path / "a.pdf").blocks[-1].page == 3
     finally:
         parser.close()
+    assert len(seen) == 8  # a call for each page and each result
+
+
+def test_a_page_that_cannot_be_recognised_costs_that_page(tmp_path, stand_in):
+    write_scan(tmp_path / "a.pdf", ["One.", "Two."])
+    stand_in("echo no memory >&2; exit 3")
+    with pytest.raises(UnreadableFile, match=r"Tesseract ended with 3 \(no memory\)"):
+        parse_file(tmp_path / "a.pdf", ocr_languages="eng")
+    stand_in(f"if [ -f {tmp_path}/again ]; then exec sleep 30; fi; touch {tmp_path}/again; echo words")
+    document = parse_file(tmp_path / "a.pdf", ocr_languages="eng", ocr_seconds=1)
+    assert document.text == "words"
+    assert document.notes[1] == "1 pages could not be recognised (the first: took longer than 1 s)"
+
+
+def test_blank_pages_are_not_given_to_tesseract(tmp_path, stand_in):
+    stand_in("echo words")
+    write_pdf(tmp_path / "a.pdf", ["", ""])
+    with pytest.raises(UnreadableFile, match="holds no text"):
+        parse_file(tmp_path / "a.pdf", ocr_languages="eng")
+
+
+def test_what_a_stopped_parser_had_started_stops_too(tmp_path, stand_in):
+    stand_in(f"echo $$ > {tmp_path}/number; exec sleep 300")
+    write_scan(tmp_path / "a.pdf", ["One."])
+    parser = ParserProcess(seconds=600, ocr_languages="eng")
+    parser.on_page = lambda: threading.Timer(0.1, stop).start()
+
+    def stop():
+        while not (tmp_path / "number").is_file() or not (tmp_path / "number").read_text("utf-8").strip():
+            time.sleep(0.05)
+        parser._process.kill()
+
+    with pytest.raises(UnreadableFile, match="crashed"):
+        parser.parse(tmp_path / "a.pdf")
+    number = int((tmp_path / "number").read_text("utf-8"))
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(number).wait(10) is None or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_file_is_read_for_what_it_holds(tmp_path):

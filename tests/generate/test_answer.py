@@ -136,6 +136,13 @@ def test_words_that_stand_in_a_passage_settle_the_citation():
     assert cited("something else entirely", "b@0") == ("b@0",)
 
 
+def test_marks_of_omission_are_no_part_of_an_answer():
+    answer = parse_answer("… built in 1874 […]", PASSAGES)
+    assert answer.text == "built in 1874"
+    assert verify_citations(parse_answer("lighthouse … built", PASSAGES), PASSAGES).citations == ("c@0",)
+    assert parse_answer("…", PASSAGES).abstained
+
+
 def test_a_refusal_cites_nothing():
     assert verify_citations(Answer(CANNOTANSWER), PASSAGES).citations == ()
 
