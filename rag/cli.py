@@ -273,7 +273,7 @@ def batch(
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
     generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Stop after reranking.")] = True,
     reuse: Annotated[
-        list[Path] | None, typer.Option(help="A run whose stages and rerank scores are taken over; may be repeated.")
+        list[Path] | None, typer.Option(help="A run whose stages, scores and answers are taken over; may be repeated.")
     ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
