@@ -92,12 +92,12 @@ def test_they_are_listed_searched_renamed_and_deleted(history):
 
 
 def test_judgements_become_training_questions(history, tmp_path):
-    key = history.keep("ada", "", [turn("one"), turn("two"), turn("three")])
-    history.judge("ada", key, 1, True, " right ")
-    history.judge("ada", key, 2, False, "wrong day")
-    history.judge("ada", key, 3, True)
-    history.judge("ada", key, 3, None)
-    assert history.judgements("ada", key) == ["Like", "wrong day", None]
+    key = history.keep("olga", "", [turn("one"), turn("two"), turn("three")])
+    history.judge("olga", key, 1, True, " right ")
+    history.judge("olga", key, 2, False, "wrong day")
+    history.judge("olga", key, 3, True)
+    history.judge("olga", key, 3, None)
+    assert history.judgements("olga", key) == ["Like", "wrong day", None]
     assert history.judgements("eve", key) == []
     assert export_feedback(history, tmp_path / "train.txt") == 2
     rows = [json.loads(line) for line in (tmp_path / "train.txt").read_text("utf-8").splitlines()]
@@ -105,7 +105,7 @@ def test_judgements_become_training_questions(history, tmp_path):
         ([1, 0], True, "right"),
         ([0, 0], False, "wrong day"),
     ]
-    assert "ada" not in (tmp_path / "train.txt").read_text("utf-8")
+    assert "olga" not in (tmp_path / "train.txt").read_text("utf-8")
     examples = load_examples(tmp_path / "train.txt", Corpus([hit.passage for hit in HITS]))
     (example,) = getattr(examples, "examples", examples)
     assert example.positives == ("a@0",) or list(example.positives) == ["a@0"]

@@ -337,7 +337,9 @@ KILLED = textwrap.dedent(
         child = take()
         time.sleep(random.random() * whole)
         os.kill(child, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        in_time = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        killed += in_time
+        whole *= 1.05 if in_time else 0.7  # the first run need not have been as quick as these
         reader = os.fork()  # after the kill the index opens, old or new, whole
         if reader == 0:
             try:
