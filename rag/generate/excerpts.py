@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from rag.generate.instructions import asks_something, find_instructions
+from rag.generate.instructions import Instruction, asks_something, find_instructions
 from rag.types import Hit, Passage, Reranker, Span
 
 SHORTEST_CHARACTERS = 4
@@ -64,18 +64,17 @@ def select_sentences(
             sentences = found[passage.id]
             near = {n for n in range(len(sentences)) if scores[f"{passage.id}#{n}"] >= floor}
             beside = {n + step for n in near for step in (-1, 1)} & set(range(len(sentences))) - near
-            kept = near | {n for n in beside if not _speaks(passage.text, sentences[n])}
+            orders = find_instructions(passage.text) if beside else []
+            kept = near | {n for n in beside if not _speaks(passage.text, sentences[n], orders)}
             if kept:
                 shown[passage.id] = tuple(sentences[n] for n in sorted(kept))
         selected.append(shown)
     return selected
 
 
-def _speaks(text: str, span: Span) -> bool:
-    """Whether a sentence asks for something, or belongs to an instruction that begins before it."""
-    return asks_something(text[slice(*span)]) or any(
-        found.start < span[1] and span[0] < found.end for found in find_instructions(text)
-    )
+def _speaks(text: str, span: Span, orders: Sequence[Instruction]) -> bool:
+    """Whether a sentence asks for something, or belongs to one of the orders in its text, which may begin before it."""
+    return asks_something(text[slice(*span)]) or any(o.start < span[1] and span[0] < o.end for o in orders)
 
 
 def excerpted(hits: Sequence[Hit], excerpts: Mapping[str, Sequence[Span]]) -> list[Passage]:
