@@ -15,6 +15,7 @@ refusals that are right, of unanswerable questions refused, and of answerable on
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ from rag.config import load_settings
 from rag.data import Question, load_questions
 from rag.evaluate.calibration import auc, calibrate, risk_coverage
 from rag.files import json_line, read_jsonl, resume_jsonl
+from rag.generate.excerpts import excerpted, select_sentences
 from rag.progress import progress
-from rag.types import CANNOTANSWER
+from rag.types import CANNOTANSWER, Hit
 
 
 def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]:
@@ -57,33 +59,42 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
     from rag.generate.transformers_model import render_chat
 
     prompt, folder = build.make_prompt(settings), build.find_generator_model(settings).folder
-    made_by = hashlib.sha256(f"{folder.name} {prompt.sha256()} {settings.prompt.contexts}".encode()).hexdigest()[:12]
+    shown = f"{settings.prompt.contexts} {settings.prompt.sentence_margin}"
+    made_by = hashlib.sha256(f"{folder.name} {prompt.sha256()} {shown}".encode()).hexdigest()[:12]
     path = run / f"likelihoods-{made_by}.jsonl"
     done = resume_jsonl(path)
     todo = [row for row in rows if row["qid"] not in done]
     if todo:
         corpus = build.corpus_of(index)
+        reranker = build.make_reranker(settings)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16).eval()
 
-        def mean_log_probability(prompt_ids: list[int], text: str) -> float:
-            own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        def mean_log_probabilities(prompt_ids: list[int], texts: Sequence[str]) -> list[float]:
+            """The prompt is read once; every text goes on from it."""
+            found = []
             with torch.inference_mode():
-                logits = model(torch.tensor([prompt_ids + own]), logits_to_keep=len(own) + 1).logits[0, :-1].float()
-            chosen = torch.log_softmax(logits, -1)[torch.arange(len(own)), torch.tensor(own)]
-            return float(chosen.mean())
+                read = model(torch.tensor([prompt_ids]), logits_to_keep=1)
+                for text in texts:
+                    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+                    rest = model(torch.tensor([own]), past_key_values=copy.deepcopy(read.past_key_values)).logits
+                    logits = torch.cat([read.logits[0], rest[0, :-1]]).float()
+                    chosen = torch.log_softmax(logits, -1)[torch.arange(len(own)), torch.tensor(own)]
+                    found.append(float(chosen.mean()))
+            return found
 
         with path.open("ab") as stream, progress("Weighing", len(rows), "questions", already_done=len(done)) as bar:
             for row in todo:
-                shown = row["contexts"] or [pid for pid, _ in row["reranked"][: settings.prompt.contexts]]
-                passages = [corpus.by_id(pid) for pid in shown]
-                conversation = prompt.conversation(row["query"], passages)
+                hits = [Hit(corpus.by_id(pid), score) for pid, score in row["reranked"][: settings.prompt.contexts]]
+                excerpts = row.get("excerpts")
+                if excerpts is None and settings.prompt.sentence_margin:
+                    (excerpts,) = select_sentences(reranker, [row["query"]], [hits], settings.prompt.sentence_margin)
+                if excerpts:
+                    hits = [hit for hit in hits if hit.passage.id in excerpts]
+                conversation = prompt.conversation(row["query"], excerpted(hits, excerpts or {}))
                 ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
-                found = {
-                    "answer": mean_log_probability(ids, row["raw"] or CANNOTANSWER),
-                    "refusal": mean_log_probability(ids, CANNOTANSWER),
-                }
-                stream.write(json_line({"qid": row["qid"], **found}))
+                answer, refusal = mean_log_probabilities(ids, [row["raw"] or CANNOTANSWER, CANNOTANSWER])
+                stream.write(json_line({"qid": row["qid"], "answer": answer, "refusal": refusal}))
                 stream.flush()
                 bar.advance(1)
     return {row["qid"]: row for row in read_jsonl(path)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rag.errors import ConfigError
 
@@ -16,6 +17,12 @@ DEFAULT_FILE = Path(__file__).resolve().parent.parent / "rag.toml"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _tesseract_languages(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z][\w/-]*(\+[A-Za-z][\w/-]*)*", text):
+        raise ValueError('names of Tesseract\'s languages joined by "+", such as "eng+deu", or nothing')
+    return text
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -47,7 +54,7 @@ class DocumentsSettings(_Section):
     overlap_tokens: Annotated[int, Field(ge=0)] = 32
     max_file_mib: Annotated[float, Field(gt=0)] = 100.0
     max_seconds_per_file: Annotated[float, Field(gt=0)] = 120.0
-    ocr_languages: Annotated[str, Field(pattern=r"^([A-Za-z][\w/-]*(\+[A-Za-z][\w/-]*)*)?$")] = "eng"
+    ocr_languages: Annotated[str, AfterValidator(_tesseract_languages)] = "eng"
 
 
 class RetrieverSettings(_Section):
@@ -243,4 +250,4 @@ def _sentence(problem: dict) -> str:
             is_table = get_origin(parent) is dict  # [prompts.NAME]: any name, each of the same kind
             parent = get_args(parent)[1] if is_table else parent.model_fields[part].annotation
         return f"unknown setting {key!r} (known here: {', '.join(parent.model_fields)})"
-    return f"setting {key!r}: {problem['msg']} (given: {problem['input']!r})"
+    return f"setting {key!r}: {problem['msg'].removeprefix('Value error, ')} (given: {problem['input']!r})"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The experiments of docs/experiments.md, from the data to one report for each.
-#   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts reranker contexts retrievers generators
+#   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts sentences reranker contexts retrievers
+#   generators abstention indexes
 # DATA is in the course layout. SAMPLE questions of test_open.txt are answered (1000), each source in its share; with TUNE=1
 # those of dev.txt, where what is to be chosen (depth, contexts, weights) has to be chosen. DEV questions of dev.txt (400)
 # calibrate refusals and choose between our own prompts. Killed at any moment, the same command goes on; what several runs
@@ -9,9 +10,11 @@ set -euo pipefail
 data=${1:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 out=${2:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 shift 2
-experiments=${*:-prompts reranker contexts retrievers generators}
-rag=$(dirname "$0")/../.venv/bin/rag
-index=${INDEX:-$out/index}
+experiments=${*:-prompts sentences reranker contexts retrievers generators abstention indexes}
+root=$(realpath "$(dirname "$0")/..")
+data=$(realpath "$data") out=$(realpath -m "$out")
+rag=$root/.venv/bin/rag
+index=$(realpath -m "${INDEX:-$out/index}")
 sample=${SAMPLE:-1000}
 if [ -n "${TUNE:-}" ]; then export QUESTIONS=$data/dev.txt out=$out/tune; fi
 mkdir -p "$out"
@@ -37,19 +40,19 @@ report() {
   (cd "$out" && "$rag" report "$@" -o "$name.html") | tail -1
 }
 
-rag=$(realpath "$rag")
 # shellcheck disable=SC2086
 "$rag" index "$data/corpus.txt" -o "$index" ${OPTIONS:-}
 # shellcheck disable=SC2086
 "$rag" calibrate "$data/dev.txt" -i "$index" --sample "${DEV:-400}" ${OPTIONS:-}
 run base --no-generate
 never=(--set abstain.rerank_threshold=-99)
+whole=(--set prompt.sentence_margin=0)
 
 for experiment in $experiments; do
   case $experiment in
   prompts) # the published order on test; ours chosen on dev, the winner then read on test by hand
-    for prompt in course-v1 course-v2 course-v3 extract-v1; do
-      run "prompt-$prompt" --set "prompt.name=$prompt" "${never[@]}"
+    for prompt in course-v1 course-v2 course-v3 extract-v1; do # whole passages, as published
+      REUSE="base prompt-course-v2" run "prompt-$prompt" --set "prompt.name=$prompt" "${whole[@]}" "${never[@]}"
     done
     run prompt-calibrated
     report prompts prompt-calibrated prompt-course-v1 prompt-course-v2 prompt-course-v3 prompt-extract-v1
@@ -62,11 +65,16 @@ for experiment in $experiments; do
       report prompts-dev dev-extract-v1 dev-fewshot-v1 dev-fewshot-refuse-v1 dev-decide-v1 dev-cited-v1
     )
     ;;
-  reranker)
-    run rerank-none --set reranker.enabled=false
-    for depth in 10 20 50 100; do
+  sentences) # those near the question, or whole passages
+    run sentences-near "${never[@]}"
+    run sentences-all "${whole[@]}" "${never[@]}"
+    report sentences sentences-all sentences-near
+    ;;
+  reranker) # whole passages: without a reranker no sentences can be chosen
+    REUSE="base rerank-100" run rerank-none --set reranker.enabled=false "${whole[@]}" "${never[@]}"
+    for depth in 100 50 20 10; do # the deepest first: it knows the scores of the others
       REUSE="base rerank-100" run "rerank-$depth" --set "retriever.depth=$((depth > 50 ? depth : 50))" \
-        --set "reranker.depth=$depth" "${never[@]}"
+        --set "reranker.depth=$depth" "${whole[@]}" "${never[@]}"
     done
     report reranker rerank-none rerank-10 rerank-20 rerank-50 rerank-100
     ;;
@@ -89,6 +97,17 @@ for experiment in $experiments; do
     done
     report generators generator-0.5B-Instruct generator-1.5B-Instruct
     ;;
+  abstention) # every score that could refuse: fitted on dev, read on test
+    run test-answered "${never[@]}"
+    (
+      export QUESTIONS=$data/dev.txt N=${DEV:-400} REUSE=dev-base
+      run dev-answered "${never[@]}"
+    )
+    (cd "$root" && .venv/bin/python -m benchmarks.abstention "$out/dev-answered" "$data/dev.txt" \
+      "$out/test-answered" "$data/test_open.txt" -i "$index") | tee "$out/abstention.jsonl"
+    ;;
+  indexes) (cd "$root" && .venv/bin/python -m benchmarks.indexes "$index" "$data/test_open.txt") |
+    tee "$out/indexes.jsonl" ;;
   *) echo "unknown experiment $experiment" >&2 && exit 1 ;;
   esac
 done

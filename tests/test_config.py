@@ -120,6 +120,15 @@ def test_a_value_of_the_wrong_type_or_range_is_named_with_what_was_given(overrid
     assert value in str(caught.value)
 
 
+def test_languages_to_recognise_are_asked_for_in_words():
+    for given in ("german!", "eng+", "eng deu", "../eng"):
+        with pytest.raises(ConfigError, match=r"ocr_languages': names of .* such as \"eng\+deu\", or nothing"):
+            load_settings(overrides=[f"documents.ocr_languages={given}"])
+    for given in ("", "eng", "eng+deu", "script/Latin", "chi_sim"):
+        languages = load_settings(overrides=[f"documents.ocr_languages='{given}'"]).documents.ocr_languages
+        assert languages == given
+
+
 def test_every_fault_is_told_at_once():
     with pytest.raises(ConfigError) as caught:
         load_settings(overrides=["reranker.depth=0", "reranker.deep=1", "prompt.contexts=-1"])
