@@ -30,13 +30,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rag.data import Corpus, Question
-from rag.errors import RunMismatchError
+from rag.errors import DataError, RunMismatchError
 from rag.files import flatten, json_line, read_jsonl, resume_jsonl, write_json, write_whole
 from rag.generate.known import KnownAnswers, KnownAnswersGenerator
 from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
 from rag.rerank.known import KnownScores, KnownScoresReranker
-from rag.types import CANNOTANSWER, Answer, Hit, Response
+from rag.types import CANNOTANSWER, Answer, Hit, Passage, Qrels, Response, ranked
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
@@ -48,7 +48,7 @@ ANSWER_CHUNK = 256
 # What shapes each stage's file, besides the stages before it: keys of run.json.
 STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
-    RERANKED: ("reranker", "settings.reranker"),
+    RERANKED: ("reranker", "settings.reranker", "oracle"),
     EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin"),
     GENERATED: (
         "generator",
@@ -71,6 +71,7 @@ def run_batch(
     *,
     generate: bool = True,
     reuse: Sequence[str | Path] = (),
+    oracle: Qrels | None = None,
     provenance: Mapping | None = None,
 ) -> Path:
     """Predict every question into `folder`; returns the predictions file.
@@ -79,12 +80,18 @@ def run_batch(
     other settings, models, index or questions the folder is refused (RunMismatchError). `reuse` names runs whose
     stages are taken over as far as they were made in the same way; where they differ, the rerank scores of common
     pairs are, and the generator's answers to equal prompts (not their seconds: time a run that reuses nothing).
-    `provenance` is what else is worth knowing later (versions, hardware, folders); it refuses nothing.
+    With `oracle` the passages that it judges relevant come first after reranking, found or not, which shows what the
+    generator makes of perfect retrieval. `provenance` is what else is worth knowing later (versions, hardware,
+    folders); it refuses nothing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
+        gold = _gold(oracle, questions, corpus) if oracle is not None else {}
+        if gold:
+            ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
+            identity["oracle"] = hashlib.sha256(json_line(ids)).hexdigest()
         _check_identity(folder, identity)
         others = {Path(other): _read_identity(Path(other)) for other in reuse}
         for other, theirs in others.items():
@@ -111,7 +118,12 @@ def run_batch(
                 "Reranking",
                 folder / RERANKED,
                 questions,
-                lambda chunk: reranking.rerank([stored.retrieved(question) for question in chunk]),
+                lambda chunk: [
+                    _gold_first(response, gold.get(question.id, []))
+                    for question, response in zip(
+                        chunk, reranking.rerank([stored.retrieved(question) for question in chunk]), strict=True
+                    )
+                ],
                 lambda question, r: {"reranked": _pairs(r.reranked), "seconds": r.timings["rerank"]},
                 RERANK_CHUNK,
             )
@@ -166,6 +178,27 @@ def questions_sha256(questions: Sequence[Question]) -> str:
     for question in questions:
         digest.update(json.dumps([question.id, question.rewrite]).encode())
     return digest.hexdigest()
+
+
+def _gold(qrels: Qrels, questions: Sequence[Question], corpus: Corpus) -> dict[str, list[Passage]]:
+    """The relevant passages of each question, by id."""
+    gold = {
+        question.id: [corpus.by_id(pid) for pid, grade in sorted(grades.items()) if grade > 0 and pid in corpus]
+        for question in questions
+        if (grades := qrels.get(question.id))
+    }
+    if not any(gold.values()):
+        raise DataError("the oracle's qrels name a passage of this index for none of these questions")
+    return gold
+
+
+def _gold_first(response: Response, gold: Sequence[Passage]) -> Response:
+    """The gold passages one logit above the best of all."""
+    if not gold:
+        return response
+    rest = [hit for hit in response.reranked if hit.passage not in gold]
+    best = max((hit.score for hit in response.reranked), default=0.0) + 1
+    return dataclasses.replace(response, reranked=tuple(ranked([*(Hit(passage, best) for passage in gold), *rest])))
 
 
 @contextlib.contextmanager
@@ -225,7 +258,7 @@ def _known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:
     for other, theirs in others.items():
         keys = [k for k in ours.keys() | theirs.keys() if k == "reranker" or k.startswith("settings.reranker.")]
         shaping = {"index", *keys} - {"settings.reranker.depth"}
-        if all(ours.get(key) == theirs.get(key) for key in shaping):
+        if "oracle" not in theirs and all(ours.get(key) == theirs.get(key) for key in shaping):
             for row in read_jsonl(other / PREDICTIONS):
                 known.update(((row["query"], pid), score) for pid, score in row["reranked"])
     return known

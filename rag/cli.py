@@ -275,13 +275,17 @@ def batch(
     reuse: Annotated[
         list[Path] | None, typer.Option(help="A run whose stages, scores and answers are taken over; may be repeated.")
     ] = None,
+    oracle: Annotated[
+        Path | None,
+        typer.Option(help="Qrels whose passages are put first, found or not."),
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Answer many questions into a run folder; started again after a kill, it finishes the rest."""
     from rag import build
     from rag.batch import run_batch
-    from rag.data import load_questions, sample_questions
+    from rag.data import load_qrels, load_questions, sample_questions
 
     settings = _settings(config, set_)
     questions = load_questions(queries)
@@ -297,6 +301,7 @@ def batch(
         identity,
         generate=generate,
         reuse=reuse or (),
+        oracle=load_qrels(oracle) if oracle else None,
         provenance=build.run_provenance(settings, index, generate=generate),
     )
     print(f"{len(questions):,} predictions in {path}")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The experiments of docs/experiments.md, from the data to one report for each.
 #   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts sentences reranker contexts retrievers
-#   generators abstention indexes
+#   generators oracle abstention indexes
 # DATA is in the course layout. SAMPLE questions of test_open.txt are answered (1000), each source in its share; with TUNE=1
 # those of dev.txt, where what is to be chosen (depth, contexts, weights) has to be chosen. DEV questions of dev.txt (400)
 # calibrate refusals and choose between our own prompts. Killed at any moment, the same command goes on; what several runs
@@ -10,7 +10,7 @@ set -euo pipefail
 data=${1:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 out=${2:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 shift 2
-experiments=${*:-prompts sentences reranker contexts retrievers generators abstention indexes}
+experiments=${*:-prompts sentences reranker contexts retrievers generators oracle abstention indexes}
 root=$(realpath "$(dirname "$0")/..")
 data=$(realpath "$data") out=$(realpath -m "$out")
 rag=$root/.venv/bin/rag
@@ -96,6 +96,11 @@ for experiment in $experiments; do
       run "generator-${model#*Coder-}" --set "generator.model=$model"
     done
     report generators generator-0.5B-Instruct generator-1.5B-Instruct
+    ;;
+  oracle) # what the generator makes of perfect retrieval
+    run found "${never[@]}"
+    run oracle --oracle "$data/qrels.txt" "${never[@]}"
+    report oracle found oracle
     ;;
   abstention) # every score that could refuse: fitted on dev, read on test
     run test-answered "${never[@]}"

@@ -31,7 +31,7 @@ from rag.batch import (
     run_batch,
 )
 from rag.data import Corpus, Question
-from rag.errors import RunMismatchError
+from rag.errors import DataError, RunMismatchError
 from rag.generate.prompts import Prompt
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
 from rag.retrieve.hybrid import HybridRetriever
@@ -569,6 +569,28 @@ def test_chosen_sentences_are_reused_where_they_were_chosen_in_the_same_way(tmp_
     log = []
     predict(tmp_path / "back", log=log, reuse=[tmp_path / "0"], **EXCERPTING)
     assert events(log) == {"rerank", "generate"}
+
+
+def test_an_oracle_puts_gold_first_and_shares_no_scores(tmp_path, whole):
+    (row,) = [row for row in read_jsonl(whole / PREDICTIONS) if row["qid"] == "q1"]
+    found, low = row["reranked"][0][1], row["reranked"][-1][0]
+    (missed, *_) = sorted({p.id for p in CORPUS} - {pid for pid, _ in row["retrieved"]})
+    log, qrels = [], {"q1": {low: 1, missed: 2, "absent@0": 1, row["reranked"][1][0]: 0}}
+    predict(tmp_path / "oracle", log=log, oracle=qrels, reuse=[whole])
+    assert events(log) == {"generate"}
+    rows = {row["qid"]: row for row in read_jsonl(tmp_path / "oracle" / PREDICTIONS)}
+    assert rows["q1"]["reranked"][:2] == [[pid, found + 1] for pid in sorted([low, missed])]
+    assert rows["q1"]["reranked"][2:] == [pair for pair in row["reranked"] if pair[0] != low]
+    assert rows["q1"]["contexts"] == sorted([low, missed])
+    assert rows["q2"]["reranked"] == read_jsonl(whole / PREDICTIONS)[2]["reranked"]
+    log = []
+    predict(tmp_path / "plain", log=log, reuse=[tmp_path / "oracle"], identity=changed(reranker__depth=3))
+    assert "rerank" in events(log)
+    for other in ({"q1": {low: 1}}, None):
+        with pytest.raises(RunMismatchError, match="oracle"):
+            predict(tmp_path / "oracle", oracle=other)
+    with pytest.raises(DataError, match="for none of these questions"):
+        predict(tmp_path / "none", oracle={"another": {low: 1}})
 
 
 def test_reuse_of_no_run_folder_is_refused(tmp_path):

@@ -313,7 +313,7 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
         right=score.get("right", False),
         judged=bool(gold),
         in_corpus=corpus is None or any(pid in corpus for pid in gold),
-        retrieved=bool(row) and bool(gold.intersection(pid for pid, _ in row["retrieved"])),
+        retrieved=bool(row) and bool(gold.intersection(pid for pid, _ in [*row["retrieved"], *row["reranked"]])),
         ranked_in=bool(gold.intersection([*wanted, *shown])),
         in_context=bool(gold.intersection(shown)),
     )

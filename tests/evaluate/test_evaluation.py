@@ -248,6 +248,7 @@ def test_every_stage_can_lose_a_question():
     cases = {
         "not in corpus": (prediction("q"), {"z": 1}, Outcome.NOT_IN_CORPUS),
         "not retrieved": (prediction("q", "bc"), {"a": 1}, Outcome.NOT_RETRIEVED),
+        "put first by an oracle": (prediction("q", "bc", reranked="ab"), {"a": 1}, Outcome.ANSWERED_WRONGLY),
         "ranked out": (prediction("q", "abc", reranked="bca", contexts="bc"), {"a": 1}, Outcome.RANKED_OUT),
         "cut": (prediction("q", "abc", contexts="a", dropped_contexts=1), {"b": 1}, Outcome.CUT),
         "refused by the model": (prediction("q", **refused("model")), {"a": 1}, Outcome.REFUSED_WRONGLY),
