@@ -28,9 +28,8 @@ from rag.config import load_settings
 from rag.data import Question, load_questions
 from rag.evaluate.calibration import auc, calibrate, risk_coverage
 from rag.files import json_line, read_jsonl, resume_jsonl
-from rag.generate.excerpts import excerpted, select_sentences
 from rag.progress import progress
-from rag.types import CANNOTANSWER, Hit
+from rag.types import CANNOTANSWER, Hit, Query, Response
 
 
 def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]:
@@ -54,9 +53,8 @@ def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]
 def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) -> dict[str, dict]:
     """Mean log-probability of a token of the answer and of CANNOTANSWER after the same prompt, by question id."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from rag.generate.transformers_model import render_chat
+    from rag.generate.transformers_model import TransformersGenerator, render_chat
 
     prompt, folder = build.make_prompt(settings), build.find_generator_model(settings).folder
     shown = f"{settings.prompt.contexts} {settings.prompt.sentence_margin}"
@@ -66,32 +64,31 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
     todo = [row for row in rows if row["qid"] not in done]
     if todo:
         corpus = build.corpus_of(index)
-        reranker = build.make_reranker(settings)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16).eval()
+        pipeline = build.make_pipeline(settings, index, interactive=False)
+        generator = TransformersGenerator(folder, context_window_tokens=settings.generator.context_window_tokens)
+        tokenizer, model = generator._tokenizer, generator._model
+
+        def read(ids: list[int], **options):
+            return model(torch.tensor([ids], device=model.device), **options)
 
         def mean_log_probabilities(prompt_ids: list[int], texts: Sequence[str]) -> list[float]:
             """The prompt is read once; every text goes on from it."""
             found = []
             with torch.inference_mode():
-                read = model(torch.tensor([prompt_ids]), logits_to_keep=1)
+                before = read(prompt_ids, logits_to_keep=1)
                 for text in texts:
                     own = tokenizer(text, add_special_tokens=False)["input_ids"]
-                    rest = model(torch.tensor([own]), past_key_values=copy.deepcopy(read.past_key_values)).logits
-                    logits = torch.cat([read.logits[0], rest[0, :-1]]).float()
+                    rest = read(own, past_key_values=copy.deepcopy(before.past_key_values)).logits
+                    logits = torch.cat([before.logits[0], rest[0, :-1]]).float()
                     chosen = torch.log_softmax(logits, -1)[torch.arange(len(own)), torch.tensor(own)]
                     found.append(float(chosen.mean()))
             return found
 
         with path.open("ab") as stream, progress("Weighing", len(rows), "questions", already_done=len(done)) as bar:
             for row in todo:
-                hits = [Hit(corpus.by_id(pid), score) for pid, score in row["reranked"][: settings.prompt.contexts]]
-                excerpts = row.get("excerpts")
-                if excerpts is None and settings.prompt.sentence_margin:
-                    (excerpts,) = select_sentences(reranker, [row["query"]], [hits], settings.prompt.sentence_margin)
-                if excerpts:
-                    hits = [hit for hit in hits if hit.passage.id in excerpts]
-                conversation = prompt.conversation(row["query"], excerpted(hits, excerpts or {}))
+                hits = tuple(Hit(corpus.by_id(pid), score) for pid, score in row["reranked"])
+                (response,) = pipeline.excerpt([Response(Query(row["qid"], row["query"]), reranked=hits)])
+                conversation, _ = pipeline.compose(response, generator)
                 ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
                 answer, refusal = mean_log_probabilities(ids, [row["raw"] or CANNOTANSWER, CANNOTANSWER])
                 stream.write(json_line({"qid": row["qid"], "answer": answer, "refusal": refusal}))

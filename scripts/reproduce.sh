@@ -23,7 +23,7 @@ mkdir -p "$out"
 run() {
   local name=$1 reuse=() other
   shift
-  for other in ${REUSE:-base prompt-extract-v1}; do
+  for other in ${REUSE:-base answered prompt-extract-v1}; do
     if [ -f "$out/$other/predictions.jsonl" ] && [ "$other" != "$name" ]; then reuse+=(--reuse "$out/$other"); fi
   done
   # shellcheck disable=SC2086
@@ -66,9 +66,9 @@ for experiment in $experiments; do
     )
     ;;
   sentences) # those near the question, or whole passages
-    run sentences-near "${never[@]}"
-    run sentences-all "${whole[@]}" "${never[@]}"
-    report sentences sentences-all sentences-near
+    run answered "${never[@]}"
+    run prompt-extract-v1 --set prompt.name=extract-v1 "${whole[@]}" "${never[@]}"
+    report sentences prompt-extract-v1 answered
     ;;
   reranker) # whole passages: without a reranker no sentences can be chosen
     REUSE="base rerank-100" run rerank-none --set reranker.enabled=false "${whole[@]}" "${never[@]}"
@@ -98,18 +98,18 @@ for experiment in $experiments; do
     report generators generator-0.5B-Instruct generator-1.5B-Instruct
     ;;
   oracle) # what the generator makes of perfect retrieval
-    run found "${never[@]}"
+    run answered "${never[@]}"
     run oracle --oracle "$data/qrels.txt" "${never[@]}"
-    report oracle found oracle
+    report oracle answered oracle
     ;;
   abstention) # every score that could refuse: fitted on dev, read on test
-    run test-answered "${never[@]}"
+    run answered "${never[@]}"
     (
       export QUESTIONS=$data/dev.txt N=${DEV:-400} REUSE=dev-base
       run dev-answered "${never[@]}"
     )
     (cd "$root" && .venv/bin/python -m benchmarks.abstention "$out/dev-answered" "$data/dev.txt" \
-      "$out/test-answered" "$data/test_open.txt" -i "$index") | tee "$out/abstention.jsonl"
+      "$out/answered" "$data/test_open.txt" -i "$index") | tee "$out/abstention.jsonl"
     ;;
   indexes) (cd "$root" && .venv/bin/python -m benchmarks.indexes "$index" "$data/test_open.txt") |
     tee "$out/indexes.jsonl" ;;
