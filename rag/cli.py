@@ -398,15 +398,18 @@ def mine_(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The JSON lines to write; a report stands beside.")],
     retriever: Annotated[
-        list[str] | None, typer.Option(help="dense, bm25 or hybrid; may be repeated (else dense).")
+        list[str] | None, typer.Option(help="dense, bm25 or hybrid; may be repeated (else hybrid).")
     ] = None,
-    scorer: Annotated[str, typer.Option(help="What the margin is measured by: encoder, reranker or none.")] = "encoder",
+    scorer: Annotated[
+        str,
+        typer.Option(help="What scores the candidates: reranker (distill and margin learn from it), encoder or none."),
+    ] = "reranker",
     per_question: Annotated[int, typer.Option(min=1, help="Negatives per question.")] = 7,
-    depth: Annotated[int, typer.Option(min=1, help="The last rank looked at.")] = 50,
+    depth: Annotated[int, typer.Option(min=1, help="The last rank looked at.")] = 12,
     skip: Annotated[int, typer.Option(min=0, help="Best ranks passed over.")] = 0,
     margin: Annotated[
         float, typer.Option(min=0, help="A negative scores below this share of the gold passage's score; 0 keeps all.")
-    ] = 0.95,
+    ] = 0.0,
     random_share: Annotated[float, typer.Option(min=0, max=1, help="Share drawn from the whole corpus.")] = 0.0,
     qrels: Annotated[Path | None, typer.Option(help="Judgements, where the file does not hold them.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
@@ -430,7 +433,7 @@ def mine_(
         output,
         mining,
         qrels=qrels,
-        retrievers=retriever or ["dense"],
+        retrievers=retriever or ["hybrid"],
         scorer=scorer,
         sample=sample,
         unanswerable=unanswerable,
@@ -455,7 +458,7 @@ WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out
 ReuseOption = Annotated[
     list[Path] | None, typer.Option(help="Runs whose gate has scored the same base on the same candidates.")
 ]
-GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on all of dev.")]
+GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on dev.")]
 
 
 @train_app.command("retriever")
@@ -463,7 +466,7 @@ def train_retriever_(
     train: TrainArgument,
     index: IndexOption,
     output: RunOption,
-    recipe: Annotated[str, typer.Option(help="report, mined, distill, margin or lasttoken.")] = "mined",
+    recipe: Annotated[str, typer.Option(help="report, mined, distill, margin or lasttoken.")] = "distill",
     base: Annotated[
         str | None, typer.Option(help="The model to start from, else the serving one; lasttoken takes a causal LM.")
     ] = None,

@@ -1,7 +1,7 @@
 """What a training run writes down: one JSON line per logging step, warnings by rule, plots.
 
 RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation, seconds, and at every evaluation the dev
-metrics. A resumed run goes on in the same file.
+metrics. A resumed run goes on in the same file. RUN/curves.png and RUN/warnings.json follow at every evaluation.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from rag.files import read_jsonl
-from rag.progress import progress
+from rag.files import read_jsonl, write_json
+from rag.progress import progress, say
 
-LOG_FILE = "log.jsonl"
+LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
 COLLAPSED_SEPARATION = 0.005
+CURVES_EVERY_SECONDS = 30.0
 RISING_EVALUATIONS = 2
 
 
@@ -41,6 +42,8 @@ class Telemetry(TrainerCallback):
         self.folder, self.separation, self.label = folder, separation, label
         self.writes, self.diverged = writes, False
         self._bar = self._context = None
+        self._told: set[str] = set()
+        self._drawn = time.monotonic()
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
@@ -62,9 +65,28 @@ class Telemetry(TrainerCallback):
         self._bar.advance(state.global_step - self._shown)
         self._shown = state.global_step
 
+    def on_evaluate(self, args, state, control, **kwargs):
+        if self.writes and state.global_step:
+            self._look()
+
     def on_train_end(self, args, state, control, **kwargs):
         if self._context is not None:
             self._context.__exit__(None, None, None)
+        if self.writes:
+            self._look()
+
+    def _look(self) -> None:
+        """Warnings and, now and then, curves of what the log holds by now; each kind of warning is told once."""
+        found = warnings_of(read_jsonl(self.folder / LOG_FILE))
+        write_json(self.folder / WARNINGS_FILE, found)
+        for warning in found:
+            kind = warning.partition(":")[0]
+            if kind not in self._told:
+                self._told.add(kind)
+                say(f"warning: {warning}")
+        if self.diverged or time.monotonic() - self._drawn >= CURVES_EVERY_SECONDS:
+            plot_log(self.folder)
+            self._drawn = time.monotonic()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "train_runtime" in logs:

@@ -252,9 +252,18 @@ def fit(
 
 
 def last_checkpoint(target: Path) -> Path | None:
-    """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, and is passed over."""
-    whole = [path.parent for path in (target / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, or a part of it."""
+    states = (target / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    whole = [path.parent for path in states if _is_json(path)]
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> dict:
@@ -274,12 +283,27 @@ def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> d
     return cost
 
 
+def check_averageable(models: Sequence[Path]) -> None:
+    """Raises ModelError where the weights of checkpoint folders are not of the same names and shapes."""
+    from safetensors import safe_open
+
+    def shapes(path: Path) -> dict[str, list[int]]:
+        with safe_open(path, framework="pt") as weights:
+            return {key: weights.get_slice(key).get_shape() for key in weights.keys()}  # noqa: SIM118
+
+    for path in sorted(models[0].rglob("*.safetensors")):
+        name = path.relative_to(models[0])
+        if missing := [model for model in models if not (model / name).is_file()]:
+            raise ModelError(f"{missing[0]} has no {name}, which {models[0]} has; average models of one kind")
+        if differing := [model for model in models if shapes(model / name) != shapes(path)]:
+            raise ModelError(f"the weights of {differing[0]} are not those of {models[0]} in names or shapes")
+
+
 def average_weights(models: Sequence[Path], target: Path) -> Path:
     """Write the mean of the weights of `models` as `target/model`, everything else as the first has it; returns it.
 
     A model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): what training runs from one start have
-    learnt, in one model that costs no more than each. Raises ModelError where their weights are not of the same names
-    and shapes.
+    learnt, in one model that costs no more than each. They have to be averageable (`check_averageable`).
     """
     from safetensors.torch import load_file, save_file
 
@@ -289,14 +313,7 @@ def average_weights(models: Sequence[Path], target: Path) -> Path:
     shutil.rmtree(saving, ignore_errors=True)
     shutil.copytree(models[0], saving)
     for path in sorted(saving.rglob("*.safetensors")):
-        name = path.relative_to(saving)
-        if missing := [model for model in models if not (model / name).is_file()]:
-            raise ModelError(f"{missing[0]} has no {name}, which {models[0]} has; average models of one kind")
-        parts = [load_file(model / name) for model in models]
-        shapes = [{key: value.shape for key, value in part.items()} for part in parts]
-        for model, other in zip(models, shapes, strict=True):
-            if other != shapes[0]:
-                raise ModelError(f"the weights of {model} are not those of {models[0]} in names or shapes")
+        parts = [load_file(model / path.relative_to(saving)) for model in models]
         mean = {
             key: (sum(part[key].float() for part in parts) / len(parts)).to(value.dtype)
             if value.is_floating_point()

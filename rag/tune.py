@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,21 @@ from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, ref
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, split_by_document
 from rag.files import json_line, read_jsonl, write_json, write_whole
-from rag.models.promoted import promote, serving
+from rag.models.promoted import all_promoted, promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
 from rag.retrieve.encoder import weights_sha256
 from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
-from rag.training import Watch, average_weights, check_same_training, digest, is_first_process
+from rag.training import (
+    Watch,
+    average_weights,
+    check_averageable,
+    check_same_training,
+    digest,
+    is_first_process,
+)
 from rag.types import Hit
 
 GATE_DEPTH = 50
@@ -42,8 +50,8 @@ def mine_negatives(
     mining: MiningSettings,
     *,
     qrels: str | Path | None = None,
-    retrievers: Sequence[str] = ("dense",),
-    scorer: Scorer = "encoder",
+    retrievers: Sequence[str] = ("hybrid",),
+    scorer: Scorer = "reranker",
     sample: int | None = None,
     unanswerable: bool = True,
 ) -> dict:
@@ -64,7 +72,7 @@ def mine_negatives(
         "retrievers": list(retrievers),
         "scorer": scorer,
         "scorer_sha256": scorer_sha256,
-        "questions": [len(examples), examples[0].question.id, examples[-1].question.id],
+        "questions": digest(_asked(examples)),
     }
     chosen = {kind: available.get(kind) for kind in retrievers}
     return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
@@ -80,6 +88,26 @@ def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
     drawn = [*sample_questions(answerable, sample), *sample_questions(others, n_others)]
     wanted = {question.id for question in drawn}
     return [example for example in examples if example.question.id in wanted]
+
+
+def _asked(examples: Sequence[Example]) -> list[list]:
+    """What is asked and answered, for a digest."""
+    return [[example.question.id, example.question.rewrite, sorted(example.positives)] for example in examples]
+
+
+def _watched(held_out: Sequence[Example], n: int) -> tuple[list[Example], list[Example]]:
+    """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
+
+    `n` of the answerable ones are watched, at most half of them, and the same share of the unanswerable ones.
+    """
+    n_answerable = sum(bool(example.positives) for example in held_out)
+    if n_answerable < 2:
+        raise DataError(
+            "dev needs two answerable questions or more: some to watch the training by, others for the gate"
+        )
+    watched = _sampled(held_out, min(n, n_answerable // 2))
+    ids = {example.question.id for example in watched}
+    return watched, [example for example in held_out if example.question.id not in ids]
 
 
 def _recipe(recipes: Mapping, name: str, settings: Settings):
@@ -153,6 +181,7 @@ class TrainingFiles:
         say(given.summary(str(self.train), with_unanswerable=with_unanswerable))
         unanswerable = given.unanswerable if with_unanswerable else ()
         if self.dev is None:
+            refuse_test_file(self.train)
             training, held_out = split_by_document(given.examples)
             documents = {document(pid) for example in held_out for pid in example.positives}
             for example in unanswerable:
@@ -186,17 +215,9 @@ class TrainingFiles:
             left = [example for example in left if example.question.id in mined] or left
         return _sampled(left, self.sample)
 
-    def mined(self, corpus: Corpus, training: Sequence[Example], n: int) -> dict[str, Mined] | None:
-        """Mined negatives by question id, where a file of them is named; tells which questions have fewer than n."""
-        if self.negatives is None:
-            return None
-        mined = load_mined(self.negatives, corpus)
-        few = sum(
-            example.question.id not in mined or len(mined[example.question.id].negatives) < n for example in training
-        )
-        if few:
-            say(f"warning: {few:,} of {len(training):,} questions have fewer than {n} negatives in {self.negatives}")
-        return mined
+    def mined(self, corpus: Corpus) -> dict[str, Mined] | None:
+        """Mined negatives by question id, where a file of them is named."""
+        return None if self.negatives is None else load_mined(self.negatives, corpus)
 
 
 def tune_retriever(
@@ -224,7 +245,7 @@ def tune_retriever(
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
-    watched = _sampled(held_out, settings.training.dev_questions)
+    watched, judged = _watched(held_out, settings.training.dev_questions)
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
@@ -239,17 +260,16 @@ def tune_retriever(
         recipe,
         target,
         dev=make_dev_pool(watched, index.corpus, candidates),
-        mined=files.mined(index.corpus, training, recipe.negatives) if recipe.negatives_from == "mined" else None,
+        mined=files.mined(index.corpus) if recipe.negatives_from == "mined" else None,
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
     if not is_first_process():
         return None
-    _tell_warnings(target)
     if not with_gate:
         return None
     del retrievers
-    return gate_retriever(settings, index_folder, target, model, held_out)
+    return gate_retriever(settings, index_folder, target, model, judged, watched)
 
 
 def _guide(encoder, index: OpenIndex) -> Callable:
@@ -262,20 +282,13 @@ def _guide(encoder, index: OpenIndex) -> Callable:
     return make
 
 
-def _tell_warnings(target: str | Path) -> None:
-    from rag.telemetry import LOG_FILE, warnings_of
-
-    found = warnings_of(read_jsonl(Path(target) / LOG_FILE))
-    write_json(Path(target) / "warnings.json", found)
-    for warning in found:
-        say(f"warning: {warning}")
-
-
 def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
-    """Per question, in the order of `held_out`: the metrics that the gate looks at."""
+    """Per question, in the order of `held_out`: the metrics that the gate looks at; 0 where a score is no number."""
     qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
     run = {
         example.question.id: {hit.passage.id: hit.score for hit in hits}
+        if all(math.isfinite(hit.score) for hit in hits)
+        else {}
         for example, hits in zip(held_out, found, strict=True)
     }
     by_metric = ranking_scores(run, qrels)
@@ -283,11 +296,24 @@ def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) ->
 
 
 def gate_retriever(
-    settings: Settings, index_folder: str | Path, target: str | Path, model: str | Path, held_out: Sequence[Example]
+    settings: Settings,
+    index_folder: str | Path,
+    target: str | Path,
+    model: str | Path,
+    held_out: Sequence[Example],
+    watched: Sequence[Example] = (),
 ) -> dict:
-    """Tuned model against the serving one: dense retrieval over the whole corpus, dev questions, per question."""
+    """Tuned model against the serving one: dense retrieval over the whole corpus, dev questions, per question.
+
+    Both search an index of the same kind. The record names the `watched` questions, which chose the checkpoint.
+    """
     index = open_index(index_folder)
-    tuned_settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": str(model)})})
+    tuned_settings = settings.model_copy(
+        update={
+            "encoder": settings.encoder.model_copy(update={"model": str(model)}),
+            "index": settings.index.model_copy(update={"factory": index.manifest.factory}),
+        }
+    )
     own_index = Path(target) / "index"
     corpus_path = index.manifest.corpus_path
     if corpus_path != "embedded" and not Path(corpus_path).is_file():
@@ -298,18 +324,30 @@ def gate_retriever(
     for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
         found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
         scores[name] = _gate_scores(held_out, found)
-    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=0.0, sources=_sources(held_out))
+    floors = [shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]
+    record = gate(
+        scores["tuned"],
+        scores["base"],
+        primary="mrr@10",
+        floor=sum(floors) / len(floors),
+        sources=_sources(held_out),
+    )
     record |= {
         "role": "retriever",
         "base": settings.encoder.model,
         "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
         "tuned_fingerprint": dataclasses.asdict(open_index(own_index).manifest.encoder),
         "corpus_sha256": index.manifest.corpus_sha256,
-        "dev_digest": _dev_digest(held_out),
+        "dev_digest": digest(_asked(held_out)),
         "n_dev": len(held_out),
+        "watched": _ids(watched),
     }
     _write_verdict(target, record, held_out, scores)
     return record
+
+
+def _ids(examples: Sequence[Example]) -> list[str]:
+    return [example.question.id for example in examples]
 
 
 def _sources(held_out: Sequence[Example]) -> list[str]:
@@ -355,31 +393,26 @@ def tune_reranker(
     known = [_verdict(run) for run in reuse]
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
-    mined = files.mined(index.corpus, training, 1) if recipe.negatives_from == "mined" else None
+    mined = files.mined(index.corpus) if recipe.negatives_from == "mined" else None
+    if mined is not None and (without := sum(e.question.id not in mined for e in training)):
+        say(f"warning: {without:,} of {len(training):,} questions have none but random negatives ({files.negatives})")
     if recipe.hardest_first or recipe.skip_easy is not None:
         training, mined = _hard(training, mined, files.negatives, recipe)
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
-        groups = _softened(settings, groups, index.corpus, recipe)
+        groups = _softened(settings, groups, index.corpus, recipe, target)
+    watched, judged = _watched(held_out, settings.training.dev_questions)
     found = list(zip(held_out, _candidates(settings, index_folder, held_out), strict=True))
-    answerable = [(example, hits) for example, hits in found if example.positives]
-    unanswerable = [(example, hits) for example, hits in found if not example.positives]
-    watched = {example.question.id for example in _sampled(held_out, settings.training.dev_questions)}
-    shown, shown_unanswerable = (
-        [
-            (example, hits[: settings.training.dev_candidates])
-            for example, hits in part
-            if example.question.id in watched
-        ]
-        for part in (answerable, unanswerable)
-    )
+    at_gate = set(_ids(judged))
+    shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
+    shown, shown_unanswerable = _parted(shown)
     dev_groups = []
     if recipe.select == "loss":
         dev_groups = make_groups([example for example, _ in [*shown, *shown_unanswerable]], index.corpus, recipe, None)
         if recipe.soft_share:
-            dev_groups = _softened(settings, dev_groups, index.corpus, recipe)
+            dev_groups = _softened(settings, dev_groups, index.corpus, recipe, target)
     model = train_reranker(
         base,
         groups,
@@ -397,11 +430,19 @@ def tune_reranker(
     )
     if not is_first_process():
         return None
-    _tell_warnings(target)
     if not with_gate:
         return None
+    answerable, unanswerable = _parted([(one, hits) for one, hits in found if one.question.id in at_gate])
     examples, candidates = (list(column) for column in zip(*answerable, strict=True))
-    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable)
+    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable, watched)
+
+
+_Found = list[tuple[Example, Sequence[Hit]]]
+
+
+def _parted(found: _Found) -> tuple[_Found, _Found]:
+    """(answerable, unanswerable) questions with their candidates."""
+    return [one for one in found if one[0].positives], [one for one in found if not one[0].positives]
 
 
 def average_models(
@@ -416,9 +457,11 @@ def average_models(
 ) -> dict:
     """Average the models of several runs and let the mean meet the serving one on dev; returns the gate's record.
 
-    A reranker's refusals of unanswerable dev questions are told where dev has any. For `reuse` see `tune_reranker`.
+    Dev questions that a run was watched by are left out. A reranker's refusals of unanswerable dev questions are told
+    where dev has any. For `reuse` see `tune_reranker`.
     """
-    roles = {run: _verdict(run)[0]["role"] for run in runs}
+    verdicts = {run: _verdict(run)[0] for run in runs}
+    roles = {run: record["role"] for run, record in verdicts.items()}
     if len(runs) < 2 or len(set(roles.values())) > 1:
         told = ", ".join(f"{run} ({role})" for run, role in roles.items())
         raise ConfigError(f"an average is of two models or more of the same kind; these are {told}")
@@ -427,17 +470,23 @@ def average_models(
     index = open_index(index_folder)
     chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
     target, models = Path(target), [Path(run) / "model" for run in runs]
+    check_averageable(models)
     check_same_training(target, {"average": [weights_sha256(model) for model in models]})
     model = average_weights(models, target)
-    if "retriever" in roles.values():
-        say(chosen.summary(str(dev)))
-        return gate_retriever(settings, index_folder, target, model, chosen.examples)
-    say(chosen.summary(str(dev), with_unanswerable=True))
-    examples = [*chosen.examples, *chosen.unanswerable]
-    found = _candidates(settings, index_folder, examples)
-    n = len(chosen.examples)
-    unanswerable = list(zip(chosen.unanswerable, found[n:], strict=True))
-    return gate_reranker(settings, index, target, model, chosen.examples, found[:n], known, unanswerable)
+    is_reranker = "reranker" in roles.values()
+    say(chosen.summary(str(dev), with_unanswerable=is_reranker))
+    by_runs = {qid for record in verdicts.values() for qid in record.get("watched", ())}
+    examples = [*chosen.examples, *(chosen.unanswerable if is_reranker else ())]
+    watched = [example for example in examples if example.question.id in by_runs]
+    judged = [example for example in examples if example.question.id not in by_runs]
+    if not any(example.positives for example in judged):
+        raise DataError(f"every question of {dev} was watched while the runs were trained; name others")
+    if not is_reranker:
+        return gate_retriever(settings, index_folder, target, model, judged, watched)
+    found = zip(judged, _candidates(settings, index_folder, judged), strict=True)
+    answerable, unanswerable = _parted(list(found))
+    examples, candidates = (list(column) for column in zip(*answerable, strict=True))
+    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable, watched)
 
 
 def _hard(
@@ -473,12 +522,17 @@ def _by_falling_score(negative: tuple[str, float | None]) -> float:
     return float("inf") if negative[1] is None else -negative[1]
 
 
-def _softened(settings: Settings, groups, corpus: Corpus, recipe) -> list:
-    """Labels mixed with what the serving reranker says of the same pairs."""
+def _softened(settings: Settings, groups, corpus: Corpus, recipe, target: str | Path) -> list:
+    """Labels mixed with what the serving reranker says of the same pairs; what it says is kept in the run's folder."""
     from rag.rerank.train import soften
 
+    reranker = build.make_reranker(settings)
     pairs = [(group.query, corpus.by_id(pid).content) for group in groups for pid in group.ids]
-    logits = np.asarray(build.make_reranker(settings).score(pairs, label="Scoring"))
+    path = Path(target) / f"own-scores-{digest([reranker.weights_sha256, *pairs])}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, [float(value) for value in reranker.score(pairs, label="Scoring")])
+    logits = np.asarray(json.loads(path.read_text(encoding="utf-8")))
     ends = np.cumsum([len(group.ids) for group in groups])
     return [soften(group, own, recipe) for group, own in zip(groups, np.split(logits, ends[:-1]), strict=True)]
 
@@ -498,17 +552,19 @@ def gate_reranker(
     candidates: Sequence[Sequence[Hit]],
     known: Sequence[tuple[dict, list[dict]]] = (),
     unanswerable: Sequence[tuple[Example, Sequence[Hit]]] = (),
+    watched: Sequence[Example] = (),
 ) -> dict:
     """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question.
 
     `known` are other gates' records and their questions' scores, taken over where they are of the same base.
     `unanswerable` questions with their candidates do not decide: the record says how well the best score tells them
-    from the others. With them, nothing known is taken over.
+    from the others. With them, nothing known is taken over. The record names the `watched` questions, too, by which
+    the checkpoint was chosen.
     """
     queries = [example.question.rewrite for example in held_out]
     how = {
         "corpus_sha256": index.manifest.corpus_sha256,
-        "dev_digest": _dev_digest(held_out),
+        "dev_digest": digest(_asked(held_out)),
         "candidates_digest": digest([hit.passage.id for hit in hits] for hits in candidates),
         "depth": settings.reranker.depth,
         "precision": settings.reranker.precision,
@@ -545,16 +601,12 @@ def gate_reranker(
         "tuned_fingerprint": fingerprints["tuned"],
         **how,
         "n_dev": len(held_out),
+        "watched": _ids(watched),
     }
     if unanswerable:
         record["refusals"] = refusal_figures(best["tuned"], best["base"], len(held_out))
     _write_verdict(target, record, held_out, scores)
     return record
-
-
-def _dev_digest(held_out: Sequence[Example]) -> str:
-    """A hash of the dev questions and their gold passages."""
-    return digest([e.question.id, e.question.rewrite, sorted(e.positives)] for e in held_out)
 
 
 def _verdict(run: str | Path) -> tuple[dict, list[dict]]:
@@ -599,7 +651,8 @@ def promote_model(target: str | Path) -> str:
         "retriever": "Index again: rag index CORPUS -o INDEX.",
         "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
     }
-    return f"{model} now serves in the place of {base}. {again[record['role']]}"
+    names = [name for name in all_promoted() if serving(name) == str(model.resolve())]
+    return f"{model} now serves in the place of {', '.join(names)}. {again[record['role']]}"
 
 
 def _weights(fingerprint: str | Mapping) -> str:

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Every recipe beside the others, and what tuning does to kinds of questions that it has not met: a table for each.
-#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature unseen reranker
+#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature unseen reranker published
 # DATA is in the course layout. A part of it is worked with (scripts/subset.py): TRAIN training questions (2,000), DEV dev
 # questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what OPTIONS sets for all:
 # OPTIONS="--set training.epochs=1 --set training.dropout=0". UNSEEN names the sources that `unseen` trains without.
+# `published` trains the reference report's rerankers on the candidates of its retriever.
 # `report` warms up for WARMUP steps (95): its thousand are a third of its run over all of a large training file.
 # Killed at any moment, the same command goes on.
 set -euo pipefail
@@ -11,7 +12,7 @@ usage="usage: scripts/recipes.sh DATA OUT [TABLE…]"
 data=${1:?$usage}
 out=${2:?$usage}
 shift 2
-tables=${*:-retriever temperature unseen reranker}
+tables=${*:-retriever temperature unseen reranker published}
 bin=$(dirname "$0")/../.venv/bin
 mkdir -p "$out"
 [ -f "$out/data/corpus.txt" ] || "$bin/python" "$(dirname "$0")/subset.py" "$data" "$out/data" \
@@ -22,14 +23,15 @@ mkdir -p "$out"
 
 report=(--set "training.warmup_steps=${WARMUP:-95}")
 
-# run NAME MODEL RECIPE [options…]; the first reranker's gate scores the base for all.
+# run NAME MODEL RECIPE [options…] over $index; the first reranker's gate scores the base for all.
 runs=()
+index=$out/index
 run() {
   local name=$1 model=$2 recipe=$3 reuse=()
   shift 3
   [ "$model" = retriever ] || [ ${#runs[@]} -eq 0 ] || reuse=(--reuse "${runs[0]}")
   # shellcheck disable=SC2086
-  "$bin/rag" train "$model" "$out/data/train.txt" -i "$out/index" -o "$out/$name" --recipe "$recipe" \
+  "$bin/rag" train "$model" "$out/data/train.txt" -i "$index" -o "$out/$name" --recipe "$recipe" \
     --dev "$out/data/dev.txt" --negatives "$out/negatives.jsonl" ${reuse[@]+"${reuse[@]}"} ${OPTIONS:-} "$@"
   runs+=("$out/$name")
 }
@@ -41,15 +43,27 @@ for table in $tables; do
     run retriever-report retriever report "${report[@]}"
     for recipe in mined distill margin; do run "retriever-$recipe" retriever "$recipe"; done
     ;;
-  temperature) for t in 0.01 0.02 0.03 0.05; do run "temperature-$t" retriever mined --set "training.temperature=$t"; done ;;
+  temperature) # `mined` itself has .02; and in batches of 16, as `distill`
+    run retriever-mined retriever mined
+    for t in 0.01 0.03 0.05; do run "temperature-$t" retriever mined --set "training.temperature=$t"; done
+    run mined-of-16 retriever mined --set training.batch_size=16
+    ;;
   unseen)
     without=()
     for source in ${UNSEEN:-policyqa medquad}; do without+=(--without "$source"); done
     run unseen-report retriever report "${report[@]}" "${without[@]}"
-    run unseen-mined retriever mined "${without[@]}"
+    run unseen-distill retriever distill "${without[@]}"
     ;;
   reranker)
     for recipe in lambda listnet ranknet hybrid distill report-1 report-2; do run "reranker-$recipe" reranker "$recipe"; done
+    ;;
+  published)
+    run retriever-report retriever report "${report[@]}"
+    runs=() index=$out/retriever-report/index
+    for recipe in report-1 report-2; do
+      run "published-$recipe" reranker "$recipe" --set "encoder.model=$out/retriever-report/model"
+    done
+    index=$out/index
     ;;
   *) echo "unknown table $table" >&2 && exit 1 ;;
   esac

@@ -78,7 +78,9 @@ def test_a_beir_folder_becomes_examples(tmp_path):
     assert (loaded.n_unanswerable, loaded.n_gold_missing, loaded.n_questions) == (0, 1, 2)
 
 
-@pytest.mark.parametrize(("evidences", "labels"), [(["text 0"], [1, 0]), (None, [1]), (["text 0"], ["1"])])
+@pytest.mark.parametrize(
+    ("evidences", "labels"), [(["text 0"], [1, 0]), (None, [1]), (["text 0"], ["1"]), (["text 0"], [2])]
+)
 def test_labels_that_do_not_match_are_named_with_their_line(tmp_path, evidences, labels):
     file = write_rows(tmp_path / "train.txt", [row("a", ["text 0"], [1]), row("b", evidences, labels)])
     with pytest.raises(DataError, match=r"train\.txt, line 2: .*'retrieval_labels'"):
@@ -98,10 +100,15 @@ def test_shared_passages_and_documents_are_counted():
     assert str(one) == "train and dev have gold passages in common: 1, documents: 2, such as d0@0"
 
 
-@pytest.mark.parametrize("name", ["test.txt", "test_open.txt", "data/TEST.jsonl"])
+@pytest.mark.parametrize("name", ["test.txt", "test_open.txt", "data/TEST.jsonl", "open_test.txt", "test2"])
 def test_choosing_on_the_test_set_is_refused(name):
     with pytest.raises(DataError, match="choose on dev"):
         refuse_test_file(name)
+
+
+@pytest.mark.parametrize("name", ["dev.txt", "contest.txt", "latest-dev.jsonl", "testimonials.txt"])
+def test_other_names_are_not(name):
+    refuse_test_file(name)
 
 
 def test_a_dev_set_is_split_off_by_document():

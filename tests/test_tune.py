@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from rag import build, tune
 from rag.config import load_settings
 from rag.data import Question
-from rag.errors import ConfigError, DataError, ModelError
+from rag.errors import ConfigError, DataError, ModelError, RunMismatchError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
 from rag.examples import Example, load_examples
+from rag.files import read_jsonl
 from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
@@ -59,7 +60,7 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
     return settings, tmp_path
 
 
-def mined(settings, folder, **options):
+def mined(settings, folder, scorer="encoder", **options):
     tune.mine_negatives(
         settings,
         folder / "train.txt",
@@ -67,6 +68,7 @@ def mined(settings, folder, **options):
         folder / "negatives.jsonl",
         MiningSettings(per_question=7, depth=20, margin=None),
         retrievers=["dense", "bm25"],
+        scorer=scorer,
         **options,
     )
     return TrainingFiles(folder / "train.txt", folder / "dev.txt", negatives=folder / "negatives.jsonl")
@@ -78,7 +80,10 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     record = tune.tune_retriever(settings, files, folder / "index", folder / "run", "mined")
     assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
     assert record["verdict"] in (PROMOTE, KEEP_BASE)
-    assert record["n_dev"] == 8
+    assert record["n_dev"] == 4
+    assert not {row["qid"] for row in read_jsonl(folder / "run" / "gate-questions.jsonl")} & set(record["watched"])
+    assert len(record["watched"]) == 4
+    assert record["shuffle_floor"] == pytest.approx(sum(1 / rank for rank in range(1, 11)) / 30)
     assert record["base_fingerprint"]["weights_sha256"] != record["tuned_fingerprint"]["weights_sha256"]
     assert json.loads((folder / "run" / "warnings.json").read_text("utf-8")) is not None
     # Whatever it said: only PROMOTE may be applied.
@@ -100,7 +105,7 @@ def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     record = tune.tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")
     assert record["role"] == "reranker"
     assert 0 < record["shuffle_floor"] < 1
-    assert record["metrics"]["mrr@10"]["n"] == 8
+    assert record["metrics"]["mrr@10"]["n"] == 4
     assert (folder / "run" / "model" / "model.safetensors").is_file()
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 22
@@ -202,6 +207,66 @@ def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, 
     assert record["verdict"] == verdict
 
 
+def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, monkeypatch):
+    settings, folder = data
+    index = tune.open_index(folder / "index")
+    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
+    candidates = [[Hit(index.corpus[(n + step) % 30], 2.0 - step / 10) for step in range(4)] for n in range(22)]
+
+    def inverted(query, passage, place):
+        return -float(is_gold(query, passage))
+
+    scorers = iter([Scorer("base", inverted), Scorer("tuned", lambda query, passage, place: float("nan"))])
+    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    (folder / "run").mkdir()
+    record = tune.gate_reranker(settings, index, folder / "run", folder / "model", held_out, candidates)
+    assert record["metrics"]["mrr@10"]["tuned"] == 0.0
+    assert record["verdict"] == KEEP_BASE
+
+
+def test_both_retrievers_meet_in_an_index_of_the_same_kind(data):
+    settings, folder = data
+    of_vectors = settings.model_copy(update={"index": settings.index.model_copy(update={"factory": "HNSW8"})})
+    build.make_index(of_vectors, folder / "corpus.txt", folder / "hnsw")
+    files = dataclasses.replace(mined(settings, folder), sample=4)
+    tune.tune_retriever(settings, files, folder / "hnsw", folder / "run", "mined")
+    assert tune.open_index(folder / "run" / "index").manifest.factory == "HNSW8"
+
+
+def test_negatives_mined_for_other_labels_are_refused(data):
+    settings, folder = data
+    mined(settings, folder)
+    lines = (folder / "train.txt").read_text("utf-8").splitlines()
+    row = json.loads(lines[5])
+    lines[5] = json.dumps({**row, "retrieval_labels": [1, 1]})
+    (folder / "train.txt").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(RunMismatchError, match="differing: questions"):
+        mined(settings, folder)
+
+
+def test_the_base_judges_its_pairs_once_for_soft_labels(data, monkeypatch):
+    settings, folder = data
+    files, index = mined(settings, folder), folder / "index"
+    tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+    monkeypatch.setattr(CrossEncoderReranker, "score", lambda *given, **options: pytest.fail("scored again"))
+    tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+
+
+def test_what_is_promoted_for_a_promoted_folder_serves_for_both(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    promote("base", "first")
+    promote("first", second)  # the same folder by another path
+    assert serving("base") == serving(str(first)) == str(second)
+    promote(str(second), first)  # and in a circle: it ends
+    assert serving("base") in (str(first), str(second))
+    assert go_back("second") == str(second)
+    assert go_back(str(first)) == str(first) == serving("base")
+
+
 def test_a_verdict_on_other_weights_is_not_applied(data):
     settings, folder = data
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
@@ -230,6 +295,7 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data):
     record = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
     assert record["role"] == "reranker"
     assert json.loads((folder / "mean" / "gate.json").read_text()) == record
+    assert record["n_dev"] == len(record["watched"]) == 4  # those that chose the runs' checkpoints prove nothing
     first, second, mean = (load_file(run / "model" / "model.safetensors") for run in (*runs, folder / "mean"))
     changed = [name for name in first if not torch.equal(first[name], second[name])]
     assert changed
@@ -248,11 +314,13 @@ def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
     arguments = (folder / "dev.txt", index, folder / "mean")
     with pytest.raises(ConfigError, match="two models or more"):
         tune.average_models(settings, [run], *arguments)
+    assert not (folder / "mean").exists()
     shutil.copytree(run, other)
     shutil.rmtree(other / "model")
     shutil.copytree(tiny_encoder_folder, other / "model")
     with pytest.raises(ModelError, match=r"names or shapes|has no"):
         tune.average_models(settings, [run, other], *arguments)
+    assert not (folder / "mean").exists()
     (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
     with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):
         tune.average_models(settings, [run, other], *arguments)
@@ -409,6 +477,8 @@ def test_bad_input_is_told(data):
         tune.tune_retriever(
             settings, TrainingFiles(folder / "train.txt", folder / "test_open.txt"), index, run, "mined"
         )
+    with pytest.raises(DataError, match="choose on dev"):
+        tune.tune_retriever(settings, TrainingFiles(folder / "test_open.txt"), index, run, "mined")
     with pytest.raises(DataError, match="stand in"):
         tune.tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "train.txt"), index, run, "mined")
     with pytest.raises(ConfigError, match="no recipe is called 'best'; choose one of report, mined"):
@@ -445,8 +515,9 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
             stream.write(unanswerable_rows(numbers))
     files = mined(settings, folder)
     record = tune.tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
-    assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (8, 4)
-    assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 8
+    assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (4, 2)
+    assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 4
+    assert len(record["watched"]) == 4 + 2
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 32
     wanted = load_settings(overrides=["training.unanswerable=true"]).training

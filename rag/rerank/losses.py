@@ -17,15 +17,17 @@ def hybrid_loss(logits: Tensor, labels: Tensor, *, top: int, cap: float) -> Tens
     """The loss of one question's candidates: logits (n,) and labels (n,), relevant above one half.
 
     A relevant candidate against the irrelevant ones among the model's own `top` is RankNet's logistic loss, pair by
-    pair; against those further down it is ListNet's cross-entropy over all of them at once. A difference d of two
-    logits counts as `cap` * tanh(d / cap): pairs far apart, whichever way, no longer pull. 0 where all labels agree.
+    pair; against those further down it is ListNet's cross-entropy over all of them at once. By how much a relevant
+    one leads, d, counts as `cap` * tanh(d / cap): pairs far enough apart no longer pull, while those in the wrong order
+    pull in full. 0 where all labels agree.
     """
     relevant = labels > 0.5
     if relevant.all() or not relevant.any():
         return logits.sum() * 0.0
     is_top = torch.zeros_like(relevant)
     is_top[logits.detach().argsort(descending=True, stable=True)[:top]] = True
-    differences = cap * torch.tanh((logits[relevant][:, None] - logits[~relevant][None, :]) / cap)
+    leads = logits[relevant][:, None] - logits[~relevant][None, :]
+    differences = torch.where(leads > 0, cap * torch.tanh(leads / cap), leads)
     near = is_top[~relevant]
     loss = logits.new_zeros(())
     if near.any():

@@ -164,7 +164,7 @@ def make_groups(
         elif recipe.negatives_from == "random":
             hard = []
         else:
-            hard = list(mined.get(example.question.id, ()))
+            hard = [pid for pid in mined.get(example.question.id, ()) if pid not in example.positives]
             if not recipe.hardest_first:
                 rng.shuffle(hard)
             if not example.positives:
@@ -217,7 +217,8 @@ def train_reranker(
         "n": len(groups),
         "data": digest([group.query, group.ids, group.labels] for group in groups),
         "dev": digest(
-            [list(dev.queries), list(map(list, dev.candidates)), *([dev.unanswerable] * bool(dev.unanswerable))]
+            [dev.queries, dev.candidates, dev.relevant, dev.unanswerable]
+            + [[group.query, group.ids, group.labels] for group in dev_groups]
         ),
     }
     check_same_training(target, identity)
@@ -229,7 +230,7 @@ def train_reranker(
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
     prepare(model, model.model, recipe)
-    by_loss = {}
+    loss, by_loss = _loss(model, recipe), {}
     if recipe.select == "loss":
         by_loss = {"eval_dataset": _dataset(dev_groups, corpus, recipe), "metric": "loss"}
     fit(
@@ -237,12 +238,13 @@ def train_reranker(
         CrossEncoderTrainingArguments,
         model,
         _dataset(groups, corpus, recipe),
-        _loss(model, recipe),
+        loss,
         dev_evaluator(dev),
         target,
         recipe,
         watch,
         label=f"Training ({recipe.name})",
+        separation=TrainingSeparation(model, loss),
         learning_rate_mapping=_learning_rates(model, recipe),
         **by_loss,
     )
@@ -325,6 +327,38 @@ def _loss(model, recipe: RerankerRecipe):
             return HybridLoss(model)
         case "none_of_these":
             return NoneOfTheseLoss(model)
+
+
+class TrainingSeparation:
+    """Called: the mean of (gold's logit - the best of its group's others) over training steps since the last call.
+
+    Of single pairs: (the mean of gold's - the mean of the others') of a batch. It listens to the forward passes of
+    `model` within `loss`, whichever loss that is; None where nothing was told apart.
+    """
+
+    def __init__(self, model, loss):
+        self._logits, self._found = [], []
+        model.register_forward_hook(self._keep)
+        loss.register_forward_hook(self._measure)
+
+    def __call__(self) -> float | None:
+        found, self._found = self._found, []
+        return float(np.mean(found)) if found else None
+
+    def _keep(self, model, inputs, outputs) -> None:
+        if model.training:
+            self._logits.append(outputs["scores"].detach().float().view(-1).cpu())
+
+    def _measure(self, loss, inputs, output) -> None:
+        if not self._logits:
+            return
+        logits, self._logits, labels = np.concatenate([part.numpy() for part in self._logits]), [], inputs[1]
+        if isinstance(labels, list):  # groups, each with its gold passage first
+            ends = np.cumsum([len(own) for own in labels])
+            groups = zip(np.split(logits, ends[:-1]), labels, strict=True)
+            self._found += [float(own[0] - own[1:].max()) for own, given in groups if (given[0] > given[1:]).all()]
+        elif (gold := (labels.view(-1) > 0.5).cpu().numpy()).any() and not gold.all():
+            self._found.append(float(logits[gold].mean() - logits[~gold].mean()))
 
 
 def dev_evaluator(dev: DevCandidates):

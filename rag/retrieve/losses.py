@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin
 from sentence_transformers.base.losses.merged_forward import embed_columns
+from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 from torch import Tensor, nn
 
 
@@ -133,3 +134,19 @@ class DistilledLoss(MaskedContrastiveLoss):
         teacher = torch.log_softmax(self.teacher[rows].to(student.device), dim=1)
         divergence = nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return divergence + self.contrastive_share * super().of_cosines(by_question, rows)
+
+
+class MarginLoss(MarginMSELoss):
+    """MarginMSE with a `separation()`: the mean of (positive - best negative) cosine since it was last asked."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self._separations: list[float] = []
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+        queries, *passages = (vectors.detach().float() for vectors in embeddings)
+        cosines = torch.stack([(queries * own).sum(dim=1) for own in passages], dim=1)
+        self._separations.append(float((cosines[:, 0] - cosines[:, 1:].max(dim=1).values).mean()))
+        return super().compute_loss_from_embeddings(embeddings, labels)
+
+    separation = MaskedContrastiveLoss.separation

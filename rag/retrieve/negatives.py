@@ -42,9 +42,9 @@ class MiningSettings:
     """
 
     per_question: int = 7
-    depth: int = 50
+    depth: int = 12
     skip: int = 0
-    margin: float | None = 0.95
+    margin: float | None = None
     random_share: float = 0.0
     seed: int = 0
 

@@ -26,6 +26,7 @@ from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
 from rag.inference import default_device, fastest_precision, quiet_transformers
+from rag.progress import say
 from rag.retrieve.lasttoken import is_causal_lm, lasttoken_encoder
 from rag.retrieve.negatives import Mined, logit
 from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
@@ -77,7 +78,7 @@ RECIPES = {
             freeze_embeddings=False,
         ),
         RetrieverRecipe(name="mined"),
-        RetrieverRecipe(name="distill", loss="kl", negatives=7, batch_size=16, temperature=0.02),
+        RetrieverRecipe(name="distill", loss="kl", negatives=3, batch_size=16, epochs=1),
         RetrieverRecipe(name="margin", loss="margin_mse", negatives=3, batch_size=32),
         RetrieverRecipe(
             name="lasttoken",
@@ -195,18 +196,22 @@ def _rows(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
         )
     row_of = {passage.id: row for row, passage in enumerate(corpus)}
-    rng = random.Random(recipe.seed)
+    rng, scored = random.Random(recipe.seed), recipe.loss != "contrastive"
     rows = []
     for example in examples:
         positives = tuple(row_of[pid] for pid in example.positives)
         scores: dict[int, float] = {}
         if recipe.negatives_from == "mined" and recipe.negatives:
             one = mined.get(example.question.id)
-            if one is None or len(one.negatives) < recipe.negatives:
+            chosen = [] if one is None else [item for item in one.negatives if item[0] not in example.positives]
+            if scored:
+                chosen = [(pid, score) for pid, score in chosen if score is not None]
+            if len(chosen) < recipe.negatives:
                 continue
-            chosen = one.negatives if recipe.loss != "contrastive" else rng.sample(one.negatives, len(one.negatives))
+            if not scored:
+                rng.shuffle(chosen)
             negatives = tuple(row_of[pid] for pid, _ in chosen[: recipe.negatives])
-            scores = {row_of[pid]: score for pid, score in (*one.positives, *one.negatives) if score is not None}
+            scores = {row_of[pid]: score for pid, score in (*one.positives, *chosen) if score is not None}
         else:
             negatives = ()
             while len(negatives) < recipe.negatives:
@@ -215,15 +220,17 @@ def _rows(
                     negatives += (row,)
         for positive in positives:
             columns = (positive, *negatives)
-            if recipe.loss == "contrastive":
+            if not scored:
                 rows.append(_Row(example.question.rewrite, columns, positives))
-            elif all(row in scores for row in columns):
+            elif positive in scores:
                 rows.append(_Row(example.question.rewrite, columns, positives, tuple(scores[row] for row in columns)))
+    needed = f"{recipe.negatives} negatives{' with scores, and one of gold' if scored else ''}"
     if not rows:
         raise ConfigError(
-            f"no question has what the recipe {recipe.name!r} needs ({recipe.negatives} negatives"
-            f"{' with scores' if recipe.loss != 'contrastive' else ''}); mine more: rag mine --per-question"
+            f"no question has what the recipe {recipe.name!r} needs ({needed}); mine more: rag mine --per-question"
         )
+    if left_out := sum(len(example.positives) for example in examples) - len(rows):
+        say(f"warning: {left_out:,} gold passages are not trained on: their questions have not been mined {needed}")
     return rows
 
 
@@ -246,12 +253,10 @@ def _dataset(rows: Sequence[_Row], corpus: Corpus, recipe: RetrieverRecipe):
 
 
 def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
-    from sentence_transformers.sentence_transformer import losses
-
-    from rag.retrieve.losses import DistilledLoss, MaskedContrastiveLoss, PairTable
+    from rag.retrieve.losses import DistilledLoss, MarginLoss, MaskedContrastiveLoss, PairTable
 
     if recipe.loss == "margin_mse":
-        return losses.MarginMSELoss(model)
+        return MarginLoss(model)
     found = None
     if recipe.filter_by_guide:
         if guide is None:

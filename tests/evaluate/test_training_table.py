@@ -43,6 +43,12 @@ def test_runs_stand_side_by_side_with_intervals_and_costs(tmp_path):
     assert len(widths) == 2
 
 
+def test_an_average_stands_beside_the_runs(tmp_path):
+    first, mean = run(tmp_path / "first", BASE), run(tmp_path / "mean", BASE, cost=False)
+    (mean / "training.json").write_text(json.dumps({"average": ["a", "b"]}), "utf-8")
+    assert any(line.startswith("| mean | average | ") for line in training_table([first, mean]))
+
+
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
     first = run(tmp_path / "first", BASE)
     with pytest.raises(DataError, match="differing: base_fingerprint"):

@@ -2,11 +2,15 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 
 from rag.data import Corpus, Question
@@ -18,6 +22,7 @@ from rag.rerank.train import (
     RECIPES,
     DevCandidates,
     Group,
+    TrainingSeparation,
     _learning_rates,
     _targets,
     dev_evaluator,
@@ -69,6 +74,8 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_rerank
     losses = [row["loss"] for row in log if "loss" in row]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     assert all("eval_dev_mrr@10" in row and "eval_dev_separation" in row for row in log if "eval_dev_mrr@10" in row)
+    separations = [row["separation"] for row in log if row.get("separation") is not None]
+    assert np.mean(separations[-5:]) > np.mean(separations[:5])
     pairs = [("who built the river", "the river"), ("who built the tower", "the red bridge")]
     ours = CrossEncoderReranker(model, precision="fp32", device="cpu").score(pairs)
     theirs = CrossEncoder(str(model), device="cpu").predict(pairs, activation_fn=torch.nn.Identity())
@@ -111,6 +118,21 @@ def test_groups_hold_a_gold_passage_hard_negatives_and_random_ones():
         assert group.labels == (1.0, 0.0, 0.0, 0.0, 0.0)
         assert len(set(group.ids)) == 5
         assert sum(pid in MINED[f"q{n}"] for pid in group.ids[1:]) >= 3
+
+
+def test_what_has_become_gold_since_mining_is_no_negative():
+    example = replace(EXAMPLES[0], positives=("d0@0", MINED["q0"][0]))
+    for group in make_groups([example], CORPUS, recipe("lambda", negatives=4, random_share=0), MINED):
+        assert group.ids.count(MINED["q0"][0]) == (group.ids[0] == MINED["q0"][0])
+
+
+def test_other_dev_labels_are_another_run(tmp_path, tiny_reranker_folder):
+    chosen = recipe("report-2", epochs=1)
+    groups = make_groups(EXAMPLES, CORPUS, chosen, None)
+    train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=DEV)
+    other = replace(DEV, relevant=[[True, True, False]] * 8)
+    with pytest.raises(RunMismatchError, match="differing: dev"):
+        train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=other)
 
 
 def test_the_hardest_negatives_can_come_first():
@@ -179,6 +201,64 @@ def test_a_run_that_diverges_at_once_leaves_no_model(tmp_path, tiny_reranker_fol
     with pytest.raises(ModelError, match="diverged"):
         train(tiny_reranker_folder, tmp_path / "run", "report-1", learning_rate=1e30, warmup_steps=0)
     assert not (tmp_path / "run" / "model").exists()
+    assert "divergence" in (tmp_path / "run" / "warnings.json").read_text("utf-8")
+    assert (tmp_path / "run" / "curves.png").is_file()
+
+
+KILLED_IN_ITS_SECOND_EPOCH = """
+import os, signal, sys
+from pathlib import Path
+from rag.telemetry import Telemetry
+from tests.rerank.test_train_reranker import train
+
+def killed(self, args, state, control, **kwargs):
+    if state.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Telemetry.on_step_end = killed
+train(sys.argv[1], Path(sys.argv[2]), "lambda", epochs=2, evaluations=3)
+"""
+
+
+def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(tmp_path, tiny_reranker_folder):
+    # 12 groups in batches of 4: an epoch of 3 steps, a checkpoint at 2, 4 and 6, killed at 5
+    whole = train(tiny_reranker_folder, tmp_path / "whole", "lambda", epochs=2, evaluations=3)
+    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_EPOCH, tiny_reranker_folder, tmp_path / "run"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr[-4000:]
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert {path.name for path in checkpoints.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+    torn = checkpoints / "checkpoint-9"  # and once more, while the last file of a checkpoint was written
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"best_metric": 0.')
+    model = train(tiny_reranker_folder, tmp_path / "run", "lambda", epochs=2, evaluations=3)
+    steps = [row["step"] for row in read_jsonl(tmp_path / "run" / LOG_FILE) if "loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, model))
+    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+
+
+def test_the_separation_while_training_by_hand():
+    class Scores(torch.nn.Module):
+        def forward(self, values):
+            return {"scores": torch.tensor(values)[:, None]}
+
+    class Loss(torch.nn.Module):
+        def forward(self, inputs, labels):
+            model(inputs)
+            return torch.zeros(())
+
+    model, loss = Scores(), Loss()
+    measured = TrainingSeparation(model, loss)
+    assert measured() is None
+    loss([3.0, 1.0, 2.0, 0.0, 5.0], [torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.6, 0.4])])
+    loss([7.0, 1.0], [torch.tensor([0.0, 0.0])])  # unanswerable: nothing to tell apart
+    assert measured() == pytest.approx(((3.0 - 2.0) + (0.0 - 5.0)) / 2)
+    loss([4.0, 2.0, 1.0], torch.tensor([1.0, 0.0, 0.0]))  # single pairs
+    assert measured() == pytest.approx(4.0 - 1.5)
+    model.eval()
+    loss([9.0, 1.0], torch.tensor([1.0, 0.0]))
+    assert measured() is None
 
 
 UNANSWERABLE = [

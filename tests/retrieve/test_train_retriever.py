@@ -13,7 +13,7 @@ from rag.examples import Example
 from rag.files import read_jsonl
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.negatives import Mined
-from rag.retrieve.train import RECIPES, make_dev_pool, pool_metrics, train_retriever
+from rag.retrieve.train import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever
 from rag.telemetry import LOG_FILE, Telemetry
 from rag.training import Watch
 from rag.types import Passage
@@ -57,6 +57,7 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encode
     log = read_training_log(tmp_path / "run")
     losses = [row["loss"] for row in log if "loss" in row]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert all(row["separation"] is not None for row in log if "loss" in row)
     loaded = SentenceTransformer(str(model), device="cpu")
     assert loaded.prompts["query"] == "query: "
     assert loaded.max_seq_length == (512 if last_token else 64)
@@ -161,6 +162,23 @@ def test_other_teacher_scores_are_another_run(tmp_path, tiny_encoder_folder):
     }
     with pytest.raises(RunMismatchError, match="differing: data"):
         train(tiny_encoder_folder, tmp_path / "run", recipe=chosen, mined=other)
+
+
+@pytest.mark.parametrize("name", ["mined", "distill"])
+def test_what_has_become_gold_since_mining_is_no_negative(name):
+    examples = [replace(EXAMPLES[0], positives=("d0@0", "d1@0")), *EXAMPLES[1:]]
+    found = _rows(examples, CORPUS, recipe(name, negatives=2), MINED)
+    assert all(set(row.columns[1:]) == {2, 3} for row in found if row.query == "who built the " + NOUNS[0])
+
+
+def test_a_teacher_is_asked_only_for_what_it_scored(capsys):
+    unscored = {
+        qid: replace(one, negatives=(("d20@0", None), *one.negatives[: 1 + (qid == "q5")]))
+        for qid, one in MINED.items()
+    }
+    found = _rows(EXAMPLES, CORPUS, recipe("distill", negatives=2), unscored)
+    assert [row.columns for row in found] == [(5, 6, 7)]
+    assert "warning: 23 gold passages are not trained on" in capsys.readouterr().err
 
 
 def test_a_base_of_the_wrong_kind_is_refused(tmp_path, tiny_encoder_folder, tiny_generator_folder):
