@@ -60,6 +60,13 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
     return settings, tmp_path
 
 
+def quick(settings):
+    """For tests in which a model has to be another, not a better one."""
+    return settings.model_copy(
+        update={"training": settings.training.model_copy(update={"epochs": 1, "evaluations": 1})}
+    )
+
+
 def mined(settings, folder, scorer="encoder", **options):
     tune.mine_negatives(
         settings,
@@ -140,7 +147,7 @@ def test_where_every_question_is_easy_training_is_refused(data):
 
 
 def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
-    settings, folder = data
+    settings, folder = quick(data[0]), data[1]
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     first = tune.tune_reranker(settings, files, index, folder / "first", "report-2")
     labels = []
@@ -268,7 +275,7 @@ def test_what_is_promoted_for_a_promoted_folder_serves_for_both(monkeypatch, tmp
 
 
 def test_a_verdict_on_other_weights_is_not_applied(data):
-    settings, folder = data
+    settings, folder = quick(data[0]), data[1]
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     for name in ("first", "second"):
         record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
@@ -286,7 +293,7 @@ def test_a_verdict_on_other_weights_is_not_applied(data):
 
 
 def test_the_average_of_two_runs_meets_the_model_that_serves(data):
-    settings, folder = data
+    settings, folder = quick(data[0]), data[1]
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     runs = [folder / name for name in ("first", "second")]
     for seed, run in enumerate(runs):
@@ -307,7 +314,7 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data):
 
 
 def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
-    settings, folder = data
+    settings, folder = quick(data[0]), data[1]
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     run, other = folder / "first", folder / "other"
     tune.tune_reranker(settings, files, index, run, "report-2")
