@@ -264,9 +264,7 @@ def tune_retriever(
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not is_first_process():
-        return None
-    if not with_gate:
+    if not (is_first_process() and with_gate):
         return None
     del retrievers
     return gate_retriever(settings, index_folder, target, model, judged, watched)
@@ -428,9 +426,7 @@ def tune_reranker(
         dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not is_first_process():
-        return None
-    if not with_gate:
+    if not (is_first_process() and with_gate):
         return None
     answerable, unanswerable = _parted([(one, hits) for one, hits in found if one.question.id in at_gate])
     examples, candidates = (list(column) for column in zip(*answerable, strict=True))

@@ -19,7 +19,8 @@ questions=$other/test_open.txt
 "$rag" index "$data/corpus.txt" -o "$index"
 # 2. Nine passages per question that rank high and do not answer.
 # shellcheck disable=SC2086
-"$rag" mine "$data/train.txt" -i "$index" -o "$out.negatives.jsonl" --retriever dense --per-question 9 --depth 50 --scorer none ${MINE:-}
+"$rag" mine "$data/train.txt" -i "$index" -o "$out.negatives.jsonl" --retriever dense --per-question 9 \
+  --depth 50 --scorer none ${MINE:-}
 # 3. Train.
 "$rag" train retriever "$data/train.txt" -i "$index" -o "$out" --recipe lasttoken --dev "$data/dev.txt" --no-gate \
   --base "${BASE:-Qwen/Qwen2.5-Coder-0.5B-Instruct}" --negatives "$out.negatives.jsonl" "$@"

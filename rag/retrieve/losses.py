@@ -55,7 +55,18 @@ class PairTable:
         return mask
 
 
-class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
+class SeparationMixin:
+    """Keeps the separations of training steps until they are asked for."""
+
+    _separations: list[float]
+
+    def separation(self) -> float | None:
+        """The mean since it was last asked; None where there was no step."""
+        values, self._separations = self._separations, []
+        return float(np.mean(values)) if values else None
+
+
+class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
     """InfoNCE over cosines divided by `temperature`; the label of a row is its number in `table`.
 
     Q questions with P passages each, the positive first, are Q * P candidates for every question; the right one of
@@ -100,10 +111,6 @@ class MaskedContrastiveLoss(CachedLossMixin, nn.Module):
         logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
         return nn.functional.cross_entropy(logits, labels_in_batch)
 
-    def separation(self) -> float | None:
-        values, self._separations = self._separations, []
-        return float(np.mean(values)) if values else None
-
 
 class DistilledLoss(MaskedContrastiveLoss):
     """KL divergence from a teacher's distribution over each question's own P passages, and a share of InfoNCE.
@@ -136,7 +143,7 @@ class DistilledLoss(MaskedContrastiveLoss):
         return divergence + self.contrastive_share * super().of_cosines(by_question, rows)
 
 
-class MarginLoss(MarginMSELoss):
+class MarginLoss(SeparationMixin, MarginMSELoss):
     """MarginMSE with a `separation()`: the mean of (positive - best negative) cosine since it was last asked."""
 
     def __init__(self, model):
@@ -148,5 +155,3 @@ class MarginLoss(MarginMSELoss):
         cosines = torch.stack([(queries * own).sum(dim=1) for own in passages], dim=1)
         self._separations.append(float((cosines[:, 0] - cosines[:, 1:].max(dim=1).values).mean()))
         return super().compute_loss_from_embeddings(embeddings, labels)
-
-    separation = MaskedContrastiveLoss.separation
