@@ -85,10 +85,10 @@ def run_batch(
     folders); it refuses nothing.
     """
     folder = Path(folder)
+    gold = _gold(oracle, questions, corpus) if oracle is not None else {}
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
-        gold = _gold(oracle, questions, corpus) if oracle is not None else {}
         if gold:
             ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
             identity["oracle"] = hashlib.sha256(json_line(ids)).hexdigest()

@@ -591,6 +591,7 @@ def test_an_oracle_puts_gold_first_and_shares_no_scores(tmp_path, whole):
             predict(tmp_path / "oracle", oracle=other)
     with pytest.raises(DataError, match="for none of these questions"):
         predict(tmp_path / "none", oracle={"another": {low: 1}})
+    assert not (tmp_path / "none").exists()
 
 
 def test_reuse_of_no_run_folder_is_refused(tmp_path):

@@ -42,7 +42,7 @@ def training_table(runs: Sequence[str | Path]) -> list[str]:
         figures = record["metrics"][primary]
         cells = [
             Path(run).name,
-            training["recipe"]["name"] if "recipe" in training else "average",
+            "average" if "average" in training else training["recipe"]["name"],
             f"{cost['n_questions']:,}" if cost else "",
             f"{figures['tuned']:.4f}",
             _difference(figures),
