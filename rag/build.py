@@ -406,13 +406,17 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
     if settings.reranker.enabled:
         identity["reranker"] = weights_sha256(resolve(serving(settings.reranker.model), source=source).folder)
     if generate:
-        kind = generator_kind(settings, interactive=False)
-        if kind == "server":
-            identity["generator"] = f"{settings.generator.server_url} {settings.generator.model}"
-        else:
-            model = find_generator_model(settings)
-            identity["generator"] = f"{kind} {model.name} {_quick_identity(model)}"
+        identity["generator"] = generator_identity(settings)
     return identity
+
+
+def generator_identity(settings: Settings) -> str:
+    """What tells the generator of a batch from others: where it runs, its name and its files."""
+    kind = generator_kind(settings, interactive=False)
+    if kind == "server":
+        return f"{settings.generator.server_url} {settings.generator.model}"
+    model = find_generator_model(settings)
+    return f"{kind} {model.name} {_quick_identity(model)}"
 
 
 def _settings_record(settings: Settings) -> dict:

@@ -392,6 +392,26 @@ def export(
         print(path)
 
 
+@app.command()
+def questions(
+    index: IndexOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
+    sample: Annotated[int | None, typer.Option(min=1, help="N passages drawn at random (else all of them).")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write training questions for documents that have none: the generator asks one of each passage.
+
+    For rag mine and rag train, in the place of train.txt. Started again after a kill, it writes the rest.
+    """
+    settings = _settings(config, set_)
+    from rag.present import written_lines
+    from rag.tune import write_training_questions
+
+    written = write_training_questions(settings, index, output, sample=sample)
+    print("\n".join(written_lines(written, output)))
+
+
 @app.command("mine")
 def mine_(
     train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],

@@ -1,7 +1,8 @@
 """Training questions with their gold passages, and checks that no split leaks into another.
 
 Course layout: each row of `train.txt` carries `evidences` (passage texts) and `retrieval_labels` (1 where the evidence
-answers the question). BEIR layout: `queries.jsonl` and `qrels/train.tsv`.
+answers the question); `qrels.txt` beside it may know of further passages that do, where evidences were cut to a few.
+BEIR layout: `queries.jsonl` and `qrels/train.tsv`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from rag.data import Corpus, Question, json_rows, line_error, load_qrels, load_questions
 from rag.errors import DataError
-from rag.types import CANNOTANSWER
+from rag.types import CANNOTANSWER, Qrels
+
+JUDGEMENTS_FILE = "qrels.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class ExampleSet:
     n_unknown_evidences: int = 0
     unanswerable: tuple[Example, ...] = ()
     """Questions without a gold passage whose reference says CANNOTANSWER."""
+    n_completed: int = 0
+    """Questions to whose labels the judgements beside the file have added gold passages."""
 
     @property
     def questions(self) -> list[Question]:
@@ -57,6 +62,8 @@ class ExampleSet:
         text = f"{name}: {len(self.examples) + taken:,} of {self.n_questions:,} questions"
         if taken:
             text += f", {taken:,} of them unanswerable"
+        if self.n_completed:
+            text += f", {self.n_completed:,} with more gold passages from {JUDGEMENTS_FILE}"
         return f"{text} (left out: {', '.join(left_out)})" if left_out else text
 
 
@@ -65,6 +72,7 @@ def load_examples(
 ) -> ExampleSet:
     """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
 
+    A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given replace them.
     Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken. A positive that the corpus lacks is
     dropped; a question left without one is counted and skipped. Raises DataError naming file and line, and where
     nothing is left to train on.
@@ -74,7 +82,7 @@ def load_examples(
         qrels = path / "qrels" / f"{split}.tsv"
         if not qrels.is_file():
             raise DataError(f"{path} holds no qrels/{split}.tsv; name a course file ({split}.txt) or a BEIR folder")
-    examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus)
+    examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus, _beside(path))
     if not examples.examples:
         raise DataError(
             f"{path} holds no question whose gold passage is in the corpus ({examples.n_questions:,} questions, "
@@ -102,12 +110,17 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     return ExampleSet(tuple(examples), len(questions), len(without), missing, 0, _unanswerable(without))
 
 
-def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
+def _beside(path: Path) -> Qrels:
+    judgements = path.parent / JUDGEMENTS_FILE
+    return load_qrels(judgements) if judgements.is_file() and judgements != path else {}
+
+
+def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
     questions = {question.id: question for question in load_questions(path)}
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
         ids[passage.text].append(passage.id)
-    examples, without, missing, unknown = [], [], 0, 0
+    examples, without, missing, unknown, completed = [], [], 0, 0, 0
     for line, row in json_rows(path):
         question = questions[str(row.get("qid", row.get("_id", row.get("id"))))]
         evidences, labels = row.get("evidences"), row.get("retrieval_labels")
@@ -117,15 +130,20 @@ def _labelled(path: Path, corpus: Corpus) -> ExampleSet:
                 path, line, "the fields 'evidences' and 'retrieval_labels' do not match", "write a 0 or 1 per evidence"
             )
         unknown += sum(text not in ids for text in evidences)
-        positives = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label])
+        labelled = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label])
         negatives = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if not label])
+        known = [pid for pid, grade in judged.get(question.id, {}).items() if grade > 0 and pid in corpus]
+        positives = tuple(dict.fromkeys([*labelled, *(pid for pid in known if pid not in negatives)]))
+        completed += len(positives) > len(labelled)
         if positives:
             examples.append(Example(question, positives, tuple(pid for pid in negatives if pid not in positives)))
         elif not any(labels):
             without.append(Example(question, (), negatives))
         else:
             missing += 1
-    return ExampleSet(tuple(examples), len(questions), len(without), missing, unknown, _unanswerable(without))
+    return ExampleSet(
+        tuple(examples), len(questions), len(without), missing, unknown, _unanswerable(without), completed
+    )
 
 
 def _unanswerable(without: Sequence[Example]) -> tuple[Example, ...]:

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from rag.errors import RunMismatchError
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside `path` and rename; text is UTF-8."""
@@ -33,6 +35,19 @@ def flatten(record: Mapping, prefix: str = "") -> dict:
 def write_json(path: Path, value: object) -> None:
     """`write_whole` of indented JSON."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def remember(target: Path, identity: Mapping) -> None:
+    """Note beside `target` what it is made from; raises RunMismatchError where that is noted and differs."""
+    path = target.with_suffix(".settings.json")
+    if not path.is_file():
+        write_json(path, identity)
+        return
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if differing := sorted(key for key in stored.keys() | identity.keys() if stored.get(key) != identity.get(key)):
+        raise RunMismatchError(
+            f"{target} was made otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
+        )
 
 
 def read_jsonl(path: Path) -> list[dict]:

@@ -15,6 +15,7 @@ from rag.types import CANNOTANSWER, Hit, Passage, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
+    from rag.generate.questions import Written
 
 MAX_LISTED = 10
 NOT_IN_DOCUMENTS = "Not in these documents."
@@ -180,6 +181,15 @@ def model_lines(records: Sequence[Mapping]) -> list[str]:
             if record.get(name):
                 value = record[name]
                 lines.append(f"    {name:9}{', '.join(value) if isinstance(value, list) else value}")
+    return lines
+
+
+def written_lines(written: Written, path: Path) -> list[str]:
+    lines = [
+        f"{path}: {written.n_questions:,} questions for {written.n_passages:,} passages; read some before training:"
+    ]
+    for question, passage in written.examples:
+        lines += ["", question, f"    {textwrap.shorten(passage, 200, placeholder=' …')}"]
     return lines
 
 

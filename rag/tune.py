@@ -20,6 +20,7 @@ from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, ref
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, split_by_document
 from rag.files import json_line, read_jsonl, write_json, write_whole
+from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
 from rag.models.promoted import all_promoted, promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
@@ -40,6 +41,19 @@ from rag.types import Hit
 GATE_DEPTH = 50
 GATE_METRICS = ("mrr@10", "recall@10")
 Scorer = Literal["encoder", "reranker", "none"]
+
+
+def write_training_questions(
+    settings: Settings, index_folder: str | Path, target: str | Path, *, sample: int | None = None
+) -> Written:
+    """Let the generator write a question for each passage of an index, or `sample` of them, into a training file."""
+    index = open_index(index_folder)
+    own = settings.model_copy(
+        update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
+    )
+    identity = {"index": index.manifest.fingerprint, "generator": build.generator_identity(own)}
+    generator = build.make_generator(own, interactive=False)
+    return write_questions(index.corpus, generator, target, sample=sample, identity=identity)
 
 
 def mine_negatives(

@@ -3,7 +3,7 @@
     python scripts/subset.py DATA OUT [--train 2000] [--dev 400] [--passages 8000]
 
 Questions are drawn with each source, and within it the unanswerable ones, in its share (seeded). Of the passages all
-that those questions' evidences name are kept, and others drawn at random up to so many.
+that those questions' evidences and judgements name are kept, and others drawn at random up to so many.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import json
 import random
 from pathlib import Path
 
-from rag.data import load_corpus, load_questions, sample_questions
-from rag.examples import load_examples
-from rag.files import write_whole
+from rag.data import load_corpus, load_qrels, load_questions, sample_questions
+from rag.examples import JUDGEMENTS_FILE, load_examples
+from rag.files import write_json, write_whole
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
     corpus = load_corpus(given.data / "corpus.txt")
     given.out.mkdir(parents=True, exist_ok=True)
     named: set[str] = set()
+    asked: set[str] = set()
     for name, n in (("train.txt", given.train), ("dev.txt", given.dev)):
         path = given.data / name
         chosen = {question.id for question in sample_questions(load_questions(path), n)}
@@ -36,11 +37,15 @@ def main() -> None:
         for example in (*examples.examples, *examples.unanswerable):
             if example.question.id in chosen:
                 named.update(example.positives, example.negatives)
+        asked |= chosen
         _keep(path, given.out / name, "qid", chosen)
     others = sorted({passage.id for passage in corpus} - named)
     left = max(min(given.passages - len(named), len(others)), 0)
     named.update(random.Random(0).sample(others, left))
     _keep(given.data / "corpus.txt", given.out / "corpus.txt", "id", named)
+    if (given.data / JUDGEMENTS_FILE).is_file():
+        judged = load_qrels(given.data / JUDGEMENTS_FILE)
+        write_json(given.out / JUDGEMENTS_FILE, {qid: judged[qid] for qid in sorted(asked & judged.keys())})
     print(f"{given.out}: {len(named):,} of {len(corpus):,} passages")
 
 

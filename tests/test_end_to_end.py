@@ -54,6 +54,17 @@ def test_ask_gives_a_cited_answer(index):
     assert response["contexts"][0]["id"].startswith("nonlocal@")
 
 
+def test_questions_are_written_for_documents_that_have_none(index, tmp_path):
+    target = tmp_path / "written.txt"
+    told = rag("questions", "-i", index, "-o", target, "--sample", 16, "--set", "generator.kind=transformers").stdout
+    rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()]
+    assert len(rows) >= 8  # of 16 passages
+    assert f"{len(rows)} questions for 16 passages" in told
+    assert all(row["question"].endswith("?") and row["retrieval_labels"] == [1] for row in rows)
+    ids = json.loads(rag("search", rows[0]["question"], "-i", index, "-k", 50, "--json").stdout)
+    assert rows[0]["qid"].removeprefix("written_") in {hit["id"] for hit in ids}
+
+
 @pytest.mark.vllm
 def test_batch_evaluate_and_report(index, tmp_path):
     questions = tmp_path / "questions.txt"

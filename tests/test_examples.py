@@ -45,6 +45,32 @@ def test_course_rows_become_examples_and_the_rest_is_counted(tmp_path):
     )
 
 
+def test_judgements_beside_the_file_complete_its_labels(tmp_path):
+    rows = [
+        row("a", ["text 0", "text 5"], [1, 0]),
+        row("b", ["text 2"], [1]),
+        row("c", ["text 1"], [0], "CANNOTANSWER"),
+        row("d", ["text 1", "text 3"], [0, 0]),
+    ]
+    file = write_rows(tmp_path / "train.txt", rows)
+    judgements = {
+        "a": {"d0@0": 1, "d3@0": 1, "d1@0": 0, "gone": 1},
+        "b": {"d3@1": 1},
+        "d": {"d0@1": 1},  # the file's own label stands
+        "other": {"d0@0": 1},
+    }
+    (tmp_path / "qrels.txt").write_text(json.dumps(judgements), "utf-8")
+    loaded = load_examples(file, CORPUS)
+    assert [(e.question.id, e.positives, e.negatives) for e in loaded.examples] == [
+        ("a", ("d0@0", "d3@0"), ("d2@1",)),
+        ("b", ("d1@0", "d3@1"), ()),
+    ]
+    assert [example.question.id for example in loaded.unanswerable] == ["c"]
+    assert loaded.summary("train") == (
+        "train: 2 of 4 questions, 2 with more gold passages from qrels.txt (left out: 2 unanswerable)"
+    )
+
+
 def test_a_question_that_nobody_judged_is_not_called_unanswerable(tmp_path):
     rows = [row("a", ["text 0"], [1]), row("b", ["text 1"], [0]), row("c", [], [], "CANNOTANSWER")]
     file = write_rows(tmp_path / "train.txt", rows)

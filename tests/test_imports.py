@@ -16,7 +16,7 @@ COMPONENT = {"types", "data", "examples", "telemetry", "training", *LEAVES}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "progress": {"errors"},
     "inference": {"errors", "progress"},
     "config": {"types", "errors"},
@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tune": {
         *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
-        *("models", "retrieve", "rerank", "evaluate"),
+        *("models", "retrieve", "rerank", "evaluate", "generate.questions"),
     },
     "users": {"errors", "files"},
     "api": {"chat", "errors", "present", "types", "users"},

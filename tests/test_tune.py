@@ -107,6 +107,28 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     assert all_promoted() == {}
 
 
+def test_documents_without_questions_are_asked_about_and_trained_on(data, monkeypatch):
+    settings, folder = data
+    long = [
+        dataclasses.replace(p, text=f"{p.text}, and " + "so on " * 10, title=NOUNS[n]) for n, p in enumerate(PASSAGES)
+    ]
+    build.make_index(settings, write_corpus(folder / "long.txt", long), folder / "long")
+
+    class Asks:
+        def generate(self, conversations):
+            return [f"who built the {conversation[-1]['content'].splitlines()[0]}?" for conversation in conversations]
+
+    given = []
+    monkeypatch.setattr(build, "generator_identity", lambda settings: "asks")
+    monkeypatch.setattr(build, "make_generator", lambda settings, interactive: given.append(settings) or Asks())
+    written = tune.write_training_questions(settings, folder / "long", folder / "written.txt", sample=24)
+    assert (written.n_passages, written.n_questions) == (24, 24)
+    assert given[0].generator.max_new_tokens < settings.generator.max_new_tokens
+    files = TrainingFiles(folder / "written.txt")
+    record = tune.tune_retriever(quick(settings), files, folder / "long", folder / "run", "report")
+    assert record["n_dev"] >= 1
+
+
 def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     settings, folder = data
     record = tune.tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")

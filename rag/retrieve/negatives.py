@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from rag.data import Corpus
-from rag.errors import DataError, RunMismatchError
+from rag.errors import DataError
 from rag.examples import Example
-from rag.files import json_line, read_jsonl, resume_jsonl, write_json
+from rag.files import json_line, read_jsonl, remember, resume_jsonl, write_json
 from rag.progress import progress
 from rag.types import Retriever
 
@@ -96,7 +96,7 @@ def mine(
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _check_same(target, {**asdict(settings), **(identity or {}), "n": len(examples)})
+    remember(target, {**asdict(settings), **(identity or {}), "n": len(examples)})
     done = resume_jsonl(target)
     todo = [example for example in examples if example.question.id not in done]
     if todo:
@@ -136,18 +136,6 @@ def mined_by(path: str | Path) -> str:
     """The scorer whose scores stand in a file of mined negatives; empty where nothing beside the file says."""
     settings = Path(path).with_suffix(".settings.json")
     return json.loads(settings.read_text(encoding="utf-8")).get("scorer", "") if settings.is_file() else ""
-
-
-def _check_same(target: Path, identity: dict) -> None:
-    path = target.with_suffix(".settings.json")
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if differing := sorted(k for k in stored.keys() | identity.keys() if stored.get(k) != identity.get(k)):
-            raise RunMismatchError(
-                f"{target} was mined otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
-            )
-        return
-    write_json(path, identity)
 
 
 def _mine_chunk(

@@ -1,0 +1,141 @@
+"""Training questions for documents that nobody has asked about yet: a language model writes one for each passage.
+
+With a passage's question known, the retriever can be trained as from people's questions: InPars (Bonifacio et al. 2022,
+https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755), and with a
+cross-encoder's scores for the labels, which forgive a question that another passage answers too, GPL (Wang et al. 2022,
+https://arxiv.org/abs/2112.07577).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.errors import DataError
+from rag.files import json_line, read_jsonl, remember, resume_jsonl
+from rag.generate.answer import parse_answer
+from rag.generate.instructions import withhold
+from rag.generate.prompts import defuse
+from rag.progress import progress
+from rag.types import Conversation, Generator, Message, Passage
+
+MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
+MIN_QUESTION_WORDS, MAX_QUESTION_WORDS = 4, 40
+MAX_NEW_TOKENS = 48
+CHUNK_PASSAGES = 64
+EXAMPLES_TO_READ = 5
+
+SYSTEM = (
+    "Write one question that the passage answers, as somebody would ask it who has not read the passage: it names what "
+    "it is about. Reply with the question only."
+)
+EXAMPLES = (
+    (
+        "Alder Bridge\nThe Alder Bridge crosses the Mura at Stenfeld. It was designed by the engineer Ines Halloran "
+        "and opened to carts in 1874, two years after the flood that took the old ford.",
+        "Who designed the Alder Bridge at Stenfeld?",
+    ),
+    (
+        "Staff handbook, Northwind Ltd\nUnused days of leave may be carried into the next year with the consent of the "
+        "head of department, but not more than five, and they lapse at the end of March.",
+        "How many days of leave can staff of Northwind take over into the next year?",
+    ),
+    (
+        "Pump P-40\nIf the pump runs dry it switches itself off. Fill the housing with clean water through the upper "
+        "plug, wait a minute, then press Start for three seconds.",
+        "How is the P-40 pump started again after it has run dry?",
+    ),
+)
+_SPEAKS_OF_PASSAGE = re.compile(r"\b(?:this|the|that|above|given) (?:passage|text|excerpt|paragraph|context)\b", re.I)
+
+
+def question_conversation(passage: Passage) -> Conversation:
+    """What the generator is asked for a question with; sentences that speak to it are withheld."""
+    messages: Conversation = [Message(role="system", content=SYSTEM)]
+    for text, question in EXAMPLES:
+        messages.append(Message(role="user", content=text))
+        messages.append(Message(role="assistant", content=question))
+    words = withhold(passage.text).split(" ")
+    shown = " ".join(words[:MAX_PASSAGE_WORDS])
+    return [*messages, Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip()))]
+
+
+def parse_question(raw: str) -> str:
+    """The question in the generator's output; empty where it is none that somebody could ask who has no passage."""
+    text = parse_answer(raw, ()).text.strip().splitlines()[0]
+    text = re.sub(r"\A(?:Q|Question)\s*:\s*", "", text, flags=re.I).strip(" \"'“”*")
+    if not text.endswith("?") or _SPEAKS_OF_PASSAGE.search(text) or text in dict(EXAMPLES).values():
+        return ""
+    return text if MIN_QUESTION_WORDS <= len(text.split()) <= MAX_QUESTION_WORDS else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many passages were read and questions written, and some (question, passage) pairs to read."""
+
+    n_passages: int
+    n_questions: int
+    examples: tuple[tuple[str, str], ...]
+
+
+def write_questions(
+    passages: Sequence[Passage],
+    generator: Generator,
+    target: str | Path,
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    identity: Mapping | None = None,
+) -> Written:
+    """Write a question for each of `sample` passages drawn at random into `target`, in the layout of `train.txt`.
+
+    Passages of fewer than 20 words are passed over. A question that was written for another passage before is left out:
+    both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or by
+    another model (`identity`) it refuses (RunMismatchError).
+    """
+    target = Path(target)
+    eligible = [passage for passage in passages if len(passage.text.split()) >= MIN_PASSAGE_WORDS]
+    if not eligible:
+        raise DataError(f"no passage has {MIN_PASSAGE_WORDS} words or more; there is nothing to ask about")
+    random.Random(seed).shuffle(eligible)
+    chosen = eligible[:sample]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remember(target, {"n": len(chosen), "seed": seed, **(identity or {})})
+    done = resume_jsonl(target)
+    asked = {row["question"].lower() for row in read_jsonl(target)}
+    start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)
+    with target.open("ab") as stream, progress("Writing", len(chosen), "questions", already_done=start) as bar:
+        for first in range(start, len(chosen), CHUNK_PASSAGES):
+            chunk = chosen[first : first + CHUNK_PASSAGES]
+            raws = generator.generate([question_conversation(passage) for passage in chunk])
+            for passage, raw in zip(chunk, raws, strict=True):
+                question = parse_question(raw)
+                if question and question.lower() not in asked:
+                    asked.add(question.lower())
+                    stream.write(json_line(_row(passage, question)))
+            stream.flush()
+            os.fsync(stream.fileno())
+            bar.advance(len(chunk))
+    rows = read_jsonl(target)
+    if not rows:
+        raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
+    shown = random.Random(seed).sample(rows, min(EXAMPLES_TO_READ, len(rows)))
+    return Written(len(chosen), len(rows), tuple((row["question"], row["evidences"][0]) for row in shown))
+
+
+def _qid(passage: Passage) -> str:
+    return f"written_{passage.id}"
+
+
+def _row(passage: Passage, question: str) -> dict:
+    return {
+        "qid": _qid(passage),
+        "question": question,
+        "evidences": [passage.text],
+        "retrieval_labels": [1],
+        "source": passage.source,
+    }
