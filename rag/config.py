@@ -135,6 +135,7 @@ class TrainingSettings(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     freeze_embeddings: bool | None = None
     adam_beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
+    tuned_share: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
     loss: (
         Literal["contrastive", "kl", "margin_mse", "bce", "lambda", "listnet", "ranknet", "hybrid", "none_of_these"]

@@ -19,6 +19,8 @@ from rag.errors import DataError
 from rag.types import CANNOTANSWER, Qrels
 
 JUDGEMENTS_FILE = "qrels.txt"
+WRITTEN = "written_"
+"""What the ids of questions begin with that a model wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,15 @@ def refuse_test_file(path: str | Path) -> None:
     """Models are chosen on dev: a file named as the test set is refused for it (DataError)."""
     if "test" in re.split(r"[^a-z]+", Path(path).stem.lower()):
         raise DataError(f"{path} is named as the test set; choose on dev questions, and read test once, at the end")
+
+
+def refuse_written(held_out: Iterable[Example]) -> None:
+    """A verdict is on people's questions: those that a model wrote are refused for it (DataError)."""
+    if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
+        raise DataError(
+            f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
+            "name a file of people's questions with --dev (a hundred do), or train with --no-gate"
+        )
 
 
 def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int = 0) -> tuple[list, list]:

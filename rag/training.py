@@ -34,7 +34,10 @@ RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long and how fast: what the recipes of both models have in common. Dropout above 0 is slow on a CPU."""
+    """How long, how fast and how far: what the recipes of both models have in common. Dropout above 0 is slow on a CPU.
+
+    Of the model that is kept, `tuned_share` of each weight is tuned and the rest the base's (`mix_with_base`).
+    """
 
     epochs: float = 2.0
     batch_size: int = 64
@@ -46,6 +49,7 @@ class Schedule:
     dropout: float = 0.0
     freeze_embeddings: bool = True
     adam_beta2: float = 0.999
+    tuned_share: float = 1.0
     seed: int = 0
 
     def steps(self, n_rows: int) -> int:
@@ -178,7 +182,8 @@ def fit(
     metric: str | None = None,
     **arguments,
 ) -> None:
-    """Train `model` in place to its best checkpoint by the evaluator's primary metric, or by `metric`.
+    """Train `model` in place to its best checkpoint by the evaluator's primary metric, or by `metric`, and mix it with
+    its base as the schedule says.
 
     A run that was killed goes on from its last checkpoint. Weights' drift and the curves are written at the end.
     """
@@ -243,12 +248,28 @@ def fit(
             f"the training in {target} diverged before its first look at dev, and no good checkpoint is left; choose "
             "a lower learning rate (--set training.learning_rate=…) and another -o"
         )
+    mix_with_base(model, before, schedule.tuned_share)
     if not is_first_process():
         return
     write_json(target / COST_FILE, _cost(read_jsonl(target / LOG_FILE), dataset, schedule, device))
     drift = layer_drift(before, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
     write_json(target / "drift.json", drift)
     plot_log(target, drift)
+
+
+def mix_with_base(model, base: Mapping, tuned_share: float) -> None:
+    """Move the weights of `model` back towards the tensors of `base`, in place, until `tuned_share` of the way is left.
+
+    What tuning on few questions, or on questions of one kind, costs elsewhere goes faster than what it wins (WiSE-FT,
+    Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+    """
+    import torch
+
+    if tuned_share == 1:
+        return
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # tied ones once
+            parameter.lerp_(base[name].to(parameter), 1 - tuned_share)
 
 
 def last_checkpoint(target: Path) -> Path | None:

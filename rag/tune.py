@@ -18,7 +18,7 @@ from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
 from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
-from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, split_by_document
+from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, refuse_written, split_by_document
 from rag.files import json_line, read_jsonl, write_json, write_whole
 from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
 from rag.models.promoted import all_promoted, promote, serving
@@ -251,6 +251,8 @@ def tune_retriever(
     recipe = _recipe(RECIPES, recipe_name, settings)
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus)
+    if with_gate:
+        refuse_written(held_out)
     if recipe.loss != "contrastive" and files.negatives is not None and mined_by(files.negatives) != "reranker":
         raise ConfigError(
             f"the recipe {recipe.name!r} learns from the cross-encoder's scores; mine with them: rag mine TRAIN "
@@ -405,6 +407,8 @@ def tune_reranker(
     known = [_verdict(run) for run in reuse]
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
+    if with_gate:
+        refuse_written(held_out)
     mined = files.mined(index.corpus) if recipe.negatives_from == "mined" else None
     if mined is not None and (without := sum(e.question.id not in mined for e in training)):
         say(f"warning: {without:,} of {len(training):,} questions have none but random negatives ({files.negatives})")
@@ -479,6 +483,7 @@ def average_models(
     refuse_test_file(dev)
     index = open_index(index_folder)
     chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
+    refuse_written(chosen.examples)
     target, models = Path(target), [Path(run) / "model" for run in runs]
     check_averageable(models)
     check_same_training(target, {"average": [weights_sha256(model) for model in models]})

@@ -124,9 +124,16 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
     written = tune.write_training_questions(settings, folder / "long", folder / "written.txt", sample=24)
     assert (written.n_passages, written.n_questions) == (24, 24)
     assert given[0].generator.max_new_tokens < settings.generator.max_new_tokens
-    files = TrainingFiles(folder / "written.txt")
-    record = tune.tune_retriever(quick(settings), files, folder / "long", folder / "run", "report")
-    assert record["n_dev"] >= 1
+    files, index = TrainingFiles(folder / "written.txt"), folder / "long"
+    for tuned, recipe in ((tune.tune_retriever, "report"), (tune.tune_reranker, "report-1")):
+        with pytest.raises(DataError, match="written by a model"):  # which proves nothing
+            tuned(settings, files, index, folder / "run", recipe)
+    asked = (folder / "dev.txt").read_text("utf-8")
+    for short, passage in zip(PASSAGES, long, strict=True):
+        asked = asked.replace(json.dumps(short.text), json.dumps(passage.text))
+    (folder / "dev.txt").write_text(asked, "utf-8")
+    files = TrainingFiles(folder / "written.txt", folder / "dev.txt")
+    assert tune.tune_retriever(quick(settings), files, index, folder / "run", "report")["n_dev"] == 4
 
 
 def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):

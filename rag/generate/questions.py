@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import DataError
+from rag.examples import WRITTEN
 from rag.files import json_line, read_jsonl, remember, resume_jsonl
 from rag.generate.answer import parse_answer
 from rag.generate.instructions import withhold
@@ -128,7 +129,7 @@ def write_questions(
 
 
 def _qid(passage: Passage) -> str:
-    return f"written_{passage.id}"
+    return f"{WRITTEN}{passage.id}"
 
 
 def _row(passage: Passage, question: str) -> dict:

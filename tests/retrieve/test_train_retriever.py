@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from rag.data import Corpus, Question
@@ -134,6 +135,18 @@ def test_frozen_embeddings_stay_as_they_are(tmp_path, tiny_encoder_folder):
     )
     assert np.array_equal(before, after)
     assert drift["layer 00"] > 0
+
+
+def test_a_share_of_the_tuned_weights_is_kept_and_the_rest_is_the_bases(tmp_path, tiny_encoder_folder):
+    chosen = recipe("mined", filter_by_guide=False, epochs=1)
+    whole = train(tiny_encoder_folder, tmp_path / "whole", recipe=chosen)
+    mixed = train(tiny_encoder_folder, tmp_path / "mixed", recipe=replace(chosen, tuned_share=0.25))
+    base, tuned, found = (
+        SentenceTransformer(str(f), device="cpu").state_dict() for f in (tiny_encoder_folder, whole, mixed)
+    )
+    assert any(not torch.allclose(tuned[name], base[name]) for name in base)
+    for name in base:
+        torch.testing.assert_close(found[name], 0.25 * tuned[name] + 0.75 * base[name], atol=1e-5, rtol=1e-4)
 
 
 def test_pool_metrics_by_hand():
