@@ -37,16 +37,15 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
-def remember(target: Path, identity: Mapping) -> None:
-    """Note beside `target` what it is made from; raises RunMismatchError where that is noted and differs."""
-    path = target.with_suffix(".settings.json")
-    if not path.is_file():
-        write_json(path, identity)
+def remember(record: Path, identity: Mapping, made: Path) -> None:
+    """Note in `record` what `made` is made from; raises RunMismatchError where that is noted already and differs."""
+    if not record.is_file():
+        write_json(record, identity)
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored, identity = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(identity))
     if differing := sorted(key for key in stored.keys() | identity.keys() if stored.get(key) != identity.get(key)):
         raise RunMismatchError(
-            f"{target} was made otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
+            f"{made} was made otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
         )
 
 

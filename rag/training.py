@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.errors import ConfigError, ModelError, RunMismatchError
-from rag.files import read_jsonl, write_json
+from rag.errors import ConfigError, ModelError
+from rag.files import read_jsonl, remember, write_json
 from rag.inference import default_device, fastest_precision, n_threads
 
 TRAINING_FILE = "training.json"
@@ -82,16 +82,7 @@ def check_same_training(target: Path, identity: Mapping) -> None:
     if not is_first_process():
         return
     target.mkdir(parents=True, exist_ok=True)
-    path = target / TRAINING_FILE
-    identity = json.loads(json.dumps(identity))
-    if not path.is_file():
-        write_json(path, identity)
-        return
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if differing := sorted(key for key in stored.keys() | identity.keys() if stored.get(key) != identity.get(key)):
-        raise RunMismatchError(
-            f"{target} holds a training run made otherwise (differing: {', '.join(differing)}); choose another -o"
-        )
+    remember(target / TRAINING_FILE, identity, target)
 
 
 def digest(rows: Iterable[object]) -> str:

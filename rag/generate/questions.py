@@ -105,7 +105,8 @@ def write_questions(
     random.Random(seed).shuffle(eligible)
     chosen = eligible[:sample]
     target.parent.mkdir(parents=True, exist_ok=True)
-    remember(target, {"n": len(chosen), "seed": seed, **(identity or {})})
+    identity = {"n": len(chosen), "seed": seed, **(identity or {})}
+    remember(target.with_suffix(".settings.json"), identity, target)
     done = resume_jsonl(target)
     asked = {row["question"].lower() for row in read_jsonl(target)}
     start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)

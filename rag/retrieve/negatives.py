@@ -96,7 +96,8 @@ def mine(
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    remember(target, {**asdict(settings), **(identity or {}), "n": len(examples)})
+    identity = {**asdict(settings), **(identity or {}), "n": len(examples)}
+    remember(_settings_of(target), identity, target)
     done = resume_jsonl(target)
     todo = [example for example in examples if example.question.id not in done]
     if todo:
@@ -132,9 +133,13 @@ def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
     return mined
 
 
+def _settings_of(mined: Path) -> Path:
+    return mined.with_suffix(".settings.json")
+
+
 def mined_by(path: str | Path) -> str:
     """The scorer whose scores stand in a file of mined negatives; empty where nothing beside the file says."""
-    settings = Path(path).with_suffix(".settings.json")
+    settings = _settings_of(Path(path))
     return json.loads(settings.read_text(encoding="utf-8")).get("scorer", "") if settings.is_file() else ""
 
 
