@@ -18,7 +18,7 @@ from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.documents.collection import HASH_CHARACTERS, collections_of
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
-from rag.files import write_json
+from rag.files import weights_sha256, write_json
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Example, Prompt, get_prompt
 from rag.inference import describe_hardware
@@ -86,7 +86,6 @@ def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
     if not settings.reranker.enabled:
         return KeepOrder()
     from rag.rerank.cross_encoder import CrossEncoderReranker
-    from rag.retrieve.encoder import weights_sha256
 
     folder = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     return CrossEncoderReranker(
@@ -387,7 +386,6 @@ def read_calibration(index_folder: str | Path) -> dict | None:
 
 def run_identity(settings: Settings, index_folder: str | Path, queries: str | Path, *, generate: bool) -> dict:
     """What makes a run: index, the weights of each model, prompt, threshold and the settings of every stage."""
-    from rag.retrieve.encoder import weights_sha256
 
     source = settings.models.source
     _, manifest = serving_manifest(index_folder)

@@ -155,8 +155,8 @@ class TrainingSettings(_Section):
     embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
     evaluations: PositiveInt = 4
-    dev_questions: PositiveInt = 300
-    dev_candidates: PositiveInt = 10
+    dev_questions: PositiveInt = 200
+    dev_candidates: PositiveInt = 20
     report_to: Literal["none", "tensorboard", "wandb"] = "none"
 
     def overrides(self) -> dict:

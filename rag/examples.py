@@ -47,10 +47,6 @@ class ExampleSet:
     """Questions to whose labels the judgements beside the file have added gold passages."""
 
     @property
-    def questions(self) -> list[Question]:
-        return [example.question for example in self.examples]
-
-    @property
     def gold(self) -> set[str]:
         return {pid for example in self.examples for pid in example.positives}
 
@@ -66,6 +62,8 @@ class ExampleSet:
             text += f", {taken:,} of them unanswerable"
         if self.n_completed:
             text += f", {self.n_completed:,} with more gold passages from {JUDGEMENTS_FILE}"
+        if self.n_unknown_evidences:
+            left_out.append(f"{self.n_unknown_evidences:,} evidences that the corpus lacks")
         return f"{text} (left out: {', '.join(left_out)})" if left_out else text
 
 
@@ -75,15 +73,15 @@ def load_examples(
     """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
 
     A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given replace them.
-    Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken. A positive that the corpus lacks is
-    dropped; a question left without one is counted and skipped. Raises DataError naming file and line, and where
-    nothing is left to train on.
+    Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken, of a folder given as `qrels` only that
+    file. A positive that the corpus lacks is dropped; a question left without one is counted and skipped. Raises
+    DataError naming file and line, and where nothing is left to train on.
     """
     path = Path(path)
     if qrels is None and path.is_dir():
-        qrels = path / "qrels" / f"{split}.tsv"
-        if not qrels.is_file():
-            raise DataError(f"{path} holds no qrels/{split}.tsv; name a course file ({split}.txt) or a BEIR folder")
+        qrels = path
+    if qrels is not None and Path(qrels).is_dir():
+        qrels = _of_split(Path(qrels), split)
     examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus, _beside(path))
     if not examples.examples:
         raise DataError(
@@ -91,6 +89,14 @@ def load_examples(
             f"{examples.n_unanswerable:,} unanswerable); is it the corpus that belongs to it?"
         )
     return examples
+
+
+def _of_split(folder: Path, split: str) -> Path:
+    """One split's judgements in a BEIR folder, or in its folder of judgements."""
+    file = (folder / "qrels" if (folder / "qrels").is_dir() else folder) / f"{split}.tsv"
+    if not file.is_file():
+        raise DataError(f"{folder} holds no qrels/{split}.tsv; name a course file ({split}.txt) or a BEIR folder")
+    return file
 
 
 def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
@@ -196,10 +202,13 @@ def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
     return found
 
 
-def refuse_test_file(path: str | Path) -> None:
-    """Models are chosen on dev: a file named as the test set is refused for it (DataError)."""
-    if "test" in re.split(r"[^a-z]+", Path(path).stem.lower()):
-        raise DataError(f"{path} is named as the test set; choose on dev questions, and read test once, at the end")
+def refuse_test_file(*paths: str | Path | None) -> None:
+    """Models are trained on train and chosen on dev: a file named as the test set is refused for both (DataError)."""
+    for path in paths:
+        if path is not None and "test" in re.split(r"[^a-z]+", Path(path).stem.lower()):
+            raise DataError(
+                f"{path} is named as the test set; train on others, choose on dev, and read test once, at the end"
+            )
 
 
 def refuse_written(held_out: Iterable[Example]) -> None:
@@ -207,7 +216,7 @@ def refuse_written(held_out: Iterable[Example]) -> None:
     if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
         raise DataError(
             f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
-            "name a file of people's questions with --dev (a hundred do), or train with --no-gate"
+            "name a file of people's questions with --dev (two hundred do), or train with --no-gate"
         )
 
 

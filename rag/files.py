@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rag.errors import RunMismatchError
+from rag.errors import ModelError, RunMismatchError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -22,6 +22,17 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def weights_sha256(folder: Path) -> str:
+    """A hash over the weight files of a checkpoint, in name order; raises ModelError where it has none."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and p.is_file())
+    if not files:
+        raise ModelError(f"{folder} holds no weights (*.safetensors)")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(bytes.fromhex(file_sha256(file)))
+    return digest.hexdigest()
 
 
 def flatten(record: Mapping, prefix: str = "") -> dict:
@@ -39,8 +50,14 @@ def write_json(path: Path, value: object) -> None:
 
 def remember(record: Path, identity: Mapping, made: Path) -> None:
     """Note in `record` what `made` is made from; raises RunMismatchError where that is noted already and differs."""
+    check_made(record, identity, made)
     if not record.is_file():
         write_json(record, identity)
+
+
+def check_made(record: Path, identity: Mapping, made: Path) -> None:
+    """Raises RunMismatchError where `record` notes that `made` is made from something else."""
+    if not record.is_file():
         return
     stored, identity = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(identity))
     if differing := sorted(key for key in stored.keys() | identity.keys() if stored.get(key) != identity.get(key)):

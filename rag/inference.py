@@ -184,7 +184,7 @@ class BatchRunner:
             self.load()
             return self._loaded(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(rows) == 1:
                 raise ModelError(
@@ -221,7 +221,7 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
         start += size
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text
 
@@ -237,7 +237,7 @@ def _torch_forward(build_module, device: str, precision: str) -> Callable[..., n
     try:
         module = build_module().eval().to(device)
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise ModelError(f"out of memory on {device}: the model does not fit; close what else uses it") from error
 

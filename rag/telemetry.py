@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from rag.files import read_jsonl, write_json
+from rag.files import read_jsonl, write_json, write_whole
 from rag.progress import progress, say
 
 LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
@@ -52,7 +52,7 @@ class Telemetry(TrainerCallback):
             return
         path = self.folder / LOG_FILE
         earlier = [row for row in read_jsonl(path) if row["step"] <= state.global_step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in earlier), encoding="utf-8")
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in earlier))
         self._seconds_before = max((row.get("seconds", 0.0) for row in earlier), default=0.0)
         self._started = time.monotonic()
         self._context = progress(self.label, state.max_steps, "steps", already_done=state.global_step)
@@ -95,7 +95,8 @@ class Telemetry(TrainerCallback):
         row = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "seconds": seconds}
         row |= {name: _number(value) for name, value in logs.items() if name != "epoch"}
         if "loss" in logs and self.separation is not None:
-            row["separation"] = self.separation()
+            found = self.separation()
+            row["separation"] = None if found is None else _number(found)
         if self.writes:
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
@@ -148,7 +149,7 @@ def _overfits(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> bool:
 def _epoch_drop(steps: Sequence[Mapping]) -> float | None:
     """How far the loss falls across an epoch's end, beyond how far it falls within the epochs; None if it does not."""
     drops = []
-    for boundary in range(1, int(max((row["epoch"] for row in steps), default=0))):
+    for boundary in range(1, math.ceil(max((row["epoch"] for row in steps), default=0))):
         before = [row["loss"] for row in steps if boundary - 0.25 <= row["epoch"] < boundary]
         after = [row["loss"] for row in steps if boundary < row["epoch"] <= boundary + 0.25]
         inside = [row["loss"] for row in steps if boundary - 0.75 <= row["epoch"] < boundary - 0.25]

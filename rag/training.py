@@ -9,6 +9,7 @@ RUN/model/          the finished checkpoint
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -18,13 +19,13 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import ConfigError, ModelError
-from rag.files import read_jsonl, remember, write_json
-from rag.inference import default_device, fastest_precision, n_threads
+from rag.files import check_made, read_jsonl, remember, write_json
+from rag.inference import default_device, fastest_precision, is_out_of_memory, n_threads
 
 TRAINING_FILE = "training.json"
 COST_FILE = "cost.json"
@@ -78,11 +79,15 @@ def n_processes() -> int:
 
 
 def check_same_training(target: Path, identity: Mapping) -> None:
-    """Remember what a run is made of; raises RunMismatchError where the folder holds another."""
-    if not is_first_process():
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    remember(target / TRAINING_FILE, identity, target)
+    """Raises RunMismatchError where the folder holds a run that is made of something else."""
+    check_made(target / TRAINING_FILE, identity, target)
+
+
+def note_training(target: Path, identity: Mapping) -> None:
+    """Remember what a run is made of, once nothing more can be refused; raises as `check_same_training`."""
+    if is_first_process():
+        target.mkdir(parents=True, exist_ok=True)
+        remember(target / TRAINING_FILE, identity, target)
 
 
 def digest(rows: Iterable[object]) -> str:
@@ -174,7 +179,7 @@ def fit(
     **arguments,
 ) -> None:
     """Train `model` in place to its best checkpoint by the evaluator's primary metric, or by `metric`, and mix it with
-    its base as the schedule says.
+    its base as the schedule says; it is looked at so mixed.
 
     A run that was killed goes on from its last checkpoint. Weights' drift and the curves are written at the end.
     """
@@ -216,11 +221,15 @@ def fit(
         **arguments,
     )
 
-    class CardlessTrainer(trainer_class):
+    class Trainer(trainer_class):
         def add_model_card_callback(self, default_args_dict):
             """It would compute examples for a card that is not written."""
 
-    trainer = CardlessTrainer(
+        def evaluate(self, *given, **named):
+            with as_kept(model, before, schedule.tuned_share):
+                return super().evaluate(*given, **named)
+
+    trainer = Trainer(
         model=model,
         args=settings,
         train_dataset=dataset,
@@ -233,7 +242,15 @@ def fit(
     checkpoint = last_checkpoint(target)
     if checkpoint is None:
         trainer.evaluate()
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"out of memory on {device}; choose another -o and a smaller training.batch_size (and accumulation) "
+            "or training.max_length_tokens; contrastive recipes have training.mini_batch_size"
+        ) from error
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise ModelError(
             f"the training in {target} diverged before its first look at dev, and no good checkpoint is left; choose "
@@ -263,6 +280,24 @@ def mix_with_base(model, base: Mapping, tuned_share: float) -> None:
             parameter.lerp_(base[name].to(parameter), 1 - tuned_share)
 
 
+@contextlib.contextmanager
+def as_kept(model, base: Mapping, tuned_share: float) -> Iterator[None]:
+    """Within it `model` is what would be kept of it now (`mix_with_base`), behind it what it was, to the bit."""
+    import torch
+
+    if tuned_share == 1:
+        yield
+        return
+    tuned = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    mix_with_base(model, base, tuned_share)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(tuned[name])
+
+
 def last_checkpoint(target: Path) -> Path | None:
     """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, or a part of it."""
     states = (target / "checkpoints").glob("checkpoint-*/trainer_state.json")
@@ -280,7 +315,8 @@ def _is_json(path: Path) -> bool:
 
 def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> dict:
     """Seconds of training without the looks at dev, and the most memory held: by this process, and on its GPU."""
-    seconds = max((row["seconds"] for row in log), default=0.0) - sum(row.get("eval_runtime", 0.0) for row in log)
+    looks = {row["step"]: row["eval_runtime"] for row in log if "eval_runtime" in row}  # again after a kill: once
+    seconds = max((row["seconds"] for row in log), default=0.0) - sum(looks.values())
     cost = {
         "seconds": round(seconds, 1),
         "n_questions": len(set(dataset[dataset.column_names[0]])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,11 @@ from rag.errors import ConfigError, DataError
 from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, refuse_written, split_by_document
-from rag.files import json_line, read_jsonl, write_json, write_whole
+from rag.files import json_line, read_jsonl, weights_sha256, write_json, write_whole
 from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
 from rag.models.promoted import all_promoted, promote, serving
 from rag.models.resolve import resolve
 from rag.progress import say
-from rag.retrieve.encoder import weights_sha256
 from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
@@ -32,9 +32,9 @@ from rag.training import (
     Watch,
     average_weights,
     check_averageable,
-    check_same_training,
     digest,
     is_first_process,
+    note_training,
 )
 from rag.types import Hit
 
@@ -52,8 +52,8 @@ def write_training_questions(
         update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
     )
     identity = {"index": index.manifest.fingerprint, "generator": build.generator_identity(own)}
-    generator = build.make_generator(own, interactive=False)
-    return write_questions(index.corpus, generator, target, sample=sample, identity=identity)
+    start = functools.partial(build.make_generator, own, interactive=False)
+    return write_questions(index.corpus, start, target, sample=sample, identity=identity)
 
 
 def mine_negatives(
@@ -76,6 +76,7 @@ def mine_negatives(
         raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
     if scorer == "none":  # nothing to measure a margin by
         mining = dataclasses.replace(mining, margin=None)
+    refuse_test_file(train, qrels)
     index = open_index(index_folder)
     given = load_examples(train, index.corpus, qrels)
     examples = _sampled([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
@@ -109,17 +110,21 @@ def _asked(examples: Sequence[Example]) -> list[list]:
     return [[example.question.id, example.question.rewrite, sorted(example.positives)] for example in examples]
 
 
-def _watched(held_out: Sequence[Example], n: int) -> tuple[list[Example], list[Example]]:
+def _watched(held_out: Sequence[Example], n: int, without: Sequence[str] = ()) -> tuple[list[Example], list[Example]]:
     """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
 
-    `n` of the answerable ones are watched, at most half of them, and the same share of the unanswerable ones.
+    `n` of the answerable ones are watched, at most half of them, and the same share of the unanswerable ones; none of
+    the sources that are left out of training.
     """
     n_answerable = sum(bool(example.positives) for example in held_out)
     if n_answerable < 2:
         raise DataError(
             "dev needs two answerable questions or more: some to watch the training by, others for the gate"
         )
-    watched = _sampled(held_out, min(n, n_answerable // 2))
+    of_trained = [example for example in held_out if example.question.source not in without]
+    if not any(example.positives for example in of_trained):
+        raise DataError("dev has no answerable question of a source that is trained on, to watch the training by")
+    watched = _sampled(of_trained, min(n, n_answerable // 2))
     ids = {example.question.id for example in watched}
     return watched, [example for example in held_out if example.question.id not in ids]
 
@@ -191,11 +196,11 @@ class TrainingFiles:
 
         With unanswerable questions both hold examples without positives.
         """
+        refuse_test_file(self.train, self.dev, self.qrels)
         given = load_examples(self.train, corpus, self.qrels)
         say(given.summary(str(self.train), with_unanswerable=with_unanswerable))
         unanswerable = given.unanswerable if with_unanswerable else ()
         if self.dev is None:
-            refuse_test_file(self.train)
             training, held_out = split_by_document(given.examples)
             documents = {document(pid) for example in held_out for pid in example.positives}
             for example in unanswerable:
@@ -203,7 +208,6 @@ class TrainingFiles:
                 (held_out if is_dev else training).append(example)
             say(f"dev: {len(held_out):,} questions split off by document")
             return self._chosen(training, corpus), held_out
-        refuse_test_file(self.dev)
         is_folder = Path(self.dev).is_dir()
         chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
         say(chosen.summary(str(self.dev), with_unanswerable=with_unanswerable))
@@ -261,7 +265,7 @@ def tune_retriever(
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
-    watched, judged = _watched(held_out, settings.training.dev_questions)
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without)
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
@@ -419,7 +423,7 @@ def tune_reranker(
     base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe, target)
-    watched, judged = _watched(held_out, settings.training.dev_questions)
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without)
     found = list(zip(held_out, _candidates(settings, index_folder, held_out), strict=True))
     at_gate = set(_ids(judged))
     shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
@@ -471,37 +475,49 @@ def average_models(
 ) -> dict:
     """Average the models of several runs and let the mean meet the serving one on dev; returns the gate's record.
 
-    Dev questions that a run was watched by are left out. A reranker's refusals of unanswerable dev questions are told
-    where dev has any. For `reuse` see `tune_reranker`.
+    Only dev questions that every run's own gate judged do: no run was trained on them, or watched by them. A
+    reranker's refusals of unanswerable dev questions are told where dev has any. For `reuse` see `tune_reranker`.
     """
-    verdicts = {run: _verdict(run)[0] for run in runs}
-    roles = {run: record["role"] for run, record in verdicts.items()}
+    verdicts = [_verdict(run) for run in runs]
+    roles = {run: record["role"] for run, (record, _) in zip(runs, verdicts, strict=True)}
     if len(runs) < 2 or len(set(roles.values())) > 1:
         told = ", ".join(f"{run} ({role})" for run, role in roles.items())
         raise ConfigError(f"an average is of two models or more of the same kind; these are {told}")
     known = [_verdict(run) for run in reuse]
-    refuse_test_file(dev)
+    refuse_test_file(dev, qrels)
     index = open_index(index_folder)
     chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
     refuse_written(chosen.examples)
     target, models = Path(target), [Path(run) / "model" for run in runs]
     check_averageable(models)
-    check_same_training(target, {"average": [weights_sha256(model) for model in models]})
+    note_training(target, {"average": [weights_sha256(model) for model in models]})
     model = average_weights(models, target)
     is_reranker = "reranker" in roles.values()
     say(chosen.summary(str(dev), with_unanswerable=is_reranker))
-    by_runs = {qid for record in verdicts.values() for qid in record.get("watched", ())}
     examples = [*chosen.examples, *(chosen.unanswerable if is_reranker else ())]
+    fresh = set.intersection(*(_at_gate(record, rows, examples) for record, rows in verdicts))
+    judged = [example for example in examples if example.question.id in fresh]
+    by_runs = {qid for record, _ in verdicts for qid in record.get("watched", ())}
     watched = [example for example in examples if example.question.id in by_runs]
-    judged = [example for example in examples if example.question.id not in by_runs]
     if not any(example.positives for example in judged):
-        raise DataError(f"every question of {dev} was watched while the runs were trained; name others")
+        raise DataError(f"the gates of the runs have judged no question of {dev} in common; name their dev file")
+    if left_out := len(examples) - len(judged) - len(watched):
+        say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
     if not is_reranker:
         return gate_retriever(settings, index_folder, target, model, judged, watched)
     found = zip(judged, _candidates(settings, index_folder, judged), strict=True)
     answerable, unanswerable = _parted(list(found))
     examples, candidates = (list(column) for column in zip(*answerable, strict=True))
     return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable, watched)
+
+
+def _at_gate(record: Mapping, rows: Sequence[Mapping], examples: Sequence[Example]) -> set[str]:
+    """Ids of what a run's gate judged; of unanswerable examples, where the run knows none, all."""
+    judged = {row["qid"] for row in rows}
+    if "unanswerable" in record:
+        return judged | set(record["unanswerable"])
+    watched = set(record.get("watched", ()))
+    return judged | {e.question.id for e in examples if not e.positives and e.question.id not in watched}
 
 
 def _hard(
@@ -620,6 +636,7 @@ def gate_reranker(
     }
     if unanswerable:
         record["refusals"] = refusal_figures(best["tuned"], best["base"], len(held_out))
+        record["unanswerable"] = _ids([example for example, _ in unanswerable])
     _write_verdict(target, record, held_out, scores)
     return record
 
@@ -663,7 +680,7 @@ def promote_model(target: str | Path) -> str:
         )
     promote(base, model)
     again = {
-        "retriever": "Index again: rag index CORPUS -o INDEX.",
+        "retriever": "Index again: rag index --rebuild -o INDEX.",
         "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
     }
     names = [name for name in all_promoted() if serving(name) == str(model.resolve())]

@@ -38,10 +38,12 @@ def test_course_rows_become_examples_and_the_rest_is_counted(tmp_path):
     assert [(e.question.id, e.positives, e.negatives) for e in loaded.unanswerable] == [("c", (), ("d0@1",))]
     assert loaded.n_unknown_evidences == 2
     assert loaded.summary("train") == (
-        "train: 2 of 4 questions (left out: 1 unanswerable, 1 whose gold passage is not in the corpus)"
+        "train: 2 of 4 questions (left out: 1 unanswerable, 1 whose gold passage is not in the corpus, "
+        "2 evidences that the corpus lacks)"
     )
     assert loaded.summary("train", with_unanswerable=True) == (
-        "train: 3 of 4 questions, 1 of them unanswerable (left out: 1 whose gold passage is not in the corpus)"
+        "train: 3 of 4 questions, 1 of them unanswerable (left out: 1 whose gold passage is not in the corpus, "
+        "2 evidences that the corpus lacks)"
     )
 
 
@@ -92,6 +94,11 @@ def test_a_beir_folder_is_never_trained_or_chosen_on_by_its_test_judgements(tmp_
     found = load_examples(tmp_path, CORPUS, split="dev")
     assert [example.question.id for example in found.examples] == ["b"]
     assert (found.n_questions, found.n_unanswerable) == (1, 0)
+    for qrels in (tmp_path, tmp_path / "qrels"):
+        found = load_examples(tmp_path / "queries.jsonl", CORPUS, qrels, split="dev")
+        assert [example.question.id for example in found.examples] == ["b"]
+        with pytest.raises(DataError, match=r"holds no qrels/train\.tsv"):
+            load_examples(tmp_path / "queries.jsonl", CORPUS, qrels)
 
 
 def test_a_beir_folder_becomes_examples(tmp_path):
@@ -130,6 +137,11 @@ def test_shared_passages_and_documents_are_counted():
 def test_choosing_on_the_test_set_is_refused(name):
     with pytest.raises(DataError, match="choose on dev"):
         refuse_test_file(name)
+
+
+def test_so_are_its_judgements_and_training_on_it():
+    with pytest.raises(DataError, match=r"qrels/test\.tsv is named as the test set"):
+        refuse_test_file("train.txt", None, "qrels/test.tsv")
 
 
 @pytest.mark.parametrize("name", ["dev.txt", "contest.txt", "latest-dev.jsonl", "testimonials.txt"])

@@ -43,17 +43,28 @@ def test_what_goes_wrong_is_named(log, word):
     assert warning.startswith(word)
 
 
+def test_the_last_epochs_end_counts_though_the_log_ends_before_it():
+    log = [row for row in steps([1.0] * 10 + [0.6] * 10) if row["epoch"] < 2]
+    (warning,) = warnings_of(log)
+    assert warning.startswith("sawtooth")
+
+
 def test_one_bad_evaluation_is_no_overfitting():
     assert warnings_of(steps(FALLING) + dev(0.5, 0.7, 0.6, 0.65)) == []
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_the_log_stays_json(tmp_path):
-    telemetry, control = Telemetry(tmp_path), SimpleNamespace(should_training_stop=False)
-    state = SimpleNamespace(global_step=3, epoch=0.3, max_steps=10)
+    telemetry = Telemetry(tmp_path, separation=lambda: math.nan)
+    control, state = (
+        SimpleNamespace(should_training_stop=False),
+        SimpleNamespace(global_step=3, epoch=0.3, max_steps=10),
+    )
     telemetry.on_log(None, state, control, logs={"loss": math.nan, "grad_norm": 1.0})
     assert control.should_training_stop
     assert telemetry.diverged
-    assert json.loads((tmp_path / LOG_FILE).read_text("utf-8"))["loss"] is None
+    row = json.loads((tmp_path / LOG_FILE).read_text("utf-8"), parse_constant=pytest.fail)
+    assert row["loss"] is None
+    assert row["separation"] is None
 
 
 def test_drift_is_the_norm_of_the_change_over_the_norm():

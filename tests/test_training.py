@@ -1,10 +1,10 @@
-"""What every fine-tuning run shares: rows of like length run together, and nothing changes by it."""
+"""What every fine-tuning run shares: rows of like length run together, and dev looks at what would be kept."""
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rag.training import run_by_length
+from rag.training import as_kept, run_by_length
 
 TEXTS = ["the river", "who built the old red bridge in graz", "tower", "the amber line of the tern island", "people"]
 
@@ -67,3 +67,16 @@ def test_a_batch_padded_on_the_left_runs_as_it_is(tiny_reranker_folder):
     seen = widths_seen(model)
     torch.testing.assert_close(model(**batch).logits, whole)
     assert [tuple(shape) for shape in seen] == [tuple(batch["input_ids"].shape)]
+
+
+def test_a_look_at_what_would_be_kept_leaves_the_training_as_it_was(tiny_reranker_folder):
+    model = load(tiny_reranker_folder)
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.rand_like(parameter))
+    tuned = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with as_kept(model, base, 0.25):
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter, 0.25 * tuned[name] + 0.75 * base[name])
+    assert all(torch.equal(parameter, tuned[name]) for name, parameter in model.state_dict().items())

@@ -22,7 +22,7 @@ from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings, load_mined
-from rag.tune import TrainingFiles, _sampled
+from rag.tune import TrainingFiles, _sampled, _watched
 from rag.types import CANNOTANSWER, Hit, Passage
 from tests.conftest import WORDS, write_corpus
 
@@ -321,7 +321,7 @@ def test_a_verdict_on_other_weights_is_not_applied(data):
         tune.promote_model(folder / "second")
 
 
-def test_the_average_of_two_runs_meets_the_model_that_serves(data):
+def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
     settings, folder = quick(data[0]), data[1]
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     runs = [folder / name for name in ("first", "second")]
@@ -340,6 +340,12 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data):
     assert len(CrossEncoderReranker(folder / "mean" / "model").score([("a", "b")])) == 1
     again = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
     assert again["tuned_fingerprint"] == record["tuned_fingerprint"]
+    (folder / "all.txt").write_text(rows(range(30)), "utf-8")  # with what the runs have learnt by heart
+    record = tune.average_models(settings, runs, folder / "all.txt", index, folder / "mean")
+    assert record["n_dev"] == 4
+    assert "22 questions of" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"have judged no question of .*train\.txt in common"):
+        tune.average_models(settings, runs, folder / "train.txt", index, folder / "mean")
 
 
 def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
@@ -465,6 +471,27 @@ def test_a_source_can_be_left_out_of_training(data):
         TrainingFiles(folder / "train.txt", dev, without=("nq", "squad")).splits(corpus)
 
 
+def test_a_source_that_is_left_out_of_training_chooses_no_checkpoint():
+    dev = [Example(Question(f"q{n}", "", f"q {n}", source="nq" if n % 2 else "squad"), ("d@0",)) for n in range(12)]
+    watched, judged = _watched(dev, 6, ("nq",))
+    assert {example.question.source for example in watched} == {"squad"}
+    assert {example.question.source for example in judged if example.question.source == "nq"} == {"nq"}
+    assert len(watched) + len(judged) == 12
+    with pytest.raises(DataError, match="no answerable question of a source that is trained on"):
+        _watched(dev, 6, ("nq", "squad"))
+
+
+def test_what_is_named_as_the_test_set_is_neither_mined_nor_trained_on(data):
+    settings, folder = data
+    shutil.copy(folder / "train.txt", folder / "test_open.txt")
+    with pytest.raises(DataError, match="is named as the test set"):
+        TrainingFiles(folder / "test_open.txt", folder / "dev.txt").splits(tune.open_index(folder / "index").corpus)
+    with pytest.raises(DataError, match="is named as the test set"):
+        tune.mine_negatives(
+            settings, folder / "test_open.txt", folder / "index", folder / "mined.jsonl", MiningSettings(per_question=2)
+        )
+
+
 def test_a_setting_of_the_other_model_is_refused(data):
     _, folder = data
     odd = load_settings(overrides=["training.loss=lambda"])
@@ -554,6 +581,8 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
     assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (4, 2)
     assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 4
     assert len(record["watched"]) == 4 + 2
+    assert len(record["unanswerable"]) == 2
+    assert not set(record["unanswerable"]) & set(record["watched"])
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 32
     wanted = load_settings(overrides=["training.unanswerable=true"]).training

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Written:
 
 def write_questions(
     passages: Sequence[Passage],
-    generator: Generator,
+    start_generator: Callable[[], Generator],
     target: str | Path,
     *,
     sample: int | None = None,
@@ -96,7 +96,8 @@ def write_questions(
 
     Passages of fewer than 20 words are passed over. A question that was written for another passage before is left out:
     both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or by
-    another model (`identity`) it refuses (RunMismatchError).
+    another model (`identity`) it refuses (RunMismatchError). The generator is started last, and only if
+    something is left to write.
     """
     target = Path(target)
     eligible = [passage for passage in passages if len(passage.text.split()) >= MIN_PASSAGE_WORDS]
@@ -110,6 +111,17 @@ def write_questions(
     done = resume_jsonl(target)
     asked = {row["question"].lower() for row in read_jsonl(target)}
     start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)
+    if start < len(chosen):
+        target.open("ab").close()  # a file that cannot be written is told before the generator starts
+        _write_rest(chosen, start, start_generator(), target, asked)
+    rows = read_jsonl(target)
+    if not rows:
+        raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
+    shown = random.Random(seed).sample(rows, min(EXAMPLES_TO_READ, len(rows)))
+    return Written(len(chosen), len(rows), tuple((row["question"], row["evidences"][0]) for row in shown))
+
+
+def _write_rest(chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str]) -> None:
     with target.open("ab") as stream, progress("Writing", len(chosen), "questions", already_done=start) as bar:
         for first in range(start, len(chosen), CHUNK_PASSAGES):
             chunk = chosen[first : first + CHUNK_PASSAGES]
@@ -122,11 +134,6 @@ def write_questions(
             stream.flush()
             os.fsync(stream.fileno())
             bar.advance(len(chunk))
-    rows = read_jsonl(target)
-    if not rows:
-        raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
-    shown = random.Random(seed).sample(rows, min(EXAMPLES_TO_READ, len(rows)))
-    return Written(len(chosen), len(rows), tuple((row["question"], row["evidences"][0]) for row in shown))
 
 
 def _qid(passage: Passage) -> str:

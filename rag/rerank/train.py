@@ -29,10 +29,11 @@ from typing import Literal
 import numpy as np
 
 from rag.data import Corpus
-from rag.errors import ConfigError
+from rag.errors import ConfigError, ModelError
 from rag.examples import Example
+from rag.files import weights_sha256
 from rag.inference import default_device, fastest_precision, quiet_transformers
-from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
+from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
 
 LEARNS_TO_REFUSE = ("none_of_these", "bce")
 
@@ -150,6 +151,8 @@ def make_groups(
             f"the loss {recipe.loss!r} learns nothing from unanswerable questions; set training.unanswerable = false, "
             f"or choose {' or '.join(LEARNS_TO_REFUSE)}"
         )
+    if not recipe.negatives:
+        raise ConfigError("a reranker learns by comparing; set training.negatives to 1 or more")
     if recipe.loss == "none_of_these" and recipe.soft_share:
         raise ConfigError("the loss 'none_of_these' takes no soft labels; set training.soft_share = 0")
     if recipe.negatives_from == "mined" and mined is None:
@@ -213,7 +216,7 @@ def train_reranker(
     target = Path(target)
     identity = {
         "recipe": asdict(recipe),
-        "base": str(base),
+        "base": weights_sha256(Path(base)),
         "n": len(groups),
         "data": digest([group.query, group.ids, group.labels] for group in groups),
         "dev": digest(
@@ -230,9 +233,12 @@ def train_reranker(
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
     prepare(model, model.model, recipe)
-    loss, by_loss = _loss(model, recipe), {}
+    if model.num_labels != 1:
+        raise ModelError(f"{base} has {model.num_labels} labels; a reranker has one")
+    loss, by_loss, rates = _loss(model, recipe), {}, _learning_rates(model, recipe)
     if recipe.select == "loss":
         by_loss = {"eval_dataset": _dataset(dev_groups, corpus, recipe), "metric": "loss"}
+    note_training(target, identity)
     fit(
         CrossEncoderTrainer,
         CrossEncoderTrainingArguments,
@@ -245,7 +251,7 @@ def train_reranker(
         watch,
         label=f"Training ({recipe.name})",
         separation=TrainingSeparation(model, loss),
-        learning_rate_mapping=_learning_rates(model, recipe),
+        learning_rate_mapping=rates,
         **by_loss,
     )
     model.max_seq_length = longest

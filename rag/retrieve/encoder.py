@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rag.errors import ModelError
+from rag.files import weights_sha256
 from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers
 
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
@@ -125,18 +125,6 @@ class Encoder:
                 return self.model(dict(zip(names, inputs, strict=False)))["sentence_embedding"]
 
         return SentenceEmbedding()
-
-
-def weights_sha256(folder: Path) -> str:
-    """A hash over the weight files of a checkpoint, in name order."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and p.is_file())
-    if not files:
-        raise ModelError(f"{folder} holds no weights (*.safetensors)")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _load_tokenizer(folder: Path):

@@ -17,6 +17,7 @@ import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.sentence_transformer.losses import MarginMSELoss
+from sentence_transformers.util import pairwise_cos_sim
 from torch import Tensor, nn
 
 
@@ -144,14 +145,14 @@ class DistilledLoss(MaskedContrastiveLoss):
 
 
 class MarginLoss(SeparationMixin, MarginMSELoss):
-    """MarginMSE with a `separation()`: the mean of (positive - best negative) cosine since it was last asked."""
+    """MarginMSE of cosines. `separation()`: the mean of (positive - best negative) cosine since it was last asked."""
 
     def __init__(self, model):
-        super().__init__(model)
+        super().__init__(model, similarity_fct=pairwise_cos_sim)
         self._separations: list[float] = []
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        queries, *passages = (vectors.detach().float() for vectors in embeddings)
+        queries, *passages = (nn.functional.normalize(vectors.detach().float(), dim=1) for vectors in embeddings)
         cosines = torch.stack([(queries * own).sum(dim=1) for own in passages], dim=1)
         self._separations.append(float((cosines[:, 0] - cosines[:, 1:].max(dim=1).values).mean()))
         return super().compute_loss_from_embeddings(embeddings, labels)

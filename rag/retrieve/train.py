@@ -25,11 +25,12 @@ import numpy as np
 from rag.data import Corpus
 from rag.errors import ConfigError
 from rag.examples import Example
+from rag.files import weights_sha256
 from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.progress import say
 from rag.retrieve.lasttoken import is_causal_lm, lasttoken_encoder
 from rag.retrieve.negatives import Mined, logit
-from rag.training import Schedule, Watch, check_same_training, digest, fit, prepare, save_whole
+from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
 
 if TYPE_CHECKING:
     from rag.retrieve.losses import Guide
@@ -131,7 +132,7 @@ def train_retriever(
     rows = _rows(examples, corpus, recipe, mined)
     identity = {
         "recipe": asdict(recipe),
-        "base": str(base),
+        "base": weights_sha256(Path(base)),
         "n": len(rows),
         "data": digest([row.query, row.columns, row.scores] for row in rows),
         "dev": digest([list(dev.queries), [sorted(gold) for gold in dev.gold], list(dev.passages)]),
@@ -146,6 +147,7 @@ def train_retriever(
     model.max_seq_length = min(recipe.max_length_tokens, longest)
     prepare(model, model[0].model, recipe)
     loss = _loss(model, rows, recipe, guide)
+    note_training(target, identity)
     fit(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,

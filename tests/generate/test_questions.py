@@ -16,7 +16,11 @@ class Asks:
     """Asks about the title of the passage, as `question` says; stops at the passage that `fails` names."""
 
     def __init__(self, question="Where does {} stand, and since when?", fails=None):
-        self.question, self.fails, self.read = question, fails, []
+        self.question, self.fails, self.read, self.started = question, fails, [], 0
+
+    def start(self):
+        self.started += 1
+        return self
 
     def generate(self, conversations):
         titles = [conversation[-1]["content"].split("\n")[0] for conversation in conversations]
@@ -27,7 +31,7 @@ class Asks:
 
 
 def test_every_passage_gets_a_question_that_can_be_trained_on(tmp_path):
-    written = write_questions(PASSAGES, Asks(), tmp_path / "train.txt")
+    written = write_questions(PASSAGES, Asks().start, tmp_path / "train.txt")
     assert (written.n_passages, written.n_questions, len(written.examples)) == (100, 100, 5)
     examples = load_examples(tmp_path / "train.txt", Corpus(PASSAGES)).examples
     assert {example.positives for example in examples} == {(passage.id,) for passage in PASSAGES}
@@ -40,40 +44,50 @@ def test_every_passage_gets_a_question_that_can_be_trained_on(tmp_path):
 def test_a_sample_is_drawn_at_random_and_short_passages_are_passed_over(tmp_path):
     short = [Passage(f"s{n}@0", "Contents", f"Short {n}") for n in range(100)]
     generator = Asks()
-    assert write_questions([*short, *PASSAGES], generator, tmp_path / "train.txt", sample=10).n_questions == 10
+    assert write_questions([*short, *PASSAGES], generator.start, tmp_path / "train.txt", sample=10).n_questions == 10
     assert not any(title.startswith("Short") for title in generator.read)
     assert generator.read != [passage.title for passage in PASSAGES[:10]]
     with pytest.raises(DataError, match="20 words or more"):
-        write_questions(short, generator, tmp_path / "none.txt")
+        write_questions(short, generator.start, tmp_path / "none.txt")
     assert not (tmp_path / "none.txt").exists()
 
 
 def test_started_again_it_reads_only_what_is_missing(tmp_path):
     whole = Asks()
-    write_questions(PASSAGES, whole, tmp_path / "whole.txt")
+    write_questions(PASSAGES, whole.start, tmp_path / "whole.txt")
     with pytest.raises(KeyboardInterrupt):
-        write_questions(PASSAGES, Asks(fails=whole.read[90]), tmp_path / "train.txt")
+        write_questions(PASSAGES, Asks(fails=whole.read[90]).start, tmp_path / "train.txt")
     with (tmp_path / "train.txt").open("ab") as stream:
         stream.write(b'{"qid": "torn')
     rest = Asks()
-    assert write_questions(PASSAGES, rest, tmp_path / "train.txt").n_questions == 100
+    assert write_questions(PASSAGES, rest.start, tmp_path / "train.txt").n_questions == 100
     assert rest.read == whole.read[64:]
     assert (tmp_path / "train.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
+    write_questions(PASSAGES, rest.start, tmp_path / "train.txt")
+    assert rest.started == 1
+
+
+def test_the_generator_does_not_start_where_nothing_can_be_written(tmp_path):
+    generator = Asks()
+    (tmp_path / "train.txt").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_questions(PASSAGES, generator.start, tmp_path / "train.txt")
+    assert generator.started == 0
 
 
 def test_other_passages_or_another_model_are_refused(tmp_path):
-    write_questions(PASSAGES, Asks(), tmp_path / "train.txt", sample=5, identity={"generator": "a"})
+    write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "a"})
     with pytest.raises(RunMismatchError, match=r"differing: generator, n\)"):
-        write_questions(PASSAGES, Asks(), tmp_path / "train.txt", sample=6, identity={"generator": "b"})
+        write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=6, identity={"generator": "b"})
 
 
 def test_a_question_that_several_passages_answer_is_written_once(tmp_path):
-    assert write_questions(PASSAGES, Asks("What stands in the hall?"), tmp_path / "train.txt").n_questions == 1
+    assert write_questions(PASSAGES, Asks("What stands in the hall?").start, tmp_path / "train.txt").n_questions == 1
 
 
 def test_a_model_that_asks_nothing_is_told(tmp_path):
     with pytest.raises(DataError, match="no usable question for 100 passages"):
-        write_questions(PASSAGES, Asks("{} stands in a hall."), tmp_path / "train.txt")
+        write_questions(PASSAGES, Asks("{} stands in a hall.").start, tmp_path / "train.txt")
 
 
 @pytest.mark.parametrize(

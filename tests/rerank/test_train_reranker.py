@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rag.data import Corpus, Question
 from rag.errors import ConfigError, ModelError, RunMismatchError
@@ -162,6 +164,29 @@ def test_negatives_may_all_be_random():
 def test_mined_negatives_are_asked_for():
     with pytest.raises(ConfigError, match="rag mine"):
         make_groups(EXAMPLES, CORPUS, recipe("lambda"), None)
+    with pytest.raises(ConfigError, match=r"training\.negatives"):
+        make_groups(EXAMPLES, CORPUS, recipe("lambda", negatives=0), MINED)
+
+
+def test_a_start_that_is_refused_leaves_the_folder_to_the_right_one(tmp_path, tiny_reranker_folder):
+    several = tmp_path / "several"
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tiny_reranker_folder, num_labels=3, ignore_mismatched_sizes=True
+    )
+    model.save_pretrained(several)
+    AutoTokenizer.from_pretrained(tiny_reranker_folder).save_pretrained(several)
+    with pytest.raises(ModelError, match="3 labels; a reranker has one"):
+        train(several, tmp_path / "run", "report-2", epochs=1)
+    assert train(tiny_reranker_folder, tmp_path / "run", "report-2", epochs=1).is_dir()
+
+
+def test_a_base_is_known_by_its_weights(tmp_path, tiny_reranker_folder):
+    base = shutil.copytree(tiny_reranker_folder, tmp_path / "base")
+    model = train(base, tmp_path / "run", "report-2", epochs=1)
+    assert train(tiny_reranker_folder, tmp_path / "run", "report-2", epochs=1) == model
+    shutil.copy(model / "model.safetensors", base / "model.safetensors")
+    with pytest.raises(RunMismatchError, match="differing: base"):
+        train(base, tmp_path / "run", "report-2", epochs=1)
 
 
 def test_mrr_and_separation_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rag.retrieve.losses import DistilledLoss, Guide, MaskedContrastiveLoss, PairTable
+from rag.retrieve.losses import DistilledLoss, Guide, MarginLoss, MaskedContrastiveLoss, PairTable
 
 
 class Given(torch.nn.Module):
@@ -91,6 +91,15 @@ def test_distillation_by_hand(mini_batch_size):
     first = -1.2 + math.log(sum(map(math.exp, (1.2, 0.0, 0.0, 2.0))))
     second = -2.0 + math.log(sum(map(math.exp, (1.6, 2.0, 2.0, 0.0))))
     assert value.item() == pytest.approx(distilled + 0.25 * (first + second) / 2, abs=1e-5)
+
+
+def test_margins_are_of_cosines_whatever_the_length_of_the_vectors():
+    model = Given()
+    loss = MarginLoss(model)
+    queries, gold, other = (torch.tensor([[x, y]]) for x, y in ((2.0, 0.0), (3.0, 0.0), (0.0, 5.0)))
+    found = loss.compute_loss_from_embeddings([queries, gold, other], torch.tensor([[0.5]]))
+    assert found.item() == pytest.approx((1.0 - 0.5) ** 2)
+    assert loss.separation() == pytest.approx(1.0)
 
 
 def test_cached_gradients_are_the_plain_ones(tiny_encoder_folder):

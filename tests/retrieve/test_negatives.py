@@ -90,6 +90,9 @@ def test_a_file_that_is_missing_or_of_another_corpus_is_told(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="holds no mined negatives"):
         load_mined(tmp_path / "empty.jsonl", CORPUS)
+    (tmp_path / "train.txt").write_text('{"qid": "q0", "question": "who"}\n', "utf-8")
+    with pytest.raises(DataError, match="name what rag mine wrote"):
+        load_mined(tmp_path / "train.txt", CORPUS)
 
 
 def test_a_share_is_drawn_from_the_whole_corpus(tmp_path):

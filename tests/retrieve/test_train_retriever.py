@@ -122,6 +122,9 @@ def test_a_recipe_without_what_it_needs_is_refused(tmp_path, tiny_encoder_folder
         train(tiny_encoder_folder, tmp_path / "a", mined=None)
     with pytest.raises(ConfigError, match="guide"):
         train(tiny_encoder_folder, tmp_path / "b", recipe=recipe("mined"))
+    with pytest.raises(ConfigError, match="starts from a causal language model"):
+        train(tiny_encoder_folder, tmp_path / "b", "lasttoken")
+    assert not (tmp_path / "b").exists()
     with pytest.raises(ConfigError, match="mine more"):
         train(tiny_encoder_folder, tmp_path / "c", recipe=recipe("mined", negatives=5, filter_by_guide=False))
 
@@ -147,6 +150,18 @@ def test_a_share_of_the_tuned_weights_is_kept_and_the_rest_is_the_bases(tmp_path
     assert any(not torch.allclose(tuned[name], base[name]) for name in base)
     for name in base:
         torch.testing.assert_close(found[name], 0.25 * tuned[name] + 0.75 * base[name], atol=1e-5, rtol=1e-4)
+
+
+def test_dev_is_asked_of_what_would_be_kept(tmp_path, tiny_encoder_folder):
+    def separations(folder):
+        return [row["eval_dev_separation"] for row in read_training_log(folder) if "eval_dev_separation" in row]
+
+    chosen = recipe("mined", filter_by_guide=False)
+    train(tiny_encoder_folder, tmp_path / "whole", recipe=chosen)
+    train(tiny_encoder_folder, tmp_path / "hardly", recipe=replace(chosen, tuned_share=1e-6))
+    untuned, *whole = separations(tmp_path / "whole")
+    assert separations(tmp_path / "hardly") == pytest.approx([untuned] * (1 + len(whole)), abs=1e-4)
+    assert abs(whole[-1] - untuned) > 1e-2
 
 
 def test_pool_metrics_by_hand():
