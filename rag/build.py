@@ -386,7 +386,6 @@ def read_calibration(index_folder: str | Path) -> dict | None:
 
 def run_identity(settings: Settings, index_folder: str | Path, queries: str | Path, *, generate: bool) -> dict:
     """What makes a run: index, the weights of each model, prompt, threshold and the settings of every stage."""
-
     source = settings.models.source
     _, manifest = serving_manifest(index_folder)
     identity: dict = {

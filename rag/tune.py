@@ -490,8 +490,6 @@ def average_models(
     refuse_written(chosen.examples)
     target, models = Path(target), [Path(run) / "model" for run in runs]
     check_averageable(models)
-    note_training(target, {"average": [weights_sha256(model) for model in models]})
-    model = average_weights(models, target)
     is_reranker = "reranker" in roles.values()
     say(chosen.summary(str(dev), with_unanswerable=is_reranker))
     examples = [*chosen.examples, *(chosen.unanswerable if is_reranker else ())]
@@ -503,6 +501,8 @@ def average_models(
         raise DataError(f"the gates of the runs have judged no question of {dev} in common; name their dev file")
     if left_out := len(examples) - len(judged) - len(watched):
         say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
+    note_training(target, {"average": [weights_sha256(model) for model in models]})
+    model = average_weights(models, target)
     if not is_reranker:
         return gate_retriever(settings, index_folder, target, model, judged, watched)
     found = zip(judged, _candidates(settings, index_folder, judged), strict=True)
