@@ -58,9 +58,14 @@ def quiet_libraries() -> None:
 
 
 def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
+    model = resolve(serving(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
+    return encoder_of(settings, model, lazy=lazy)
+
+
+def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = True) -> Encoder:
+    """A model as the encoder that the settings describe, whichever of them serves."""
     from rag.retrieve.encoder import Encoder
 
-    model = resolve(serving(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
     given = {"query": settings.encoder.query_prompt, "passage": settings.encoder.passage_prompt}
     prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
     return Encoder(

@@ -546,9 +546,27 @@ def train_average_(
 ) -> None:
     """Average the weights of several runs' models, and let the mean meet the serving model."""
     settings = _settings(config, set_)
-    from rag.tune import average_models
+    from rag.gating import average_models
 
     _show_verdict(output, average_models(settings, runs, dev, index, output, qrels=qrels, reuse=reuse or ()))
+
+
+@train_app.command("gate")
+def train_gate_(
+    model: Annotated[str, typer.Argument(help="A retriever's or reranker's folder or name, from wherever it is.")],
+    index: IndexOption,
+    output: RunOption,
+    dev: Annotated[Path, typer.Option(help="Dev questions that it was not trained on.")],
+    qrels: JudgementsOption = None,
+    reuse: ReuseOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Let a model that was trained elsewhere, or in a run without the gate, meet the serving model."""
+    settings = _settings(config, set_)
+    from rag.gating import gate_model
+
+    _show_verdict(output, gate_model(settings, model, dev, index, output, qrels=qrels, reuse=reuse or ()))
 
 
 @train_app.command("table")
@@ -575,8 +593,8 @@ def promote(
     back: Annotated[bool, typer.Option("--back", help="Take the last promotion of a base model back.")] = False,
 ) -> None:
     """Let a tuned model that passed the gate serve in the place of its base, or go back."""
+    from rag.gating import promote_model
     from rag.models.promoted import go_back
-    from rag.tune import promote_model
 
     print(f"{go_back(target)} serves again" if back else promote_model(target))
 

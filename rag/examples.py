@@ -251,3 +251,8 @@ def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int
     if not dev or len(dev) == len(examples):
         raise DataError("no dev set can be split off by document: name a file of dev questions with --dev")
     return [example for row, example in enumerate(examples) if row not in held_out], dev
+
+
+def asked(examples: Sequence[Example]) -> list[list]:
+    """What is asked and answered, for a digest."""
+    return [[example.question.id, example.question.rewrite, sorted(example.positives)] for example in examples]

@@ -1,11 +1,10 @@
-"""Settings and files become mined negatives, tuned models and the gate's verdict."""
+"""Settings and files become training questions, mined negatives and tuned models, which meet the gate."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +16,36 @@ from rag import build
 from rag.config import RetrieverKind, Settings
 from rag.data import Corpus, sample_questions
 from rag.errors import ConfigError, DataError
-from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
-from rag.evaluate.metrics import ranking_scores, shuffle_floor
-from rag.examples import Example, document, load_examples, overlaps, refuse_test_file, refuse_written, split_by_document
-from rag.files import json_line, read_jsonl, weights_sha256, write_json, write_whole
+from rag.examples import (
+    Example,
+    asked,
+    document,
+    load_examples,
+    overlaps,
+    refuse_test_file,
+    refuse_written,
+    split_by_document,
+)
+from rag.files import write_json
+from rag.gating import (
+    check_reranks,
+    gate_reranker,
+    gate_retriever,
+    note_watched,
+    parted,
+    question_ids,
+    serving_candidates,
+    verdict_of,
+)
 from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
-from rag.models.promoted import all_promoted, promote, serving
+from rag.models.promoted import serving
 from rag.models.resolve import resolve
 from rag.progress import say
 from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
 from rag.retrieve.store import OpenIndex, open_index
 from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
-from rag.training import (
-    Watch,
-    average_weights,
-    check_averageable,
-    digest,
-    is_first_process,
-    note_training,
-)
-from rag.types import Hit
+from rag.training import Watch, digest, is_first_process
 
-GATE_DEPTH = 50
-GATE_METRICS = ("mrr@10", "recall@10")
 Scorer = Literal["encoder", "reranker", "none"]
 
 
@@ -87,7 +93,7 @@ def mine_negatives(
         "retrievers": list(retrievers),
         "scorer": scorer,
         "scorer_sha256": scorer_sha256,
-        "questions": digest(_asked(examples)),
+        "questions": digest(asked(examples)),
     }
     chosen = {kind: available.get(kind) for kind in retrievers}
     return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
@@ -103,11 +109,6 @@ def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
     drawn = [*sample_questions(answerable, sample), *sample_questions(others, n_others)]
     wanted = {question.id for question in drawn}
     return [example for example in examples if example.question.id in wanted]
-
-
-def _asked(examples: Sequence[Example]) -> list[list]:
-    """What is asked and answered, for a digest."""
-    return [[example.question.id, example.question.rewrite, sorted(example.positives)] for example in examples]
 
 
 def _watched(held_out: Sequence[Example], n: int, without: Sequence[str] = ()) -> tuple[list[Example], list[Example]]:
@@ -284,10 +285,11 @@ def tune_retriever(
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not (is_first_process() and with_gate):
+    if not is_first_process():
         return None
+    note_watched(target, question_ids(watched))
     del retrievers
-    return gate_retriever(settings, index_folder, target, model, judged, watched)
+    return gate_retriever(settings, index_folder, target, model, judged) if with_gate else None
 
 
 def _guide(encoder, index: OpenIndex) -> Callable:
@@ -298,89 +300,6 @@ def _guide(encoder, index: OpenIndex) -> Callable:
         return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(vectors))))
 
     return make
-
-
-def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
-    """Per question, in the order of `held_out`: the metrics that the gate looks at; 0 where a score is no number."""
-    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
-    run = {
-        example.question.id: {hit.passage.id: hit.score for hit in hits}
-        if all(math.isfinite(hit.score) for hit in hits)
-        else {}
-        for example, hits in zip(held_out, found, strict=True)
-    }
-    by_metric = ranking_scores(run, qrels)
-    return {metric: [by_metric[metric][qid] for qid in qrels] for metric in GATE_METRICS}
-
-
-def gate_retriever(
-    settings: Settings,
-    index_folder: str | Path,
-    target: str | Path,
-    model: str | Path,
-    held_out: Sequence[Example],
-    watched: Sequence[Example] = (),
-) -> dict:
-    """Tuned model against the serving one: dense retrieval over the whole corpus, dev questions, per question.
-
-    Both search an index of the same kind. The record names the `watched` questions, which chose the checkpoint.
-    """
-    index = open_index(index_folder)
-    tuned_settings = settings.model_copy(
-        update={
-            "encoder": settings.encoder.model_copy(update={"model": str(model)}),
-            "index": settings.index.model_copy(update={"factory": index.manifest.factory}),
-        }
-    )
-    own_index = Path(target) / "index"
-    corpus_path = index.manifest.corpus_path
-    if corpus_path != "embedded" and not Path(corpus_path).is_file():
-        corpus_path = str(index.folder / "passages.jsonl")
-    build.make_index(tuned_settings, corpus_path, own_index)
-    queries = [example.question.rewrite for example in held_out]
-    scores = {}
-    for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
-        found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
-        scores[name] = _gate_scores(held_out, found)
-    floors = [shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]
-    record = gate(
-        scores["tuned"],
-        scores["base"],
-        primary="mrr@10",
-        floor=sum(floors) / len(floors),
-        sources=_sources(held_out),
-    )
-    record |= {
-        "role": "retriever",
-        "base": settings.encoder.model,
-        "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
-        "tuned_fingerprint": dataclasses.asdict(open_index(own_index).manifest.encoder),
-        "corpus_sha256": index.manifest.corpus_sha256,
-        "dev_digest": digest(_asked(held_out)),
-        "n_dev": len(held_out),
-        "watched": _ids(watched),
-    }
-    _write_verdict(target, record, held_out, scores)
-    return record
-
-
-def _ids(examples: Sequence[Example]) -> list[str]:
-    return [example.question.id for example in examples]
-
-
-def _sources(held_out: Sequence[Example]) -> list[str]:
-    return [example.question.source for example in held_out]
-
-
-def _write_verdict(target: str | Path, record: dict, held_out: Sequence[Example], scores: Mapping) -> None:
-    """The verdict, and beside it each question's scores, by which runs can be compared with each other."""
-    rows = [
-        {"qid": example.question.id, "source": example.question.source}
-        | {name: {metric: values[n] for metric, values in by_metric.items()} for name, by_metric in scores.items()}
-        for n, example in enumerate(held_out)
-    ]
-    write_whole(Path(target) / GATE_QUESTIONS_FILE, b"".join(map(json_line, rows)))
-    write_json(Path(target) / GATE_FILE, record)
 
 
 def tune_reranker(
@@ -401,14 +320,13 @@ def tune_reranker(
     from rag.rerank.train import DevCandidates, make_groups, train_reranker
 
     recipe = _recipe(RERANKER_RECIPES, recipe_name, settings)
-    if not settings.reranker.enabled:
-        raise ConfigError("a reranker is trained to serve; leave reranker.enabled = true")
+    check_reranks(settings)
     if recipe.select == "loss" and recipe.negatives_from == "mined":
         raise ConfigError(
             "training.select = loss needs dev pairs made as the training pairs are, and dev questions have no mined "
             "negatives; choose select = mrr"
         )
-    known = [_verdict(run) for run in reuse]
+    known = [verdict_of(run) for run in reuse]
     index = open_index(index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     if with_gate:
@@ -424,10 +342,10 @@ def tune_reranker(
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe, target)
     watched, judged = _watched(held_out, settings.training.dev_questions, files.without)
-    found = list(zip(held_out, _candidates(settings, index_folder, held_out), strict=True))
-    at_gate = set(_ids(judged))
+    found = list(zip(held_out, serving_candidates(settings, index_folder, held_out), strict=True))
+    at_gate = set(question_ids(judged))
     shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
-    shown, shown_unanswerable = _parted(shown)
+    shown, shown_unanswerable = parted(shown)
     dev_groups = []
     if recipe.select == "loss":
         dev_groups = make_groups([example for example, _ in [*shown, *shown_unanswerable]], index.corpus, recipe, None)
@@ -448,76 +366,11 @@ def tune_reranker(
         dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not (is_first_process() and with_gate):
+    if not is_first_process():
         return None
-    answerable, unanswerable = _parted([(one, hits) for one, hits in found if one.question.id in at_gate])
-    examples, candidates = (list(column) for column in zip(*answerable, strict=True))
-    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable, watched)
-
-
-_Found = list[tuple[Example, Sequence[Hit]]]
-
-
-def _parted(found: _Found) -> tuple[_Found, _Found]:
-    """(answerable, unanswerable) questions with their candidates."""
-    return [one for one in found if one[0].positives], [one for one in found if not one[0].positives]
-
-
-def average_models(
-    settings: Settings,
-    runs: Sequence[str | Path],
-    dev: str | Path,
-    index_folder: str | Path,
-    target: str | Path,
-    *,
-    qrels: str | Path | None = None,
-    reuse: Sequence[str | Path] = (),
-) -> dict:
-    """Average the models of several runs and let the mean meet the serving one on dev; returns the gate's record.
-
-    Only dev questions that every run's own gate judged do: no run was trained on them, or watched by them. A
-    reranker's refusals of unanswerable dev questions are told where dev has any. For `reuse` see `tune_reranker`.
-    """
-    verdicts = [_verdict(run) for run in runs]
-    roles = {run: record["role"] for run, (record, _) in zip(runs, verdicts, strict=True)}
-    if len(runs) < 2 or len(set(roles.values())) > 1:
-        told = ", ".join(f"{run} ({role})" for run, role in roles.items())
-        raise ConfigError(f"an average is of two models or more of the same kind; these are {told}")
-    known = [_verdict(run) for run in reuse]
-    refuse_test_file(dev, qrels)
-    index = open_index(index_folder)
-    chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
-    refuse_written(chosen.examples)
-    target, models = Path(target), [Path(run) / "model" for run in runs]
-    check_averageable(models)
-    is_reranker = "reranker" in roles.values()
-    say(chosen.summary(str(dev), with_unanswerable=is_reranker))
-    examples = [*chosen.examples, *(chosen.unanswerable if is_reranker else ())]
-    fresh = set.intersection(*(_at_gate(record, rows, examples) for record, rows in verdicts))
-    judged = [example for example in examples if example.question.id in fresh]
-    by_runs = {qid for record, _ in verdicts for qid in record.get("watched", ())}
-    watched = [example for example in examples if example.question.id in by_runs]
-    if not any(example.positives for example in judged):
-        raise DataError(f"the gates of the runs have judged no question of {dev} in common; name their dev file")
-    if left_out := len(examples) - len(judged) - len(watched):
-        say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
-    note_training(target, {"average": [weights_sha256(model) for model in models]})
-    model = average_weights(models, target)
-    if not is_reranker:
-        return gate_retriever(settings, index_folder, target, model, judged, watched)
-    found = zip(judged, _candidates(settings, index_folder, judged), strict=True)
-    answerable, unanswerable = _parted(list(found))
-    examples, candidates = (list(column) for column in zip(*answerable, strict=True))
-    return gate_reranker(settings, index, target, model, examples, candidates, known, unanswerable, watched)
-
-
-def _at_gate(record: Mapping, rows: Sequence[Mapping], examples: Sequence[Example]) -> set[str]:
-    """Ids of what a run's gate judged; of unanswerable examples, where the run knows none, all."""
-    judged = {row["qid"] for row in rows}
-    if "unanswerable" in record:
-        return judged | set(record["unanswerable"])
-    watched = set(record.get("watched", ()))
-    return judged | {e.question.id for e in examples if not e.positives and e.question.id not in watched}
+    note_watched(target, question_ids(watched))
+    met = [one for one in found if one[0].question.id in at_gate]
+    return gate_reranker(settings, index, target, model, met, known) if with_gate else None
 
 
 def _hard(
@@ -566,126 +419,3 @@ def _softened(settings: Settings, groups, corpus: Corpus, recipe, target: str | 
     logits = np.asarray(json.loads(path.read_text(encoding="utf-8")))
     ends = np.cumsum([len(group.ids) for group in groups])
     return [soften(group, own, recipe) for group, own in zip(groups, np.split(logits, ends[:-1]), strict=True)]
-
-
-def _candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
-    """What the serving retriever hands the reranker, per dev question."""
-    retriever = build.make_retriever(settings, index_folder)
-    return retriever.retrieve([example.question.rewrite for example in held_out], settings.reranker.depth)
-
-
-def gate_reranker(
-    settings: Settings,
-    index: OpenIndex,
-    target: str | Path,
-    model: str | Path,
-    held_out: Sequence[Example],
-    candidates: Sequence[Sequence[Hit]],
-    known: Sequence[tuple[dict, list[dict]]] = (),
-    unanswerable: Sequence[tuple[Example, Sequence[Hit]]] = (),
-    watched: Sequence[Example] = (),
-) -> dict:
-    """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question.
-
-    `known` are other gates' records and their questions' scores, taken over where they are of the same base.
-    `unanswerable` questions with their candidates do not decide: the record says how well the best score tells them
-    from the others. With them, nothing known is taken over. The record names the `watched` questions, too, by which
-    the checkpoint was chosen.
-    """
-    queries = [example.question.rewrite for example in held_out]
-    how = {
-        "corpus_sha256": index.manifest.corpus_sha256,
-        "dev_digest": digest(_asked(held_out)),
-        "candidates_digest": digest([hit.passage.id for hit in hits] for hits in candidates),
-        "depth": settings.reranker.depth,
-        "precision": settings.reranker.precision,
-        "max_length_tokens": settings.reranker.max_length_tokens,
-    }
-    if known and unanswerable:
-        say("with unanswerable questions nothing is reused: scored again")
-        known = ()
-    scores, fingerprints, best = {}, {}, {}
-    for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
-        chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
-        reranker = build.make_reranker(chosen)
-        fingerprints[name] = reranker.weights_sha256
-        same = {"base_fingerprint": reranker.weights_sha256, **how}
-        scores[name] = _known_scores(known if name == "base" else (), same)
-        if scores[name] is None:
-            found = reranker.rerank(
-                [*queries, *(example.question.rewrite for example, _ in unanswerable)],
-                [*candidates, *(hits for _, hits in unanswerable)],
-                label=f"Reranking ({name})",
-            )
-            scores[name] = _gate_scores(held_out, found[: len(held_out)])
-            best[name] = [hits[0].score if hits else float("-inf") for hits in found]
-    floor = [
-        shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
-        for example, hits in zip(held_out, candidates, strict=True)
-    ]
-    mean_floor = sum(floor) / len(floor)
-    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=mean_floor, sources=_sources(held_out))
-    record |= {
-        "role": "reranker",
-        "base": settings.reranker.model,
-        "base_fingerprint": fingerprints["base"],
-        "tuned_fingerprint": fingerprints["tuned"],
-        **how,
-        "n_dev": len(held_out),
-        "watched": _ids(watched),
-    }
-    if unanswerable:
-        record["refusals"] = refusal_figures(best["tuned"], best["base"], len(held_out))
-        record["unanswerable"] = _ids([example for example, _ in unanswerable])
-    _write_verdict(target, record, held_out, scores)
-    return record
-
-
-def _verdict(run: str | Path) -> tuple[dict, list[dict]]:
-    """A run's record of the gate, and the scores of its questions."""
-    path = Path(run) / GATE_FILE
-    if not path.is_file():
-        raise ConfigError(f"{run} holds no verdict ({GATE_FILE}); train with the gate: rag train …")
-    return json.loads(path.read_text(encoding="utf-8")), read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
-
-
-def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> dict | None:
-    """The base's scores from a gate that scored the same candidates in the same way, where there is one."""
-    for record, rows in known:
-        if all(record.get(name) == value for name, value in how.items()) and len(rows) == record["n_dev"]:
-            return {metric: [row["base"][metric] for row in rows] for metric in GATE_METRICS}
-    if known:
-        say("no reused run has scored this base on these candidates: scored again")
-    return None
-
-
-def promote_model(target: str | Path) -> str:
-    """Let a model that passed the gate serve in the place of its base; returns a line to tell.
-
-    Raises ConfigError where the verdict is another, or was given on other weights than those at hand: the model has
-    changed since, or what serves is no longer what it has beaten.
-    """
-    record, _ = _verdict(target)
-    if record["verdict"] != PROMOTE:
-        raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
-    model, base = Path(target) / "model", record["base"]
-    if serving(base) == str(model.resolve()):
-        return f"{model} serves already in the place of {base}."
-    if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
-        raise ConfigError(f"{model} has changed since it met the gate; train it again into another folder")
-    if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
-        raise ConfigError(
-            f"{target} has met another model than the one that serves now in the place of {base}; train again from it, "
-            f"or go back first: rag promote --back {base}"
-        )
-    promote(base, model)
-    again = {
-        "retriever": "Index again: rag index --rebuild -o INDEX.",
-        "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
-    }
-    names = [name for name in all_promoted() if serving(name) == str(model.resolve())]
-    return f"{model} now serves in the place of {', '.join(names)}. {again[record['role']]}"
-
-
-def _weights(fingerprint: str | Mapping) -> str:
-    return fingerprint if isinstance(fingerprint, str) else fingerprint["weights_sha256"]

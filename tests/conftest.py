@@ -229,3 +229,20 @@ def write_corpus(path: Path, passages) -> Path:
     rows = ({"id": p.id, "title": p.title, "text": p.text, "source": "made"} for p in passages)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
+    """Settings over tiny models, an index, and course files whose dev questions are not in train."""
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    from rag import build
+    from rag.config import load_settings
+    from tests.tuning import FAST, PASSAGES, rows
+
+    corpus = write_corpus(tmp_path / "corpus.txt", PASSAGES)
+    (tmp_path / "train.txt").write_text(rows(range(22)), "utf-8")
+    (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
+    overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
+    settings = load_settings(overrides=[*overrides, *FAST, "training.freeze_embeddings=false", "retriever.kind=bm25"])
+    build.make_index(settings, corpus, tmp_path / "index")
+    return settings, tmp_path

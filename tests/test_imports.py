@@ -47,9 +47,13 @@ ALLOWED: dict[str, set[str]] = {
         *("config", "data", "types", *LEAVES, "models", "retrieve", "rerank", "generate"),
         *("pipeline", "batch", "chat", "evaluate", "documents.collection"),
     },
+    "gating": {
+        *("build", "config", "examples", "types", "errors", "files", "progress", "training"),
+        *("models", "retrieve.store", "evaluate"),
+    },
     "tune": {
-        *("build", "config", "data", "examples", "types", *LEAVES, "telemetry", "training"),
-        *("models", "retrieve", "rerank", "evaluate", "generate.questions"),
+        *("build", "config", "data", "examples", "gating", "types", *LEAVES, "telemetry", "training"),
+        *("models", "retrieve", "rerank", "generate.questions"),
     },
     "users": {"errors", "files"},
     "api": {"chat", "errors", "present", "types", "users"},
@@ -62,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "audit",
         "build",
         "doctor",
+        "gating",
         "history",
         "models.resolve",
         "ingest",

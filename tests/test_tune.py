@@ -5,80 +5,26 @@ import json
 import shutil
 import subprocess
 import sys
-import zlib
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from rag import build, tune
+from rag import build, gating, tune
 from rag.config import load_settings
 from rag.data import Question
-from rag.errors import ConfigError, DataError, ModelError, RunMismatchError
+from rag.errors import ConfigError, DataError, RunMismatchError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
-from rag.examples import Example, load_examples
+from rag.examples import Example
 from rag.files import read_jsonl
-from rag.models.promoted import all_promoted, go_back, promote, serving
+from rag.gating import watched_ids
+from rag.models.promoted import all_promoted, go_back, serving
 from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings, load_mined
+from rag.retrieve.store import open_index
 from rag.tune import TrainingFiles, _sampled, _watched
-from rag.types import CANNOTANSWER, Hit, Passage
-from tests.conftest import WORDS, write_corpus
-
-NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
-PASSAGES = [Passage(f"d{n}@0", f"the {word} and the {NOUNS[n - 1]}") for n, word in enumerate(NOUNS)]
-FAST = [f"training.{setting}" for setting in ("epochs=6", "batch_size=8", "learning_rate=5e-3", "warmup_steps=2")]
-
-
-def rows(numbers):
-    return "".join(
-        json.dumps(
-            {
-                "qid": f"q{n}",
-                "question": f"who built the {NOUNS[n]}",
-                "evidences": [PASSAGES[n].text, PASSAGES[(n + 1) % 30].text],
-                "retrieval_labels": [1, 0],
-                "answer": {"text": NOUNS[n]},
-            }
-        )
-        + "\n"
-        for n in numbers
-    )
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
-    """Settings over tiny models, an index, and course files whose dev questions are not in train."""
-    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
-    corpus = write_corpus(tmp_path / "corpus.txt", PASSAGES)
-    (tmp_path / "train.txt").write_text(rows(range(22)), "utf-8")
-    (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
-    overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
-    settings = load_settings(overrides=[*overrides, *FAST, "training.freeze_embeddings=false", "retriever.kind=bm25"])
-    build.make_index(settings, corpus, tmp_path / "index")
-    return settings, tmp_path
-
-
-def quick(settings):
-    """For tests in which a model has to be another, not a better one."""
-    return settings.model_copy(
-        update={"training": settings.training.model_copy(update={"epochs": 1, "evaluations": 1})}
-    )
-
-
-def mined(settings, folder, scorer="encoder", **options):
-    tune.mine_negatives(
-        settings,
-        folder / "train.txt",
-        folder / "index",
-        folder / "negatives.jsonl",
-        MiningSettings(per_question=7, depth=20, margin=None),
-        retrievers=["dense", "bm25"],
-        scorer=scorer,
-        **options,
-    )
-    return TrainingFiles(folder / "train.txt", folder / "dev.txt", negatives=folder / "negatives.jsonl")
+from rag.types import CANNOTANSWER
+from tests.conftest import write_corpus
+from tests.tuning import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows
 
 
 def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
@@ -88,17 +34,18 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
     assert record["verdict"] in (PROMOTE, KEEP_BASE)
     assert record["n_dev"] == 4
-    assert not {row["qid"] for row in read_jsonl(folder / "run" / "gate-questions.jsonl")} & set(record["watched"])
-    assert len(record["watched"]) == 4
+    watched = watched_ids(folder / "run")
+    assert not {row["qid"] for row in read_jsonl(folder / "run" / "gate-questions.jsonl")} & watched
+    assert len(watched) == 4
     assert record["shuffle_floor"] == pytest.approx(sum(1 / rank for rank in range(1, 11)) / 30)
     assert record["base_fingerprint"]["weights_sha256"] != record["tuned_fingerprint"]["weights_sha256"]
     assert json.loads((folder / "run" / "warnings.json").read_text("utf-8")) is not None
     # Whatever it said: only PROMOTE may be applied.
     (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": KEEP_BASE, "reasons": ["worse"]}))
     with pytest.raises(ConfigError, match="KEEP BASE: worse"):
-        tune.promote_model(folder / "run")
+        gating.promote_model(folder / "run")
     (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}))
-    assert "Index again" in tune.promote_model(folder / "run")
+    assert "Index again" in gating.promote_model(folder / "run")
     base = settings.encoder.model
     assert serving(base) == str(folder / "run" / "model")
     tuned = build.make_encoder(settings)
@@ -151,7 +98,7 @@ def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
 def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatch):
     settings, folder = data
     files = mined(settings, folder, scorer="reranker")
-    found = load_mined(files.negatives, tune.open_index(folder / "index").corpus)
+    found = load_mined(files.negatives, open_index(folder / "index").corpus)
     hard = [one for one in found.values() if not one.is_easy(0.0)]
     assert 0 < len(hard) < len(found)
     groups = []
@@ -175,100 +122,6 @@ def test_where_every_question_is_easy_training_is_refused(data):
         tune.tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
 
 
-def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
-    settings, folder = quick(data[0]), data[1]
-    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
-    first = tune.tune_reranker(settings, files, index, folder / "first", "report-2")
-    labels = []
-    plain = CrossEncoderReranker.rerank
-    monkeypatch.setattr(
-        CrossEncoderReranker,
-        "rerank",
-        lambda self, queries, candidates, label="": (
-            labels.append(label) or plain(self, queries, candidates, label=label)
-        ),
-    )
-    again = tune.tune_reranker(settings, files, index, folder / "again", "report-2", reuse=[folder / "first"])
-    assert labels == ["Reranking (tuned)"]
-    assert again["metrics"]["mrr@10"] == first["metrics"]["mrr@10"]
-    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 1})})
-    tune.tune_reranker(deeper, files, index, folder / "deeper", "report-2", reuse=[folder / "first"])
-    assert labels[1:] == ["Reranking (base)", "Reranking (tuned)"]
-    with pytest.raises(ConfigError, match="holds no verdict"):
-        tune.tune_reranker(settings, files, index, folder / "none", "report-2", reuse=[folder])
-
-
-class Scorer:
-    """A reranker that scores by rule; the tuned one and the base differ in what the rule makes of gold."""
-
-    def __init__(self, weights, score):
-        self.weights_sha256, self._score = weights, score
-
-    def rerank(self, queries, candidates, *, label=""):
-        scored = [
-            [Hit(hit.passage, self._score(query, hit.passage, place)) for place, hit in enumerate(hits)]
-            for query, hits in zip(queries, candidates, strict=True)
-        ]
-        return [sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) for hits in scored]
-
-
-def is_gold(query, passage):
-    return query.rpartition(" ")[2] == passage.text.split()[1]
-
-
-def good(query, passage, place):
-    return float(is_gold(query, passage)) + zlib.crc32(f"{query} {passage.id}".encode()) % 7 / 4
-
-
-@pytest.mark.parametrize(
-    ("score", "verdict"),
-    [
-        (lambda query, passage, place: float(is_gold(query, passage)) + 1, PROMOTE),
-        (good, KEEP_BASE),
-        (lambda query, passage, place: -good(query, passage, place), KEEP_BASE),
-        (lambda query, passage, place: 0.0, KEEP_BASE),
-        (lambda query, passage, place: float("nan"), KEEP_BASE),
-    ],
-    ids=["better", "copy", "inverted", "constant", "not a number"],
-)
-def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, verdict):
-    settings, folder = data
-    index = tune.open_index(folder / "index")
-    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
-    candidates = [[Hit(index.corpus[(n + step) % 30], 1.0 + step / 10) for step in (-1, -2, 0, -3)] for n in range(22)]
-    scorers = iter([Scorer("base", good), Scorer("tuned", score)])
-    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
-    (folder / "run").mkdir()
-    record = tune.gate_reranker(settings, index, folder / "run", folder / "model", held_out, candidates)
-    assert record["verdict"] == verdict
-
-
-def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, monkeypatch):
-    settings, folder = data
-    index = tune.open_index(folder / "index")
-    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
-    candidates = [[Hit(index.corpus[(n + step) % 30], 2.0 - step / 10) for step in range(4)] for n in range(22)]
-
-    def inverted(query, passage, place):
-        return -float(is_gold(query, passage))
-
-    scorers = iter([Scorer("base", inverted), Scorer("tuned", lambda query, passage, place: float("nan"))])
-    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
-    (folder / "run").mkdir()
-    record = tune.gate_reranker(settings, index, folder / "run", folder / "model", held_out, candidates)
-    assert record["metrics"]["mrr@10"]["tuned"] == 0.0
-    assert record["verdict"] == KEEP_BASE
-
-
-def test_both_retrievers_meet_in_an_index_of_the_same_kind(data):
-    settings, folder = data
-    of_vectors = settings.model_copy(update={"index": settings.index.model_copy(update={"factory": "HNSW8"})})
-    build.make_index(of_vectors, folder / "corpus.txt", folder / "hnsw")
-    files = dataclasses.replace(mined(settings, folder), sample=4)
-    tune.tune_retriever(settings, files, folder / "hnsw", folder / "run", "mined")
-    assert tune.open_index(folder / "run" / "index").manifest.factory == "HNSW8"
-
-
 def test_negatives_mined_for_other_labels_are_refused(data):
     settings, folder = data
     mined(settings, folder)
@@ -286,99 +139,6 @@ def test_the_base_judges_its_pairs_once_for_soft_labels(data, monkeypatch):
     tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
     monkeypatch.setattr(CrossEncoderReranker, "score", lambda *given, **options: pytest.fail("scored again"))
     tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
-
-
-def test_what_is_promoted_for_a_promoted_folder_serves_for_both(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    promote("base", "first")
-    promote("first", second)  # the same folder by another path
-    assert serving("base") == serving(str(first)) == str(second)
-    promote(str(second), first)  # and in a circle: it ends
-    assert serving("base") in (str(first), str(second))
-    assert go_back("second") == str(second)
-    assert go_back(str(first)) == str(first) == serving("base")
-
-
-def test_a_verdict_on_other_weights_is_not_applied(data):
-    settings, folder = quick(data[0]), data[1]
-    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
-    for name in ("first", "second"):
-        record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
-        (folder / name / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
-    assert "calibrate again" in tune.promote_model(folder / "first")
-    assert "serves already" in tune.promote_model(folder / "first")
-    assert all_promoted() == {settings.reranker.model: [str((folder / "first" / "model").resolve())]}
-    with pytest.raises(ConfigError, match="has met another model than the one that serves now"):
-        tune.promote_model(folder / "second")
-    go_back(settings.reranker.model)
-    weights = folder / "second" / "model" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(ConfigError, match="has changed since"):
-        tune.promote_model(folder / "second")
-
-
-def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
-    settings, folder = quick(data[0]), data[1]
-    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
-    runs = [folder / name for name in ("first", "second")]
-    for seed, run in enumerate(runs):
-        chosen = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
-        tune.tune_reranker(chosen, files, index, run, "report-2")
-    record = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
-    assert record["role"] == "reranker"
-    assert json.loads((folder / "mean" / "gate.json").read_text()) == record
-    assert record["n_dev"] == len(record["watched"]) == 4  # those that chose the runs' checkpoints prove nothing
-    first, second, mean = (load_file(run / "model" / "model.safetensors") for run in (*runs, folder / "mean"))
-    changed = [name for name in first if not torch.equal(first[name], second[name])]
-    assert changed
-    for name in first:
-        assert torch.allclose(mean[name], (first[name] + second[name]) / 2)
-    assert len(CrossEncoderReranker(folder / "mean" / "model").score([("a", "b")])) == 1
-    again = tune.average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
-    assert again["tuned_fingerprint"] == record["tuned_fingerprint"]
-    (folder / "all.txt").write_text(rows(range(30)), "utf-8")  # with what the runs have learnt by heart
-    record = tune.average_models(settings, runs, folder / "all.txt", index, folder / "mean")
-    assert record["n_dev"] == 4
-    assert "22 questions of" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"have judged no question of .*train\.txt in common"):
-        tune.average_models(settings, runs, folder / "train.txt", index, folder / "mean")
-
-
-def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
-    settings, folder = quick(data[0]), data[1]
-    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
-    run, other = folder / "first", folder / "other"
-    tune.tune_reranker(settings, files, index, run, "report-2")
-    arguments = (folder / "dev.txt", index, folder / "mean")
-    with pytest.raises(ConfigError, match="two models or more"):
-        tune.average_models(settings, [run], *arguments)
-    assert not (folder / "mean").exists()
-    shutil.copytree(run, other)
-    shutil.rmtree(other / "model")
-    shutil.copytree(tiny_encoder_folder, other / "model")
-    with pytest.raises(ModelError, match=r"names or shapes|has no"):
-        tune.average_models(settings, [run, other], *arguments)
-    assert not (folder / "mean").exists()
-    (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
-    with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):
-        tune.average_models(settings, [run, other], *arguments)
-
-
-def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
-    settings, folder = data
-    _, manifest = build.serving_manifest(folder / "index")
-    point = {"threshold": 1.5, "precision": 1.0, "recall": 1.0, "wrong_refusals": 0.0}
-    calibration = {"reranker_model": settings.reranker.model, "serving": settings.reranker.model}
-    calibration |= {"index": manifest.fingerprint, "threshold": 1.5, "curve": [point]}
-    (folder / "index" / build.CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
-    assert build.rerank_threshold(settings, folder / "index") == 1.5
-    (tmp_path / "tuned").mkdir()
-    promote(settings.reranker.model, tmp_path / "tuned")
-    assert build.rerank_threshold(settings, folder / "index") is None
 
 
 def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(data):
@@ -444,7 +204,7 @@ def test_what_cannot_end_well_is_refused_before_training(data):
 def test_a_sample_is_drawn_from_what_was_mined(data):
     settings, folder = data
     files = mined(settings, folder, sample=9)
-    corpus = tune.open_index(folder / "index").corpus
+    corpus = open_index(folder / "index").corpus
     there = set(load_mined(files.negatives, corpus))
     assert len(there) == 9
     training, _ = dataclasses.replace(files, sample=5).splits(corpus)
@@ -460,7 +220,7 @@ def test_a_source_can_be_left_out_of_training(data):
         stream.writelines(
             json.dumps({**row, "source": "nq" if n < 6 else "squad"}) + "\n" for n, row in enumerate(lines)
         )
-    corpus = tune.open_index(folder / "index").corpus
+    corpus = open_index(folder / "index").corpus
     dev = folder / "dev.txt"
     training, held_out = TrainingFiles(folder / "train.txt", dev, without=("nq",)).splits(corpus)
     assert {example.question.source for example in training} == {"squad"}
@@ -485,7 +245,7 @@ def test_what_is_named_as_the_test_set_is_neither_mined_nor_trained_on(data):
     settings, folder = data
     shutil.copy(folder / "train.txt", folder / "test_open.txt")
     with pytest.raises(DataError, match="is named as the test set"):
-        TrainingFiles(folder / "test_open.txt", folder / "dev.txt").splits(tune.open_index(folder / "index").corpus)
+        TrainingFiles(folder / "test_open.txt", folder / "dev.txt").splits(open_index(folder / "index").corpus)
     with pytest.raises(DataError, match="is named as the test set"):
         tune.mine_negatives(
             settings, folder / "test_open.txt", folder / "index", folder / "mined.jsonl", MiningSettings(per_question=2)
@@ -527,7 +287,7 @@ def test_without_dev_documents_are_held_out(data):
     settings, folder = data
     files = TrainingFiles(folder / "train.txt")
     assert tune.tune_reranker(settings, files, folder / "index", folder / "run", "report-2", with_gate=False) is None
-    training, held_out = files.splits(tune.open_index(folder / "index").corpus)
+    training, held_out = files.splits(open_index(folder / "index").corpus)
     assert len(training) + len(held_out) == 22
     assert 1 <= len(held_out) <= 4
 
@@ -550,25 +310,7 @@ def test_bad_input_is_told(data):
     with pytest.raises(ConfigError, match="has no setting training"):
         tune.tune_reranker(odd, TrainingFiles(folder / "train.txt"), index, run, "lambda")
     with pytest.raises(ConfigError, match="holds no verdict"):
-        tune.promote_model(folder)
-
-
-def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAG_HOME", str(tmp_path))
-    (tmp_path / "promoted.json").write_text(json.dumps({"base": [str(tmp_path / "gone")]}))
-    with pytest.raises(ModelError, match="rag promote --back base"):
-        serving("base")
-    assert go_back("base") == "base"
-    with pytest.raises(ModelError, match="nothing is promoted"):
-        go_back("base")
-
-
-def unanswerable_rows(numbers):
-    made = [json.loads(line) for line in rows(numbers).splitlines()]
-    for row in made:
-        row |= {"qid": f"u{row['qid']}", "question": f"{row['question']} twice", "retrieval_labels": [0, 0]}
-        row["answer"] = {"text": "CANNOTANSWER"}
-    return "".join(json.dumps(row) + "\n" for row in made)
+        gating.promote_model(folder)
 
 
 def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_well_it_tells_them(data):
@@ -580,9 +322,9 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
     record = tune.tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
     assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (4, 2)
     assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 4
-    assert len(record["watched"]) == 4 + 2
+    assert len(watched_ids(folder / "run")) == 4 + 2
     assert len(record["unanswerable"]) == 2
-    assert not set(record["unanswerable"]) & set(record["watched"])
+    assert not set(record["unanswerable"]) & watched_ids(folder / "run")
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 32
     wanted = load_settings(overrides=["training.unanswerable=true"]).training

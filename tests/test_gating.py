@@ -1,0 +1,286 @@
+"""A tuned model meets the one that serves, is averaged, promoted and taken back, on tiny models."""
+
+import dataclasses
+import json
+import shutil
+import zlib
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rag import build, gating, tune
+from rag.errors import ConfigError, DataError, ModelError, RunMismatchError
+from rag.evaluate.gate import KEEP_BASE, PROMOTE
+from rag.examples import load_examples
+from rag.files import read_jsonl
+from rag.gating import watched_ids
+from rag.models.promoted import all_promoted, go_back, promote, serving
+from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.retrieve.store import open_index
+from rag.tune import TrainingFiles
+from rag.types import Hit
+from tests.tuning import mined, quick, rows
+
+
+def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
+    settings, folder = quick(data[0]), data[1]
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    first = tune.tune_reranker(settings, files, index, folder / "first", "report-2")
+    labels = []
+    plain = CrossEncoderReranker.rerank
+    monkeypatch.setattr(
+        CrossEncoderReranker,
+        "rerank",
+        lambda self, queries, candidates, label="": (
+            labels.append(label) or plain(self, queries, candidates, label=label)
+        ),
+    )
+    again = tune.tune_reranker(settings, files, index, folder / "again", "report-2", reuse=[folder / "first"])
+    assert labels == ["Reranking (tuned)"]
+    assert again["metrics"]["mrr@10"] == first["metrics"]["mrr@10"]
+    deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 1})})
+    tune.tune_reranker(deeper, files, index, folder / "deeper", "report-2", reuse=[folder / "first"])
+    assert labels[1:] == ["Reranking (base)", "Reranking (tuned)"]
+    with pytest.raises(ConfigError, match="holds no verdict"):
+        tune.tune_reranker(settings, files, index, folder / "none", "report-2", reuse=[folder])
+
+
+class Scorer:
+    """A reranker that scores by rule; the tuned one and the base differ in what the rule makes of gold."""
+
+    def __init__(self, weights, score):
+        self.weights_sha256, self._score = weights, score
+
+    def rerank(self, queries, candidates, *, label=""):
+        scored = [
+            [Hit(hit.passage, self._score(query, hit.passage, place)) for place, hit in enumerate(hits)]
+            for query, hits in zip(queries, candidates, strict=True)
+        ]
+        return [sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) for hits in scored]
+
+
+def is_gold(query, passage):
+    return query.rpartition(" ")[2] == passage.text.split()[1]
+
+
+def good(query, passage, place):
+    return float(is_gold(query, passage)) + zlib.crc32(f"{query} {passage.id}".encode()) % 7 / 4
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        (lambda query, passage, place: float(is_gold(query, passage)) + 1, PROMOTE),
+        (good, KEEP_BASE),
+        (lambda query, passage, place: -good(query, passage, place), KEEP_BASE),
+        (lambda query, passage, place: 0.0, KEEP_BASE),
+        (lambda query, passage, place: float("nan"), KEEP_BASE),
+    ],
+    ids=["better", "copy", "inverted", "constant", "not a number"],
+)
+def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, verdict):
+    settings, folder = data
+    index = open_index(folder / "index")
+    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
+    candidates = [[Hit(index.corpus[(n + step) % 30], 1.0 + step / 10) for step in (-1, -2, 0, -3)] for n in range(22)]
+    found = list(zip(held_out, candidates, strict=True))
+    scorers = iter([Scorer("base", good), Scorer("tuned", score)])
+    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    (folder / "run").mkdir()
+    record = gating.gate_reranker(settings, index, folder / "run", folder / "model", found)
+    assert record["verdict"] == verdict
+
+
+def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, monkeypatch):
+    settings, folder = data
+    index = open_index(folder / "index")
+    held_out = list(load_examples(folder / "train.txt", index.corpus).examples)
+    candidates = [[Hit(index.corpus[(n + step) % 30], 2.0 - step / 10) for step in range(4)] for n in range(22)]
+    found = list(zip(held_out, candidates, strict=True))
+
+    def inverted(query, passage, place):
+        return -float(is_gold(query, passage))
+
+    scorers = iter([Scorer("base", inverted), Scorer("tuned", lambda query, passage, place: float("nan"))])
+    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    (folder / "run").mkdir()
+    record = gating.gate_reranker(settings, index, folder / "run", folder / "model", found)
+    assert record["metrics"]["mrr@10"]["tuned"] == 0.0
+    assert record["verdict"] == KEEP_BASE
+
+
+def test_both_retrievers_meet_in_an_index_of_the_same_kind(data):
+    settings, folder = data
+    of_vectors = settings.model_copy(update={"index": settings.index.model_copy(update={"factory": "HNSW8"})})
+    build.make_index(of_vectors, folder / "corpus.txt", folder / "hnsw")
+    files = dataclasses.replace(mined(settings, folder), sample=4)
+    tune.tune_retriever(settings, files, folder / "hnsw", folder / "run", "mined")
+    assert open_index(folder / "run" / "index").manifest.factory == "HNSW8"
+
+
+def test_what_is_promoted_for_a_promoted_folder_serves_for_both(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    promote("base", "first")
+    promote("first", second)  # the same folder by another path
+    assert serving("base") == serving(str(first)) == str(second)
+    promote(str(second), first)  # and in a circle: it ends
+    assert serving("base") in (str(first), str(second))
+    assert go_back("second") == str(second)
+    assert go_back(str(first)) == str(first) == serving("base")
+
+
+def test_a_verdict_on_other_weights_is_not_applied(data):
+    settings, folder = quick(data[0]), data[1]
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    for name in ("first", "second"):
+        record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
+        (folder / name / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
+    assert "calibrate again" in gating.promote_model(folder / "first")
+    assert "serves already" in gating.promote_model(folder / "first")
+    assert all_promoted() == {settings.reranker.model: [str((folder / "first" / "model").resolve())]}
+    with pytest.raises(ConfigError, match="has met another model than the one that serves now"):
+        gating.promote_model(folder / "second")
+    go_back(settings.reranker.model)
+    weights = folder / "second" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ConfigError, match="has changed since"):
+        gating.promote_model(folder / "second")
+
+
+def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
+    settings, folder = quick(data[0]), data[1]
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    runs = [folder / name for name in ("first", "second")]
+    for seed, run in enumerate(runs):
+        chosen = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+        tune.tune_reranker(chosen, files, index, run, "report-2")
+    record = gating.average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
+    assert record["role"] == "reranker"
+    assert json.loads((folder / "mean" / "gate.json").read_text()) == record
+    assert record["n_dev"] == len(watched_ids(folder / "mean")) == 4  # what chose the runs' checkpoints proves nothing
+    first, second, mean = (load_file(run / "model" / "model.safetensors") for run in (*runs, folder / "mean"))
+    changed = [name for name in first if not torch.equal(first[name], second[name])]
+    assert changed
+    for name in first:
+        assert torch.allclose(mean[name], (first[name] + second[name]) / 2)
+    assert len(CrossEncoderReranker(folder / "mean" / "model").score([("a", "b")])) == 1
+    again = gating.average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
+    assert again["tuned_fingerprint"] == record["tuned_fingerprint"]
+    (folder / "all.txt").write_text(rows(range(30)), "utf-8")  # with what the runs have learnt by heart
+    record = gating.average_models(settings, runs, folder / "all.txt", index, folder / "mean")
+    assert record["n_dev"] == 4
+    assert "22 questions of" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"have judged no question of .*train\.txt in common"):
+        gating.average_models(settings, runs, folder / "train.txt", index, folder / "mean")
+
+
+def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
+    settings, folder = quick(data[0]), data[1]
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    run, other = folder / "first", folder / "other"
+    tune.tune_reranker(settings, files, index, run, "report-2")
+    arguments = (folder / "dev.txt", index, folder / "mean")
+    with pytest.raises(ConfigError, match="two models or more"):
+        gating.average_models(settings, [run], *arguments)
+    assert not (folder / "mean").exists()
+    shutil.copytree(run, other)
+    shutil.rmtree(other / "model")
+    shutil.copytree(tiny_encoder_folder, other / "model")
+    with pytest.raises(ModelError, match=r"names or shapes|has no"):
+        gating.average_models(settings, [run, other], *arguments)
+    assert not (folder / "mean").exists()
+    (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
+    with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):
+        gating.average_models(settings, [run, other], *arguments)
+
+
+def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
+    settings, folder = data
+    files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
+    run, met = folder / "run", folder / "met"
+    assert tune.tune_reranker(settings, files, index, run, "report-2", with_gate=False) is None
+    record = gating.gate_model(settings, run, folder / "dev.txt", index, met)
+    assert record["role"] == "reranker"
+    assert record == json.loads((met / "gate.json").read_text("utf-8"))
+    judged = {row["qid"] for row in read_jsonl(met / "gate-questions.jsonl")}
+    assert len(judged) == record["n_dev"] == 4
+    assert "4 questions of" in capsys.readouterr().err  # those by which the run was watched
+    assert not judged & watched_ids(met)
+    assert gating.gate_model(settings, run / "model", folder / "dev.txt", index, met) == record
+    with pytest.raises(RunMismatchError, match="was made otherwise"):
+        gating.gate_model(settings, settings.reranker.model, folder / "dev.txt", index, met)
+    (met / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
+    shutil.rmtree(run)  # what met is what serves
+    gating.promote_model(met)
+    assert serving(settings.reranker.model) == str(met / "model")
+
+
+def test_the_serving_model_does_not_beat_itself(data):
+    settings, folder = data
+    for role, model in (("reranker", settings.reranker.model), ("retriever", settings.encoder.model)):
+        record = gating.gate_model(settings, model, folder / "dev.txt", folder / "index", folder / role)
+        assert (record["role"], record["verdict"], record["n_dev"]) == (role, KEEP_BASE, 8)
+        assert record["metrics"]["mrr@10"]["difference"] == 0
+
+
+def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_path):
+    settings, folder = data
+    shutil.copytree(settings.encoder.model, tmp_path / "elsewhere")
+    written = tmp_path / "elsewhere" / "config_sentence_transformers.json"
+    written.write_text(json.dumps({**json.loads(written.read_text("utf-8")), "prompts": {}}), "utf-8")
+    weights = tmp_path / "elsewhere" / "model.safetensors"
+    save_file({name: value + 0.01 for name, value in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    written.chmod(0o444)
+    arguments = (folder / "dev.txt", folder / "index", folder / "met")
+    with pytest.raises(ModelError, match="does not say which prompt a query takes"):
+        gating.gate_model(settings, tmp_path / "elsewhere", *arguments)
+    assert not (folder / "met").exists()
+    prompts = {"query_prompt": "ask: ", "passage_prompt": "read: "}
+    chosen = settings.model_copy(update={"encoder": settings.encoder.model_copy(update=prompts)})
+    record = gating.gate_model(chosen, tmp_path / "elsewhere", *arguments)
+    (folder / "met" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
+    gating.promote_model(folder / "met")
+    assert build.make_encoder(settings).prompts == {"query": "ask: ", "passage": "read: "}
+
+
+def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder):
+    settings, folder = data
+    dev, index, target = folder / "dev.txt", folder / "index", folder / "met"
+    with pytest.raises(ModelError, match="no sentence-transformers checkpoint"):
+        gating.gate_model(settings, tiny_generator_folder, dev, index, target)
+    with pytest.raises(DataError, match="named as the test set"):
+        gating.gate_model(settings, settings.reranker.model, folder / "test_open.txt", index, target)
+    with pytest.raises(ModelError, match="cannot be had"):
+        gating.gate_model(settings, folder / "gone", dev, index, target)
+    without = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
+    with pytest.raises(ConfigError, match=r"leave reranker\.enabled = true"):
+        gating.gate_model(without, settings.reranker.model, dev, index, target)
+    assert not target.exists()
+
+
+def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
+    settings, folder = data
+    _, manifest = build.serving_manifest(folder / "index")
+    point = {"threshold": 1.5, "precision": 1.0, "recall": 1.0, "wrong_refusals": 0.0}
+    calibration = {"reranker_model": settings.reranker.model, "serving": settings.reranker.model}
+    calibration |= {"index": manifest.fingerprint, "threshold": 1.5, "curve": [point]}
+    (folder / "index" / build.CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
+    assert build.rerank_threshold(settings, folder / "index") == 1.5
+    (tmp_path / "tuned").mkdir()
+    promote(settings.reranker.model, tmp_path / "tuned")
+    assert build.rerank_threshold(settings, folder / "index") is None
+
+
+def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path))
+    (tmp_path / "promoted.json").write_text(json.dumps({"base": [str(tmp_path / "gone")]}))
+    with pytest.raises(ModelError, match="rag promote --back base"):
+        serving("base")
+    assert go_back("base") == "base"
+    with pytest.raises(ModelError, match="nothing is promoted"):
+        go_back("base")
