@@ -619,12 +619,16 @@ def models(
 
 def main() -> None:
     """Run the command; what a person can act on is one sentence on stderr and exit status 1."""
+    from safetensors import SafetensorError
+
     try:
         app()
     except RagError as error:
         sentence = str(error)
     except OSError as error:  # no permission, no space left, a folder where a file should be
         sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except SafetensorError as error:  # the same of weights; a damaged file too
+        sentence = f"weights could not be written or read: {error}"
     print(f"rag: {sentence}", file=sys.stderr)
     raise SystemExit(1)
 

@@ -223,7 +223,8 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
 
 def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text
+    said = ("out of memory", "bad_alloc", "allocate memory")  # of a GPU, of C++, of the allocator of PyTorch on a CPU
+    return isinstance(error, MemoryError) or any(words in text for words in said)
 
 
 def _valid_unicode(text: str) -> str:

@@ -1,9 +1,13 @@
 """The command's own duties: mistakes become one sentence, and nothing heavy is loaded for them."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from rag.cli import main
+from tests.conftest import write_corpus
 
 
 def rag(*arguments):
@@ -28,3 +32,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("rag: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_weights_that_were_cut_off_are_one_sentence(tmp_path, tiny_encoder_folder, passages, monkeypatch, capsys):
+    model = shutil.copytree(tiny_encoder_folder, tmp_path / "model")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    corpus = write_corpus(tmp_path / "corpus.txt", passages)
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    command = ["rag", "index", corpus, "-o", tmp_path / "index", "--set", f"encoder.model={model}"]
+    monkeypatch.setattr(sys, "argv", [*map(str, command)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "rag: weights could not be written or read" in capsys.readouterr().err

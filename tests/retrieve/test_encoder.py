@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from rag.errors import ConfigError, ModelError
 from rag.inference import pack_by_length
@@ -115,11 +116,12 @@ def test_a_batch_that_memory_does_not_hold_is_halved(tiny_encoder_folder, monkey
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
 
 
-def test_a_text_that_memory_does_not_hold_is_a_sentence(tiny_encoder_folder, monkeypatch):
+@pytest.mark.parametrize("allocate", [np.empty, torch.empty])
+def test_a_text_that_memory_does_not_hold_is_a_sentence(tiny_encoder_folder, monkeypatch, allocate):
     encoder = make(tiny_encoder_folder)
 
     def no_memory(*arrays):
-        raise MemoryError
+        return allocate(10**15)
 
     monkeypatch.setattr(encoder._runner, "_loaded", no_memory)
     with pytest.raises(ModelError, match=r"out of memory on cpu at one text of \d+ tokens"):
