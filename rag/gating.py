@@ -59,6 +59,7 @@ def gate_retriever(
 
     Both search an index of the same kind.
     """
+    _check_serves_itself(model)
     index = open_index(index_folder)
     tuned_settings = settings.model_copy(
         update={
@@ -95,6 +96,15 @@ def gate_retriever(
     }
     _write_verdict(target, record, held_out, scores)
     return record
+
+
+def _check_serves_itself(model: str | Path) -> None:
+    """Raises ConfigError where another model was promoted in the place of this one and would be judged instead."""
+    if (other := serving(str(model))) != str(model):
+        raise ConfigError(
+            f"{other} serves in the place of {model}, which cannot be judged meanwhile; go back first: "
+            f"rag promote --back {model}"
+        )
 
 
 def question_ids(examples: Sequence[Example]) -> list[str]:
@@ -144,6 +154,7 @@ def gate_reranker(
     Unanswerable questions do not decide: the record says how well the best score tells them from the others. With
     them, nothing known is taken over.
     """
+    _check_serves_itself(model)
     answerable, unanswerable = parted(found)
     held_out, retrieved = (list(column) for column in zip(*answerable, strict=True))
     questions = [example.question.rewrite for example, _ in [*answerable, *unanswerable]]

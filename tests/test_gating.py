@@ -218,6 +218,9 @@ def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
     shutil.rmtree(run)  # what met is what serves
     gating.promote_model(met)
     assert serving(settings.reranker.model) == str(met / "model")
+    promote(str(met / "model"), shutil.copytree(met / "model", folder / "later"))  # what would be judged now
+    with pytest.raises(ConfigError, match=r"serves in the place of .*, which cannot be judged"):
+        gating.gate_model(settings, met, folder / "dev.txt", index, met)
 
 
 def test_the_serving_model_does_not_beat_itself(data):
