@@ -62,7 +62,7 @@ def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
     return encoder_of(settings, model, lazy=lazy)
 
 
-def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = True) -> Encoder:
+def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = False) -> Encoder:
     """A model as the encoder that the settings describe, whichever of them serves."""
     from rag.retrieve.encoder import Encoder
 
@@ -90,14 +90,18 @@ def make_scorer(settings: Settings) -> Encoder:
 def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
     if not settings.reranker.enabled:
         return KeepOrder()
+    return reranker_of(settings, resolve(serving(settings.reranker.model), source=settings.models.source))
+
+
+def reranker_of(settings: Settings, model: ResolvedModel) -> CrossEncoderReranker:
+    """A model as the reranker that the settings describe, whichever of them serves."""
     from rag.rerank.cross_encoder import CrossEncoderReranker
 
-    folder = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     return CrossEncoderReranker(
-        folder,
+        model.folder,
         max_length_tokens=settings.reranker.max_length_tokens,
         precision=settings.reranker.precision,
-        weights_sha256=weights_sha256(folder),
+        weights_sha256=weights_sha256(model.folder),
         cache_root=rag_home() / "compiled",
     )
 

@@ -627,7 +627,7 @@ def main() -> None:
         sentence = str(error)
     except OSError as error:  # no permission, no space left, a folder where a file should be
         sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except SafetensorError as error:  # the same of weights; a damaged file too
+    except SafetensorError as error:  # the same of weights
         sentence = f"weights could not be written or read: {error}"
     print(f"rag: {sentence}", file=sys.stderr)
     raise SystemExit(1)

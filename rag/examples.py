@@ -216,7 +216,7 @@ def refuse_written(held_out: Iterable[Example]) -> None:
     if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
         raise DataError(
             f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
-            "name a file of people's questions with --dev (two hundred do), or train with --no-gate"
+            "name a file of people's questions with --dev (two hundred do); --no-gate trains without a verdict"
         )
 
 

@@ -66,6 +66,17 @@ def check_made(record: Path, identity: Mapping, made: Path) -> None:
         )
 
 
+def read_json_object(path: Path) -> dict:
+    """A model's JSON file, {} where it is not there; raises ModelError where it is no JSON object."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error})") from error
+    if not isinstance(stored, dict):
+        raise ModelError(f"{path} is damaged (it holds no JSON object)")
+    return stored
+
+
 def read_jsonl(path: Path) -> list[dict]:
     """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
     return [row for _, row in _whole_lines(path)]

@@ -1,7 +1,7 @@
 """A model meets the one that serves on dev questions, and serves in its place where it has won.
 
 RUN/model/                 the model
-RUN/watched.json           dev questions that chose its checkpoint, which do not judge it
+RUN/training.json          what it is made of, and the dev questions that chose its checkpoint, which do not judge it
 RUN/gate.json              the verdict, its figures and the weights that met
 RUN/gate-questions.jsonl   each question's scores
 """
@@ -11,28 +11,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rag import build
 from rag.config import Settings
-from rag.errors import ConfigError, DataError
+from rag.errors import ConfigError, DataError, ModelError
 from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, asked, load_examples, refuse_test_file, refuse_written
-from rag.files import json_line, read_jsonl, weights_sha256, write_json, write_whole
+from rag.files import json_line, read_json_object, read_jsonl, weights_sha256, write_json, write_whole
 from rag.models.promoted import all_promoted, promote, serving
-from rag.models.resolve import resolve
+from rag.models.resolve import ResolvedModel, resolve
 from rag.progress import say
 from rag.retrieve.store import OpenIndex, open_index
-from rag.training import average_weights, check_averageable, digest, note_training
+from rag.training import TRAINING_FILE, WATCHED, average_weights, check_averageable, copy_model, digest, note_training
 from rag.types import Hit
 
-WATCHED_FILE = "watched.json"
 GATE_DEPTH = 50
 GATE_METRICS = ("mrr@10", "recall@10")
-RUNTIME_FILES = ("onnx", "openvino", "*.onnx", "tf_*", "flax_*", "*.h5", "*.msgpack")
 
 
 def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
@@ -171,9 +168,8 @@ def gate_reranker(
         say("with unanswerable questions nothing is reused: scored again")
         known = ()
     scores, fingerprints, best = {}, {}, {}
-    for name, folder in (("base", settings.reranker.model), ("tuned", str(model))):
-        chosen = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": folder})})
-        reranker = build.make_reranker(chosen)
+    other = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": str(model)})})
+    for name, reranker in {"base": build.make_reranker(settings), "tuned": build.make_reranker(other)}.items():
         fingerprints[name] = reranker.weights_sha256
         same = {"base_fingerprint": reranker.weights_sha256, **how}
         scores[name] = _known_scores(known if name == "base" else (), same)
@@ -206,7 +202,10 @@ def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
     """A run's record of the gate, and the scores of its questions."""
     path = Path(run) / GATE_FILE
     if not path.is_file():
-        raise ConfigError(f"{run} holds no verdict ({GATE_FILE}); train with the gate: rag train …")
+        raise ConfigError(
+            f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: "
+            f"rag train gate {run} -i INDEX -o MET --dev DEV"
+        )
     return json.loads(path.read_text(encoding="utf-8")), read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
 
 
@@ -245,8 +244,7 @@ def average_models(
     models = [Path(run) / "model" for run in runs]
     check_averageable(models)
     is_reranker = "reranker" in roles.values()
-    if is_reranker:
-        check_reranks(settings)
+    _check_serving(settings, index, is_reranker=is_reranker)
     examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
     watched = set().union(*(watched_ids(run) for run in runs))
     fresh = set.intersection(*(_at_gate(record, rows, watched, examples) for record, rows in verdicts))
@@ -255,8 +253,7 @@ def average_models(
         raise DataError(f"the gates of the runs have judged no question of {dev} in common; name their dev file")
     if left_out := len(examples) - len(judged) - len(watched & set(question_ids(examples))):
         say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
-    note_training(Path(target), {"average": [weights_sha256(model) for model in models]})
-    note_watched(target, watched)
+    note_training(Path(target), {"average": [weights_sha256(model) for model in models], WATCHED: sorted(watched)})
     model = average_weights(models, Path(target))
     return _meet(settings, index_folder, target, model, judged, known, is_reranker=is_reranker)
 
@@ -279,47 +276,75 @@ def gate_model(
     others is for the caller to know. For `reuse` see `tune_reranker`.
     """
     known = [verdict_of(run) for run in reuse]
-    own = Path(model) / "model"
-    found = resolve(str(own if own.is_dir() else model), source=settings.models.source)
-    is_reranker = _is_reranker(found.folder)
-    if is_reranker:
-        check_reranks(settings)
-    index = open_index(index_folder)
+    found = _find(model, settings.models.source)
+    is_reranker = is_cross_encoder(found.folder)
+    target, index = Path(target), open_index(index_folder)
+    if target.resolve().is_relative_to(found.folder.resolve()):
+        raise ConfigError(f"{target} lies within the model's own folder; choose another -o")
+    _check_serving(settings, index, is_reranker=is_reranker)
+    _check_serves_itself(target / "model")
     examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
-    watched = watched_ids(found.folder.parent)
+    watched = watched_ids(found.folder)
     judged = [example for example in examples if example.question.id not in watched]
     if not any(example.positives for example in judged):
         raise DataError(f"{dev} has no answerable question left by which {model} was not watched while training")
     if left_out := len(examples) - len(judged):
         say(f"{left_out:,} questions of {dev} are left out: they chose the checkpoint of {model}")
-    encoder = None if is_reranker else build.encoder_of(settings, found)
-    note_training(Path(target), {"gate": weights_sha256(found.folder)})
-    note_watched(target, watched)
-    copy = _copied(found.folder, Path(target) / "model", None if encoder is None else encoder.prompts)
+    # A model that cannot be loaded is told before anything is written.
+    loaded = build.reranker_of(settings, found) if is_reranker else build.encoder_of(settings, found)
+    made_of = loaded.weights_sha256 if is_reranker else dataclasses.asdict(loaded.fingerprint)
+    note_training(target, {"gate": made_of, WATCHED: sorted(watched)})
+    copy = _copied(found.folder, target / "model", None if is_reranker else loaded.prompts)
+    del loaded
     return _meet(settings, index_folder, target, copy, judged, known, is_reranker=is_reranker)
 
 
-def _is_reranker(folder: Path) -> bool:
-    """Whether a checkpoint scores pairs, as its config.json says."""
-    path = folder / "config.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return any(name.endswith("ForSequenceClassification") for name in stored.get("architectures") or ())
+def _find(model: str | Path, source: str) -> ResolvedModel:
+    """A model by its folder, that of its run, or its name."""
+    run = Path(model)
+    if (run / TRAINING_FILE).is_file():
+        if not (run / "model").is_dir():
+            raise ConfigError(f"{run} is a run that has not finished; start its command again")
+        model = run / "model"
+    found = resolve(str(model), source=source)
+    if found.source.startswith("hub") and not is_cross_encoder(found.folder):
+        return resolve(str(model), source=source, needs=build.ENCODER_FILES)
+    return found
+
+
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether a checkpoint scores pairs. Raises ModelError where it does in another way than a sequence classifier."""
+    is_classifier = any(
+        name.endswith("ForSequenceClassification")
+        for name in read_json_object(folder / "config.json").get("architectures") or ()
+    )
+    kind = read_json_object(folder / "config_sentence_transformers.json").get("model_type")
+    if kind == "CrossEncoder" and not is_classifier:
+        raise ModelError(f"{folder} is a cross-encoder, but no sequence classifier; only such rerankers can serve")
+    if kind is None and (folder / "modules.json").is_file():
+        return False
+    return is_classifier and kind in (None, "CrossEncoder")
 
 
 def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Path:
     """A copy of a checkpoint, whole or not there; `prompts` are written into it where it names none."""
     if target.is_dir():
         return target
-    saving = target.with_name(f".{target.name}")
-    shutil.rmtree(saving, ignore_errors=True)
-    shutil.copytree(model, saving, ignore=shutil.ignore_patterns(*RUNTIME_FILES))
+    saving = copy_model(model, target.with_name(f".{target.name}"))
     if prompts is not None:
         path = saving / "config_sentence_transformers.json"
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        path.unlink(missing_ok=True)  # what was copied may be read-only
+        stored = read_json_object(path)
         write_json(path, {**stored, "prompts": {**(stored.get("prompts") or {}), **prompts}})
     saving.rename(target)
     return target
+
+
+def _check_serving(settings: Settings, index: OpenIndex, *, is_reranker: bool) -> None:
+    """Refuse, before anything is made, what could not meet the serving model at the end."""
+    if is_reranker:
+        check_reranks(settings)
+    else:
+        index.check_encoder(build.make_encoder(settings, lazy=True).fingerprint)
 
 
 def _dev_questions(dev: str | Path, qrels, index: OpenIndex, *, with_unanswerable: bool) -> list[Example]:
@@ -354,15 +379,13 @@ def check_reranks(settings: Settings) -> None:
         raise ConfigError("a reranker meets the one that serves; leave reranker.enabled = true")
 
 
-def note_watched(target: str | Path, watched: Iterable[str]) -> None:
-    """Remember the dev questions that chose a model's checkpoint."""
-    write_json(Path(target) / WATCHED_FILE, sorted(watched))
-
-
-def watched_ids(run: str | Path) -> set[str]:
-    """Ids of the dev questions that chose the checkpoint of a run; none where nothing is known of it."""
-    path = Path(run) / WATCHED_FILE
-    return set(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else set()
+def watched_ids(model: str | Path) -> set[str]:
+    """Ids of the dev questions that chose a checkpoint, from its run's folder or one within it; none where none did."""
+    place = Path(model).resolve()
+    for folder in (place, *place.parents[:2]):
+        if (folder / TRAINING_FILE).is_file():
+            return set(read_json_object(folder / TRAINING_FILE).get(WATCHED, ()))
+    return set()
 
 
 def _at_gate(record: Mapping, rows: Sequence[Mapping], watched: set[str], examples: Sequence[Example]) -> set[str]:
@@ -386,11 +409,11 @@ def promote_model(target: str | Path) -> str:
     if serving(base) == str(model.resolve()):
         return f"{model} serves already in the place of {base}."
     if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
-        raise ConfigError(f"{model} has changed since it met the gate; train it again into another folder")
+        raise ConfigError(f"{model} has changed since it met the gate; let it meet again: rag train gate")
     if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
         raise ConfigError(
-            f"{target} has met another model than the one that serves now in the place of {base}; train again from it, "
-            f"or go back first: rag promote --back {base}"
+            f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
+            f"one, too (rag train gate), or go back first: rag promote --back {base}"
         )
     promote(base, model)
     again = {

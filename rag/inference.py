@@ -221,6 +221,19 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
         start += size
 
 
+@contextlib.contextmanager
+def reading_weights(folder: str | Path) -> Iterator[None]:
+    """Weights of a checkpoint that are damaged, or do not fit its config.json, raise ModelError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"the weights in {folder} cannot be read ({error}); bring the model here again") from error
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     said = ("out of memory", "bad_alloc", "allocate memory")  # of a GPU, of C++, of the allocator of PyTorch on a CPU

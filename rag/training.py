@@ -10,6 +10,7 @@ RUN/model/          the finished checkpoint
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import importlib.util
@@ -27,9 +28,13 @@ from rag.errors import ConfigError, ModelError
 from rag.files import check_made, read_jsonl, remember, write_json
 from rag.inference import default_device, fastest_precision, is_out_of_memory, n_threads
 
-TRAINING_FILE = "training.json"
+TRAINING_FILE, WATCHED = "training.json", "watched"
 COST_FILE = "cost.json"
 ROWS_TOGETHER = 8
+NOT_COPIED = (
+    *("onnx", "openvino", "*.onnx", "tf_*", "flax_*", "*.h5", "*.msgpack"),
+    *(".git", "checkpoint-*", "optimizer.pt", "scheduler.pt", "rng_state*", "training_args.bin"),
+)
 RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 
@@ -347,6 +352,17 @@ def check_averageable(models: Sequence[Path]) -> None:
             raise ModelError(f"the weights of {differing[0]} are not those of {models[0]} in names or shapes")
 
 
+def copy_model(model: Path, target: Path) -> Path:
+    """Copy the files of a checkpoint, without what other runtimes and its training left there; returns `target`."""
+    shutil.rmtree(target, ignore_errors=True)
+    for path in sorted(model.rglob("*")):
+        own = path.relative_to(model)
+        if path.is_file() and not any(fnmatch.fnmatch(part, pattern) for part in own.parts for pattern in NOT_COPIED):
+            (target / own).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / own)  # content alone: a cache's folders and files may be read-only
+    return target
+
+
 def average_weights(models: Sequence[Path], target: Path) -> Path:
     """Write the mean of the weights of `models` as `target/model`, everything else as the first has it; returns it.
 
@@ -358,8 +374,7 @@ def average_weights(models: Sequence[Path], target: Path) -> Path:
     folder, saving = target / "model", target / ".model"
     if folder.is_dir():
         return folder
-    shutil.rmtree(saving, ignore_errors=True)
-    shutil.copytree(models[0], saving)
+    copy_model(models[0], saving)
     for path in sorted(saving.rglob("*.safetensors")):
         parts = [load_file(model / path.relative_to(saving)) for model in models]
         mean = {
@@ -368,7 +383,6 @@ def average_weights(models: Sequence[Path], target: Path) -> Path:
             else value
             for key, value in parts[0].items()
         }
-        path.unlink()  # a file that was copied may be read-only
         save_file(mean, path, metadata={"format": "pt"})
     saving.rename(folder)
     return folder

@@ -31,7 +31,6 @@ from rag.gating import (
     check_reranks,
     gate_reranker,
     gate_retriever,
-    note_watched,
     parted,
     question_ids,
     serving_candidates,
@@ -285,11 +284,10 @@ def tune_retriever(
         guide=_guide(encoder, index),
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not is_first_process():
+    if not (is_first_process() and with_gate):
         return None
-    note_watched(target, question_ids(watched))
     del retrievers
-    return gate_retriever(settings, index_folder, target, model, judged) if with_gate else None
+    return gate_retriever(settings, index_folder, target, model, judged)
 
 
 def _guide(encoder, index: OpenIndex) -> Callable:
@@ -362,15 +360,15 @@ def tune_reranker(
             [[hit.passage.content for hit in hits] for _, hits in shown],
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
             [(example.question.rewrite, [hit.passage.content for hit in hits]) for example, hits in shown_unanswerable],
+            question_ids(watched),
         ),
         dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
-    if not is_first_process():
+    if not (is_first_process() and with_gate):
         return None
-    note_watched(target, question_ids(watched))
     met = [one for one in found if one[0].question.id in at_gate]
-    return gate_reranker(settings, index, target, model, met, known) if with_gate else None
+    return gate_reranker(settings, index, target, model, met, known)
 
 
 def _hard(

@@ -44,4 +44,4 @@ def test_weights_that_were_cut_off_are_one_sentence(tmp_path, tiny_encoder_folde
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     with pytest.raises(SystemExit, match="1"):
         main()
-    assert "rag: weights could not be written or read" in capsys.readouterr().err
+    assert f"rag: the weights in {model} cannot be read" in capsys.readouterr().err

@@ -4,14 +4,17 @@ import dataclasses
 import json
 import shutil
 import zlib
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification
 
 from rag import build, gating, tune
-from rag.errors import ConfigError, DataError, ModelError, RunMismatchError
+from rag.errors import ConfigError, DataError, IndexMismatchError, ModelError, RunMismatchError
 from rag.evaluate.gate import KEEP_BASE, PROMOTE
+from rag.evaluate.training_table import training_table
 from rag.examples import load_examples
 from rag.files import read_jsonl
 from rag.gating import watched_ids
@@ -20,6 +23,7 @@ from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.store import open_index
 from rag.tune import TrainingFiles
 from rag.types import Hit
+from tests.conftest import make_tiny_encoder
 from tests.tuning import mined, quick, rows
 
 
@@ -210,10 +214,14 @@ def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
     judged = {row["qid"] for row in read_jsonl(met / "gate-questions.jsonl")}
     assert len(judged) == record["n_dev"] == 4
     assert "4 questions of" in capsys.readouterr().err  # those by which the run was watched
+    assert len(watched_ids(met)) == len(watched_ids(run / "checkpoints" / "checkpoint-1")) == 4
     assert not judged & watched_ids(met)
+    assert "| met | gate |" in "\n".join(training_table([met]))
     assert gating.gate_model(settings, run / "model", folder / "dev.txt", index, met) == record
-    with pytest.raises(RunMismatchError, match="was made otherwise"):
-        gating.gate_model(settings, settings.reranker.model, folder / "dev.txt", index, met)
+    shutil.copytree(run / "model", folder / "bare")  # of which nobody knows by what it was chosen
+    for other in (settings.reranker.model, folder / "bare"):
+        with pytest.raises(RunMismatchError, match="was made otherwise"):
+            gating.gate_model(settings, other, folder / "dev.txt", index, met)
     (met / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
     shutil.rmtree(run)  # what met is what serves
     gating.promote_model(met)
@@ -239,6 +247,12 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
     weights = tmp_path / "elsewhere" / "model.safetensors"
     save_file({name: value + 0.01 for name, value in load_file(weights).items()}, weights, metadata={"format": "pt"})
     written.chmod(0o444)
+    for training_state in ("checkpoint-9", ".git"):
+        (tmp_path / "elsewhere" / training_state).mkdir()
+        (tmp_path / "elsewhere" / training_state / "model.safetensors").write_bytes(b"large")
+    for path in (tmp_path / "elsewhere").rglob("*"):
+        if path.is_dir():
+            path.chmod(0o555)
     arguments = (folder / "dev.txt", folder / "index", folder / "met")
     with pytest.raises(ModelError, match="does not say which prompt a query takes"):
         gating.gate_model(settings, tmp_path / "elsewhere", *arguments)
@@ -249,6 +263,10 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
     (folder / "met" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
     gating.promote_model(folder / "met")
     assert build.make_encoder(settings).prompts == {"query": "ask: ", "passage": "read: "}
+    go_back(settings.encoder.model)
+    corrected = chosen.encoder.model_copy(update={"query_prompt": "question: "})
+    with pytest.raises(RunMismatchError, match=r"differing: gate"):
+        gating.gate_model(chosen.model_copy(update={"encoder": corrected}), tmp_path / "elsewhere", *arguments)
 
 
 def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder):
@@ -263,6 +281,34 @@ def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder)
     without = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled = true"):
         gating.gate_model(without, settings.reranker.model, dev, index, target)
+    with pytest.raises(ConfigError, match="within the model's own folder"):
+        gating.gate_model(settings, settings.reranker.model, dev, index, Path(settings.reranker.model) / "met")
+    three = AutoModelForSequenceClassification.from_pretrained(
+        settings.reranker.model, num_labels=3, ignore_mismatched_sizes=True
+    )
+    three.save_pretrained(shutil.copytree(settings.reranker.model, folder / "three"))
+    with pytest.raises(ModelError, match="3 labels"):
+        gating.gate_model(settings, folder / "three", dev, index, target)
+    for name, change, sentence in (
+        ("config", {"hidden_size": 8}, "cannot be read"),
+        ("causal", {"architectures": ["Qwen3ForCausalLM"]}, "no sequence classifier"),
+    ):
+        odd = shutil.copytree(settings.reranker.model, folder / name)
+        stored = json.loads((odd / "config.json").read_text("utf-8"))
+        (odd / "config.json").write_text(json.dumps(stored | change), "utf-8")
+        (odd / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}', "utf-8")
+        with pytest.raises(ModelError, match=sentence):
+            gating.gate_model(settings, odd, dev, index, target)
+    (odd / "config.json").write_text("[1", "utf-8")
+    with pytest.raises(ModelError, match=r"config\.json is damaged"):
+        gating.gate_model(settings, odd, dev, index, target)
+    (odd / "training.json").write_text("{}", "utf-8")
+    with pytest.raises(ConfigError, match="has not finished"):
+        gating.gate_model(settings, odd, dev, index, target)
+    other = str(make_tiny_encoder(folder / "other", seed=1))  # by which the index was not made
+    changed = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": other})})
+    with pytest.raises(IndexMismatchError):
+        gating.gate_model(changed, settings.encoder.model, dev, index, target)
     assert not target.exists()
 
 

@@ -42,7 +42,7 @@ def training_table(runs: Sequence[str | Path]) -> list[str]:
         figures = record["metrics"][primary]
         cells = [
             Path(run).name,
-            "average" if "average" in training else training["recipe"]["name"],
+            training["recipe"]["name"] if "recipe" in training else next(iter(training)),
             f"{cost['n_questions']:,}" if cost else "",
             f"{figures['tuned']:.4f}",
             _difference(figures),

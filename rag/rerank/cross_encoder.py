@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rag.errors import ModelError
-from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers
+from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers, reading_weights
 from rag.types import Hit, ranked
 
 
@@ -69,7 +69,8 @@ class CrossEncoderReranker:
         from transformers import AutoModelForSequenceClassification
 
         quiet_transformers()
-        model = AutoModelForSequenceClassification.from_pretrained(self.folder, local_files_only=True)
+        with reading_weights(self.folder):
+            model = AutoModelForSequenceClassification.from_pretrained(self.folder, local_files_only=True)
         if model.config.num_labels != 1:
             raise ModelError(f"{self.folder} has {model.config.num_labels} labels; a reranker has one")
         names = ("input_ids", "attention_mask", "token_type_ids")

@@ -124,6 +124,8 @@ class DevCandidates:
     relevant: Sequence[Sequence[bool]]
     unanswerable: Sequence[tuple[str, Sequence[str]]] = ()
     """Unanswerable dev questions with the passages found for them."""
+    ids: Sequence[str] = ()
+    """Of all of them, which choose the checkpoint and so do not judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ def train_reranker(
             [dev.queries, dev.candidates, dev.relevant, dev.unanswerable]
             + [[group.query, group.ids, group.labels] for group in dev_groups]
         ),
+        "watched": sorted(dev.ids),
     }
     check_same_training(target, identity)
     finished = target / "model"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rag.errors import ModelError
-from rag.files import weights_sha256
-from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers
+from rag.files import read_json_object, weights_sha256
+from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers, reading_weights
 
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
 
@@ -113,7 +113,8 @@ class Encoder:
         from sentence_transformers import SentenceTransformer
 
         quiet_transformers()
-        model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        with reading_weights(self.folder):
+            model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
         names = ("input_ids", "attention_mask", "token_type_ids")
 
         class SentenceEmbedding(torch.nn.Module):
@@ -151,12 +152,8 @@ def _module_folder(folder: Path, type_suffix: str) -> Path | None:
     return next((folder / m["path"] for m in _modules(folder) if m["type"].endswith(type_suffix)), None)
 
 
-def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
-    stored = _read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    stored = read_json_object(folder / "config_sentence_transformers.json").get("prompts") or {}
     found = {}
     for role, names in PROMPT_ALIASES.items():
         # sentence-transformers writes empty prompts for roles that a checkpoint does not name.
@@ -176,29 +173,29 @@ def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
 
 def _max_length(folder: Path) -> int:
     transformer = _transformer_folder(folder)
-    length = _read_json(transformer / "sentence_bert_config.json").get("max_seq_length")
+    length = read_json_object(transformer / "sentence_bert_config.json").get("max_seq_length")
     if length:
         return int(length)
     # Newer sentence-transformers keep the length with the tokenizer; where it has none it says 10^30.
     limits = (
-        _read_json(transformer / "config.json").get("max_position_embeddings"),
-        _read_json(transformer / "tokenizer_config.json").get("model_max_length"),
+        read_json_object(transformer / "config.json").get("max_position_embeddings"),
+        read_json_object(transformer / "tokenizer_config.json").get("model_max_length"),
     )
     return int(min((limit for limit in limits if limit), default=512))
 
 
 def _dimension(folder: Path) -> int:
     pooling = _module_folder(folder, "Pooling")
-    stored = _read_json(pooling / "config.json") if pooling else {}
+    stored = read_json_object(pooling / "config.json") if pooling else {}
     dimension = stored.get("word_embedding_dimension") or stored.get("embedding_dimension")
-    return int(dimension or _read_json(_transformer_folder(folder) / "config.json")["hidden_size"])
+    return int(dimension or read_json_object(_transformer_folder(folder) / "config.json")["hidden_size"])
 
 
 def _pooling(folder: Path) -> str:
     pooling = _module_folder(folder, "Pooling")
     if pooling is None:
         return "none"
-    stored = _read_json(pooling / "config.json")
+    stored = read_json_object(pooling / "config.json")
     if "pooling_mode" in stored:
         return str(stored["pooling_mode"])
     prefix = "pooling_mode_"

@@ -102,6 +102,8 @@ class DevPool:
     gold: Sequence[frozenset[int]]
     """Of each query: rows of `passages` that answer it."""
     passages: Sequence[str]
+    ids: Sequence[str] = ()
+    """Of the questions, which choose the checkpoint and so do not judge it."""
 
 
 def train_retriever(
@@ -137,6 +139,7 @@ def train_retriever(
         "data": digest([row.query, row.columns, row.scores] for row in rows),
         "dev": digest([list(dev.queries), [sorted(gold) for gold in dev.gold], list(dev.passages)]),
         "prompts": dict(prompts),
+        "watched": sorted(dev.ids),
     }
     check_same_training(target, identity)
     finished = target / "model"
@@ -349,4 +352,5 @@ def make_dev_pool(examples: Sequence[Example], corpus: Corpus, candidates: Seque
         [example.question.rewrite for example in examples],
         [frozenset(row_of[pid] for pid in example.positives) for example in examples],
         [corpus.by_id(pid).content for pid in ids],
+        [example.question.id for example in examples],
     )
