@@ -231,10 +231,19 @@ def write_corpus(path: Path, passages) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def compiled_graphs(tmp_path_factory):
+    """Where the graphs of tiny models are kept: compiling one takes longer than training it."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
-def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder):
+def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder, compiled_graphs):
     """Settings over tiny models, an index, and course files whose dev questions are not in train."""
-    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "compiled").symlink_to(compiled_graphs, target_is_directory=True)
+    monkeypatch.setenv("RAG_HOME", str(home))
     from rag import build
     from rag.config import load_settings
     from tests.tuning import FAST, PASSAGES, rows

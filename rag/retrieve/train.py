@@ -3,7 +3,7 @@
 Recipes:
 
     report     the reference report's settings: one positive and 4 random negatives, temperature .05, batch 32, 5 epochs
-    mined      mined hard negatives, every known positive masked, false negatives filtered by the untuned encoder
+    mined      mined hard negatives, every known positive masked, false negatives filtered by the serving encoder
     distill    the cross-encoder's scores of the mined candidates, by listwise KL divergence, beside a contrastive
                loss, as E5 was fine-tuned (Wang et al. 2022, https://arxiv.org/abs/2212.03533)
     margin     the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
