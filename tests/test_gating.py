@@ -269,8 +269,9 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
         gating.gate_model(chosen.model_copy(update={"encoder": corrected}), tmp_path / "elsewhere", *arguments)
 
 
-def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder):
+def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder, monkeypatch):
     settings, folder = data
+    monkeypatch.setenv("RAG_HOME", str(folder / "bare"))  # a compiled graph would stand in for weights that do not load
     dev, index, target = folder / "dev.txt", folder / "index", folder / "met"
     with pytest.raises(ModelError, match="no sentence-transformers checkpoint"):
         gating.gate_model(settings, tiny_generator_folder, dev, index, target)
