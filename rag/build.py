@@ -244,6 +244,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
 
         return VllmGenerator(
             model.folder,
+            precision=chosen.precision,
             max_sequences=chosen.vllm_max_sequences,
             cpu_cache_gib=chosen.vllm_memory_gib,
             gpu_share=chosen.vllm_gpu_share,
@@ -251,7 +252,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
         )
     from rag.generate.transformers_model import TransformersGenerator
 
-    return TransformersGenerator(model.folder, **common)
+    return TransformersGenerator(model.folder, precision=chosen.precision, **common)
 
 
 def find_generator_model(settings: Settings) -> ResolvedModel:

@@ -29,6 +29,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 RetrieverKind = Literal["hybrid", "dense", "bm25"]
 ContextOrder = Literal["best-first", "best-last", "best-at-both-ends"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
+GeneratorPrecision = Literal["auto", "fp32", "bf16"]
 
 
 class ModelsSettings(_Section):
@@ -90,6 +91,7 @@ class GeneratorSettings(_Section):
     model: str = "Qwen/Qwen3-1.7B"
     max_new_tokens: PositiveInt = 128
     context_window_tokens: PositiveInt = 4096
+    precision: GeneratorPrecision = "auto"
     temperature: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
     server_url: str = "http://127.0.0.1:8000/v1"

@@ -14,7 +14,10 @@ PROMPT_LOOKUP_TOKENS = 10
 
 
 class TransformersGenerator:
-    """Greedy or sampled decoding of a chat model in this process; one answer at a time is under way."""
+    """Greedy or sampled decoding of a chat model in this process; one answer at a time is under way.
+
+    `precision` is auto (what the hardware multiplies fastest), fp32 or bf16.
+    """
 
     def __init__(
         self,
@@ -22,6 +25,7 @@ class TransformersGenerator:
         *,
         max_new_tokens: int = 128,
         context_window_tokens: int = 4096,
+        precision: str = "auto",
         temperature: float = 0.0,
         seed: int = 0,
         device: str | None = None,
@@ -30,16 +34,17 @@ class TransformersGenerator:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from rag.inference import default_device, quiet_transformers
+        from rag.inference import choose_precision, default_device, quiet_transformers
 
         quiet_transformers()
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         self.batch_size = batch_size
         self.device = device or default_device()
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[choose_precision(precision, self.device)]
         self._lock = threading.Lock()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
-            self._model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16)
+            self._model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
         self._model.to(self.device).eval()

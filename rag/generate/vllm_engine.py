@@ -10,14 +10,15 @@ from pathlib import Path
 from rag.errors import GenerationError, ModelError
 from rag.generate.transformers_model import render_chat
 from rag.generate.watchdog import Watchdog
-from rag.inference import default_device, n_threads
+from rag.inference import choose_precision, default_device, n_threads
 from rag.types import Conversation
 
 
 class VllmGenerator:
     """vLLM's `LLM`. It starts worker processes, so a script that uses it needs the `__main__` guard.
 
-    `cpu_cache_gib` is the key-value cache on a CPU, `gpu_share` the share of GPU memory that vLLM may take.
+    `precision` is auto, fp32 or bf16; `cpu_cache_gib` is the key-value cache on a CPU, `gpu_share` the share of GPU
+    memory that vLLM may take.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class VllmGenerator:
         *,
         max_new_tokens: int = 128,
         context_window_tokens: int = 4096,
+        precision: str = "auto",
         temperature: float = 0.0,
         seed: int = 0,
         max_sequences: int = 64,
@@ -50,7 +52,7 @@ class VllmGenerator:
         try:
             self._llm = LLM(
                 str(folder),
-                dtype="bfloat16",
+                dtype=_dtype(precision, device),
                 max_model_len=window,
                 max_num_seqs=max_sequences,
                 enable_prefix_caching=True,
@@ -100,6 +102,13 @@ class VllmGenerator:
 
     def _render(self, conversation: Conversation) -> str:
         return render_chat(self._tokenizer, conversation)
+
+
+def _dtype(precision: str, device: str) -> str:
+    """vLLM's own word; on a GPU `auto` is left to vLLM, which knows whether this one multiplies bf16."""
+    if precision == "auto" and device == "cuda":
+        return "auto"
+    return {"fp32": "float32", "bf16": "bfloat16"}[choose_precision(precision, device)]
 
 
 def _set_environment(device: str, cpu_cache_gib: float) -> None:

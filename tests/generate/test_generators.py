@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rag.errors import GenerationError, ModelError
+from rag.generate import vllm_engine
 from rag.generate.server import ServerGenerator
 from rag.generate.transformers_model import TransformersGenerator
 from rag.types import Generator
@@ -133,6 +134,27 @@ def test_closing_a_stream_stops_the_model(tiny):
 
 def test_thinking_is_off_through_the_chat_template(tiny):
     assert tiny._render(conversation("hi")).endswith("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "dtype"),
+    [
+        ("auto", {"avx2"}, "float32"),
+        ("auto", {"avx2", "avx512_bf16"}, "bfloat16"),
+        ("bf16", {"avx2"}, "bfloat16"),
+        ("fp32", {"amx_bf16"}, "float32"),
+    ],
+)
+def test_half_precision_is_for_hardware_that_multiplies_it(tiny_generator_folder, monkeypatch, precision, flags, dtype):
+    monkeypatch.setattr("rag.inference.cpu_flags", lambda: frozenset(flags))
+    generator = TransformersGenerator(tiny_generator_folder, precision=precision, device="cpu")
+    assert str(generator._model.dtype) == f"torch.{dtype}"
+    assert vllm_engine._dtype(precision, "cpu") == dtype
+
+
+def test_a_gpu_says_itself_whether_it_multiplies_bf16():
+    assert vllm_engine._dtype("auto", "cuda") == "auto"
+    assert vllm_engine._dtype("fp32", "cuda") == "float32"
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
