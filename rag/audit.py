@@ -82,7 +82,9 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
         vectors = index.vectors(rows)
     except RuntimeError:  # an index that gives no vectors back
         return []
-    _, neighbours = index.search(vectors, NEIGHBOURS)
+    # Behind the rows of the passages stand those of their windows, if there are any.
+    within = np.arange(len(index)) < len(corpus) if len(index) > len(corpus) else None
+    _, neighbours = index.search(vectors, NEIGHBOURS, within)
     document = [passage.id.split("@")[0] for passage in corpus]
     counts: Counter[int] = Counter()
     for row, near in zip(rows.tolist(), neighbours.tolist(), strict=True):

@@ -115,6 +115,7 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
         make_encoder(settings, lazy=True),
         encoder_model=settings.encoder.model,
         factory=settings.index.factory,
+        window_sentences=settings.index.window_sentences,
         hardware=describe_hardware(),
     )
 
@@ -137,6 +138,7 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
             from_scratch=True,
             encoder_model=settings.encoder.model,
             factory=settings.index.factory,
+            window_sentences=settings.index.window_sentences,
             hardware=describe_hardware(),
         )
 
@@ -198,7 +200,8 @@ class Retrievers:
 
         encoder, index, chosen = self.encoder.get(), self.index.get(), self._settings.index
         index.check_encoder(encoder.fingerprint)
-        return DenseRetriever(encoder, index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search), index.corpus)
+        vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
+        return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
 
 
 def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:

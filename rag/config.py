@@ -46,6 +46,7 @@ class EncoderSettings(_Section):
 
 class IndexSettings(_Section):
     factory: str = "Flat"
+    window_sentences: Annotated[int, Field(ge=0)] = 0
     nprobe: PositiveInt = 32
     ef_search: PositiveInt = 128
 

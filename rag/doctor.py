@@ -29,6 +29,7 @@ from rag.retrieve.store import (
     read_documents,
     read_manifest,
     read_sources,
+    read_windows,
 )
 
 SAMPLED_VECTORS = 16
@@ -113,11 +114,13 @@ def _vectors(
 ) -> Iterator[Finding]:
     try:
         index = FaissIndex.load(generation / "vectors.faiss")
+        windows = read_windows(generation, manifest)
     except RagError as error:
         yield Finding("broken", str(error), rebuild)
         return
-    if len(index) != len(corpus):
-        yield Finding("broken", f"it holds {len(index):,} vectors for {len(corpus):,} passages", rebuild)
+    if len(index) != len(corpus) + len(windows):
+        what = f"{len(corpus):,} passages" + (f" and {len(windows):,} windows" if len(windows) else "")
+        yield Finding("broken", f"it holds {len(index):,} vectors for {what}", rebuild)
         return
     encoder = make_encoder(settings, lazy=True)
     if encoder.fingerprint != manifest.encoder:

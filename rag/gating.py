@@ -61,7 +61,9 @@ def gate_retriever(
     tuned_settings = settings.model_copy(
         update={
             "encoder": settings.encoder.model_copy(update={"model": str(model)}),
-            "index": settings.index.model_copy(update={"factory": index.manifest.factory}),
+            "index": settings.index.model_copy(
+                update={"factory": index.manifest.factory, "window_sentences": index.manifest.window_sentences}
+            ),
         }
     )
     own_index = Path(target) / "index"

@@ -112,6 +112,7 @@ def ingest(
             sources={"roots": roots, "forgotten": forgotten},
             encoder_model=settings.encoder.model,
             factory=settings.index.factory,
+            window_sentences=settings.index.window_sentences,
             hardware=describe_hardware(),
         )
         now, then = {d.sha256 for d in documents}, set(before)

@@ -87,9 +87,10 @@ def response_lines(response: Response) -> list[str]:
 
 
 def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
+    windows = f", windows of {n} sentences" if (n := manifest.window_sentences) else ""
     return [
         f"{folder}: {manifest.n_passages:,} passages, {manifest.encoder_model} "
-        f"({manifest.encoder.dimension} dimensions), {manifest.factory}, {manifest.seconds:.0f} s",
+        f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",
         f"passages cut at {manifest.encoder.max_length_tokens} tokens: {manifest.passages_cut:,}",
         f"ask it: rag ask 'your question' -i {folder}",
     ]

@@ -295,7 +295,7 @@ def _guide(encoder, index: OpenIndex) -> Callable:
 
     def make(queries: Sequence[str]) -> Guide:
         vectors = index.vectors()
-        return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(vectors))))
+        return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(index.corpus))))
 
     return make
 

@@ -156,7 +156,7 @@ class Generator(Protocol):
 @runtime_checkable
 class VectorIndex(Protocol):
     def add(self, vectors: np.ndarray) -> None:
-        """Append (n, d) float32 rows of unit length."""
+        """Append (n, d) float32 rows of at most unit length."""
         ...
 
     def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

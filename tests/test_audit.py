@@ -64,3 +64,5 @@ def test_a_passage_that_is_near_to_everything_is_a_hub():
     assert hub.passage_id == "doc7@0"
     one_document = Corpus([Passage(f"doc@{n}", f"text {n}") for n in range(600)])
     assert hubs(one_document, index) == []
+    index.add(np.tile(vectors[7], (50, 1)))  # windows, behind the passages' rows
+    assert [found.passage_id for found in hubs(corpus, index)] == ["doc7@0"]

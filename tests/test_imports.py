@@ -10,13 +10,14 @@ import rag
 ROOT = Path(rag.__file__).parent
 
 LEAVES = {"errors", "files", "inference", "progress"}
-COMPONENT = {"types", "data", "examples", "telemetry", "training", *LEAVES}
+COMPONENT = {"types", "sentences", "data", "examples", "telemetry", "training", *LEAVES}
 
 # A module or package of rag/ -> what of rag/ it may import besides itself. A dotted name allows that module alone.
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "files": {"errors"},
+    "sentences": {"types"},
     "progress": {"errors"},
     "inference": {"errors", "progress"},
     "config": {"types", "errors"},

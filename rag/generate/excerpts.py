@@ -7,35 +7,11 @@ is where a planted order stands.
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Mapping, Sequence
 
 from rag.generate.instructions import Instruction, asks_something, find_instructions
+from rag.sentences import sentence_spans
 from rag.types import Hit, Passage, Reranker, Span
-
-SHORTEST_CHARACTERS = 4
-MAX_SENTENCES = 64
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+|\n{2,}|[。！？।؟]\s*")
-
-
-def sentence_spans(text: str) -> list[Span]:
-    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece.
-
-    What goes on in lower case belongs to the sentence before (“approx. nine”), unless it asks for something; crumbs
-    belong to it too. At most 64 pieces: of more, neighbours are joined.
-    """
-    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    spans: list[Span] = []
-    for start, end in itertools.pairwise(ends):
-        piece = text[start:end].strip()
-        belongs = piece[:1].islower() or len(piece) < SHORTEST_CHARACTERS
-        if spans and belongs and not asks_something(piece):
-            spans[-1] = (spans[-1][0], end)
-        elif piece:
-            spans.append((start, end))
-    at_once = -(-len(spans) // MAX_SENTENCES) or 1
-    return [(spans[n][0], spans[min(n + at_once, len(spans)) - 1][1]) for n in range(0, len(spans), at_once)]
 
 
 def select_sentences(
@@ -46,7 +22,7 @@ def select_sentences(
     Sentences are scored with their passage's title. Shown are those whose score is at most `margin` below that of the
     query's best sentence, each with its neighbours, unless a neighbour asks its reader for something.
     """
-    spans = [{hit.passage.id: sentence_spans(hit.passage.text) for hit in hits} for hits in contexts]
+    spans = [{hit.passage.id: sentence_spans(hit.passage.text, asks_something) for hit in hits} for hits in contexts]
     candidates = [
         [
             Hit(Passage(f"{hit.passage.id}#{n}", hit.passage.text[start:end].strip(), hit.passage.title), 0.0)

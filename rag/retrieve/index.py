@@ -66,7 +66,7 @@ class FaissIndex:
         self._index.train(np.ascontiguousarray(vectors[np.sort(rows)]))
 
     def add(self, vectors: np.ndarray) -> None:
-        """Append (n, d) float32 rows of unit length."""
+        """Append (n, d) float32 rows of at most unit length."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

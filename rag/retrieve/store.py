@@ -4,6 +4,7 @@ INDEX/CURRENT                     names the generation that serves, replaced ato
 INDEX/PREVIOUS                    names the one before it, which `roll_back` goes back to
 INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
                   /passages.jsonl /vectors.faiss /bm25/
+                  /windows.npy    for an index with windows: the passage of each vector behind the passages' own
                   /documents.jsonl /sources.json  the documents that the passages are of and what they were taken in
                                                   from, for an index of files
 INDEX/building/                   finished shards of a build under way; a killed build goes on from them
@@ -15,6 +16,7 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -35,12 +37,14 @@ from rag.progress import progress
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
 from rag.retrieve.index import FaissIndex
+from rag.retrieve.windows import mix_windows, window_contents
 
 FORMAT_VERSION = 1
 SHARD_PASSAGES = 4096
 EXACT_FACTORIES = ("Flat", "HNSW16", "HNSW32", "HNSW64")
 CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
 MANIFEST, DOCUMENTS, SOURCES = "manifest.json", "documents.jsonl", "sources.json"
+WINDOWS = "windows.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Manifest:
     encoder: EncoderFingerprint
     factory: str
     bm25: dict = field(default_factory=dict)
+    window_sentences: int = 0
     created: str = ""
     seconds: float = 0.0
     hardware: str = ""
@@ -64,7 +69,8 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with the passages, the encoder or the kind of index."""
-        return _digest(self.corpus_sha256, asdict(self.encoder), self.factory, self.bm25)[:12]
+        windows = [self.window_sentences] if self.window_sentences else []  # without, an index is what it always was
+        return _digest(self.corpus_sha256, asdict(self.encoder), self.factory, self.bm25, *windows)[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,18 @@ class OpenIndex:
             )
 
     def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
+        """One row for each passage, then one for each window."""
         index = FaissIndex.load(self.folder / "vectors.faiss", nprobe=nprobe, ef_search=ef_search)
-        if len(index) != len(self.corpus):
+        if len(index) != (wanted := len(self.corpus) + len(self.windows())):
             raise IndexMismatchError(
-                f"{self.folder} holds {len(index):,} vectors for {len(self.corpus):,} passages; "
+                f"{self.folder} holds {len(index):,} vectors where {wanted:,} belong; "
                 f"{_rebuild(self.manifest.corpus_path, self.folder.parent, passages_sound=True)}"
             )
         return index
+
+    def windows(self) -> np.ndarray:
+        """(m,) int: the passage's row of each window."""
+        return read_windows(self.folder, self.manifest)
 
     def bm25(self) -> BM25Retriever:
         return BM25Retriever.load(self.folder / "bm25", self.corpus)
@@ -108,6 +119,7 @@ def build_index(
     *,
     encoder_model: str = "",
     factory: str = "Flat",
+    window_sentences: int = 0,
     hardware: str = "",
 ) -> Manifest:
     """Index a corpus file into `target`; returns the manifest.
@@ -125,6 +137,7 @@ def build_index(
             corpus_file_sha256=_source_sha256(str(corpus_path)),
             encoder_model=encoder_model,
             factory=factory,
+            window_sentences=window_sentences,
             hardware=hardware,
         )
 
@@ -141,6 +154,7 @@ def build_generation(
     from_scratch: bool = False,
     encoder_model: str = "",
     factory: str = "Flat",
+    window_sentences: int = 0,
     hardware: str = "",
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
@@ -163,6 +177,7 @@ def build_generation(
         encoder=encoder.fingerprint,
         factory=factory,
         bm25={"k1": 1.5, "b": 0.75, "language": "english"},
+        window_sentences=window_sentences,
     )
     current = _read_current(target)
     for generation in dict.fromkeys((current, target / f"generation-{manifest.fingerprint}")):
@@ -181,7 +196,10 @@ def build_generation(
         shutil.rmtree(target / BUILDING, ignore_errors=True)
     building = _prepare_building(target, manifest, current)
     known = _KnownVectors(None if from_scratch else current, encoder.fingerprint)
-    vectors, passages_cut = _encode_in_shards(corpus, encoder, building, known)
+    wholes = [passage.content for passage in corpus]
+    vectors, passages_cut = _encode_in_shards("passages", wholes, known.of_passages(wholes), encoder, building)
+    if window_sentences:
+        vectors = _with_windows(corpus, vectors, window_sentences, known, encoder, building)
     _write_generation(building, corpus, vectors, manifest)
     if documents is not None:
         _write_documents(building, documents, sources)
@@ -414,13 +432,14 @@ def _prepare_building(target: Path, manifest: Manifest, current: Path | None) ->
 
 
 class _KnownVectors:
-    """The vectors that the generation which serves holds for a passage's content, if the same encoder made them.
+    """The vectors that the generation which serves holds, if the same encoder made them.
 
     Only exact ones: none of a compressing index, and none where passages were cut, which are to be counted again.
     """
 
     def __init__(self, generation: Path | None, fingerprint: EncoderFingerprint):
         self._rows: dict[str, int] = {}
+        self._window_rows: dict[int, dict[str, list[int]]] = {}
         self._index: FaissIndex | None = None
         if generation is None:
             return
@@ -429,39 +448,64 @@ class _KnownVectors:
             if manifest.encoder == fingerprint and not manifest.passages_cut and manifest.factory in EXACT_FACTORIES:
                 self._index = FaissIndex.load(generation / "vectors.faiss")
                 corpus = load_corpus(generation / "passages.jsonl")
-                if len(self._index) == len(corpus):
+                windows = read_windows(generation, manifest)
+                if len(self._index) == len(corpus) + len(windows):
                     self._rows = {passage.content: row for row, passage in enumerate(corpus)}
+                    theirs = self._window_rows.setdefault(manifest.window_sentences, {})
+                    for row, owner in enumerate(windows.tolist(), len(corpus)):
+                        theirs.setdefault(corpus[owner].content, []).append(row)
 
-    def fill(self, corpus: Corpus, vectors: np.ndarray) -> np.ndarray:
-        """Put what is known into `vectors` (n, d); returns the rows that are left to encode."""
-        known = [(row, self._rows[p.content]) for row, p in enumerate(corpus) if p.content in self._rows]
-        left = np.ones(len(corpus), bool)
-        if known:
-            rows, stored = np.array(known).T
-            vectors[rows] = self._index.vectors(stored)
-            left[rows] = False
-        return np.flatnonzero(left)
+    def of_passages(self, contents: Sequence[str]) -> dict[int, np.ndarray]:
+        """Position among `contents` -> the vector of a passage that reads so."""
+        return self._read({n: self._rows[text] for n, text in enumerate(contents) if text in self._rows})
+
+    def of_windows(self, contents: Sequence[str], owners: Sequence[int], n_sentences: int) -> dict[int, np.ndarray]:
+        """Position of a window -> its vector, where the passage at `owners` among `contents` is known with windows."""
+        theirs = self._window_rows.get(n_sentences, {})
+        rows: dict[int, int] = {}
+        for owner, positions in itertools.groupby(range(len(owners)), key=owners.__getitem__):
+            rows |= zip(positions, theirs.get(contents[owner], ()), strict=False)
+        return self._read(rows)
+
+    def _read(self, rows: Mapping[int, int]) -> dict[int, np.ndarray]:
+        return dict(zip(rows, self._index.vectors(list(rows.values())), strict=True)) if rows else {}
 
 
-def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path, known: _KnownVectors) -> tuple[np.ndarray, int]:
-    """(n, d) float32 vectors and how many passages were cut; each finished shard is on disk before the next begins.
+def read_windows(generation: Path, manifest: Manifest) -> np.ndarray:
+    """(m,) int: the passage's row of each window of an index; none where it was made without."""
+    if not manifest.window_sentences:
+        return np.zeros(0, np.int64)
+    try:
+        return np.load(generation / WINDOWS)
+    except (OSError, ValueError) as error:
+        raise IndexMismatchError(
+            f"{generation / WINDOWS} is missing or damaged; "
+            f"{_rebuild(manifest.corpus_path, generation.parent, passages_sound=True)}"
+        ) from error
 
-    A shard gathers passages of similar length from the whole corpus, so that hardly anything is spent on padding.
+
+def _encode_in_shards(
+    what: str, texts: Sequence[str], known: Mapping[int, np.ndarray], encoder: Encoder, building: Path
+) -> tuple[np.ndarray, int]:
+    """(n, d) float32 vectors and how many texts were cut; each finished shard is on disk before the next begins.
+
+    A shard gathers texts of similar length from all of them, so that hardly anything is spent on padding.
     """
-    vectors = np.empty((len(corpus), encoder.fingerprint.dimension), np.float32)
-    left = known.fill(corpus, vectors)
-    by_length = left[np.argsort([-len(corpus[row].content) for row in left.tolist()], kind="stable")]
+    vectors = np.empty((len(texts), encoder.fingerprint.dimension), np.float32)
+    for position, vector in known.items():
+        vectors[position] = vector
+    left = [position for position in range(len(texts)) if position not in known]
+    by_length = np.array(sorted(left, key=lambda position: -len(texts[position])), np.int64)
     shards = [by_length[i : i + SHARD_PASSAGES] for i in range(0, len(by_length), SHARD_PASSAGES)]
-    files = [building / f"shard-{number:05d}.npz" for number in range(len(shards))]
+    files = [building / f"shard-{what}-{number:05d}.npz" for number in range(len(shards))]
     done = sum(len(rows) for rows, file in zip(shards, files, strict=True) if file.exists())
     cut = 0
-    if not len(left):
+    if not left:
         return vectors, 0
-    with progress("Encoding", len(left), "passages", already_done=done) as bar:
+    with progress("Encoding", len(left), what, already_done=done) as bar:
         for rows, file in zip(shards, files, strict=True):
             if not file.exists():
-                texts = [corpus[row].content for row in rows.tolist()]
-                encoded, n_cut = encoder.encode_passages(texts, advance=bar.advance)
+                encoded, n_cut = encoder.encode_passages([texts[row] for row in rows.tolist()], advance=bar.advance)
                 temporary = file.with_suffix(".tmp")
                 with temporary.open("wb") as stream:
                     np.savez(stream, vectors=encoded, cut=n_cut)
@@ -470,6 +514,21 @@ def _encode_in_shards(corpus: Corpus, encoder: Encoder, building: Path, known: _
                 vectors[rows] = shard["vectors"]
                 cut += int(shard["cut"])
     return vectors, cut
+
+
+def _with_windows(
+    corpus: Corpus, wholes: np.ndarray, n_sentences: int, known: _KnownVectors, encoder: Encoder, building: Path
+) -> np.ndarray:
+    """The passages' vectors (n, d) and behind them those of their windows (n + m, d); writes which is whose."""
+    windows = [(row, text) for row, passage in enumerate(corpus) for text in window_contents(passage, n_sentences)]
+    owners = np.array([row for row, _ in windows], np.int64)
+    mixed = known.of_windows([passage.content for passage in corpus], owners.tolist(), n_sentences)
+    vectors, _ = _encode_in_shards("windows", [text for _, text in windows], mixed, encoder, building)
+    fresh = np.setdiff1d(np.arange(len(windows)), list(mixed))
+    vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]])
+    with (building / WINDOWS).open("wb") as stream:
+        np.save(stream, owners)
+    return np.concatenate([wholes, vectors])
 
 
 def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manifest: Manifest) -> None:

@@ -152,7 +152,7 @@ def slow(self, texts, **kwargs):
 Encoder.encode_passages = slow
 encoder = Encoder(sys.argv[1], device="cpu", precision="fp32", cache_root=sys.argv[4])
 print("started", flush=True)
-store.build_index(sys.argv[2], sys.argv[3], encoder)
+store.build_index(sys.argv[2], sys.argv[3], encoder, window_sentences=1)
 """
 
 
@@ -166,7 +166,7 @@ def test_kill_9_at_any_moment_leaves_a_build_that_finishes(corpus_file, tmp_path
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert len(open_index(tmp_path / "index").vectors()) == 7
+    assert len(open_index(tmp_path / "index").vectors()) == 7 + 2  # one passage has two sentences
 
 
 def test_an_unknown_factory_names_examples(corpus_file, tmp_path, encoder):

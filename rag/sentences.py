@@ -1,0 +1,32 @@
+"""Where the sentences of a text begin and end."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+
+from rag.types import Span
+
+SHORTEST_CHARACTERS = 4
+MAX_SENTENCES = 64
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+|\n{2,}|[。！？।؟]\s*")
+
+
+def sentence_spans(text: str, stands_apart: Callable[[str], bool] | None = None) -> list[Span]:
+    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece.
+
+    What goes on in lower case belongs to the sentence before (“approx. nine”), and so do crumbs, unless it
+    `stands_apart`. At most 64 pieces: of more, neighbours are joined.
+    """
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    spans: list[Span] = []
+    for start, end in itertools.pairwise(ends):
+        piece = text[start:end].strip()
+        belongs = piece[:1].islower() or len(piece) < SHORTEST_CHARACTERS
+        if spans and belongs and not (stands_apart and stands_apart(piece)):
+            spans[-1] = (spans[-1][0], end)
+        elif piece:
+            spans.append((start, end))
+    at_once = -(-len(spans) // MAX_SENTENCES) or 1
+    return [(spans[n][0], spans[min(n + at_once, len(spans)) - 1][1]) for n in range(0, len(spans), at_once)]
