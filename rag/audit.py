@@ -80,11 +80,11 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
     rows = np.sort(np.random.default_rng(seed).choice(len(corpus), n_probes, replace=False))
     try:
         vectors = index.vectors(rows)
+        if len(index) > len(corpus):  # behind the rows of the passages stand those of their windows
+            index = _of_passages(index, len(corpus))
     except RuntimeError:  # an index that gives no vectors back
         return []
-    # Behind the rows of the passages stand those of their windows, if there are any.
-    within = np.arange(len(index)) < len(corpus) if len(index) > len(corpus) else None
-    _, neighbours = index.search(vectors, NEIGHBOURS, within)
+    _, neighbours = index.search(vectors, NEIGHBOURS)
     document = [passage.id.split("@")[0] for passage in corpus]
     counts: Counter[int] = Counter()
     for row, near in zip(rows.tolist(), neighbours.tolist(), strict=True):
@@ -101,6 +101,14 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
         for row, n in counts.most_common()
         if n >= least
     ]
+
+
+def _of_passages(index: FaissIndex, n_passages: int) -> FaissIndex:
+    """An exact index of the first rows alone; not every kind of index can search in a part of itself."""
+    vectors = index.vectors(range(n_passages))
+    passages = FaissIndex(vectors.shape[1])
+    passages.add(vectors)
+    return passages
 
 
 def suspicion_lines(suspicions: Sequence[Suspicion], folder: Path) -> list[str]:

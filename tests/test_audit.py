@@ -66,3 +66,7 @@ def test_a_passage_that_is_near_to_everything_is_a_hub():
     assert hubs(one_document, index) == []
     index.add(np.tile(vectors[7], (50, 1)))  # windows, behind the passages' rows
     assert [found.passage_id for found in hubs(corpus, index)] == ["doc7@0"]
+    coarse = FaissIndex(64, "PQ32x4fs")  # a kind that cannot search in a part of itself
+    coarse.train(vectors)
+    coarse.add(np.concatenate([vectors, np.tile(vectors[7], (50, 1))]))
+    assert [found.passage_id for found in hubs(corpus, coarse)] == ["doc7@0"]
