@@ -45,8 +45,8 @@ class EncoderSettings(_Section):
 
 
 class IndexSettings(_Section):
-    factory: str = "Flat"
-    window_sentences: Annotated[int, Field(ge=0)] = 0
+    factory: str | None = None
+    window_sentences: Annotated[int, Field(ge=0)] | None = None
     nprobe: PositiveInt = 32
     ef_search: PositiveInt = 128
 

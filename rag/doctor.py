@@ -77,23 +77,22 @@ def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
         return
     own = shlex.quote(str(folder))
     mend = f"rag index {shlex.quote(manifest.corpus_path)} -o {own}" if manifest.corpus_path else f"rag ingest -i {own}"
-    roots = read_sources(generation)["roots"]
-    again = mend if manifest.corpus_path else f"rag ingest {shlex.join(roots) or 'PATHS'} -i {own}"
-    rebuild = f"rm -r {shlex.quote(str(generation))} && {again}"
     try:
         corpus = load_corpus(generation / "passages.jsonl")
     except (RagError, OSError) as error:
-        yield Finding("broken", f"its passages cannot be read ({error})", rebuild)
+        yield Finding("broken", f"its passages cannot be read ({error})", mend)
         return
+    rebuild = f"rag index --rebuild -o {own}"
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
-        yield Finding("broken", f"its {len(corpus):,} passages are not those of its manifest", rebuild)
+        yield Finding("broken", f"its {len(corpus):,} passages are not those of its manifest", mend)
+        rebuild = mend
     yield from _vectors(settings, generation, manifest, corpus, rebuild)
     yield from _bm25(generation, corpus, rebuild)
     try:
         check_source(manifest, folder)
     except RagError as error:
         yield Finding("stale", str(error), mend)
-    yield from _documents(folder, generation, corpus, rebuild)
+    yield from _documents(folder, generation, manifest, corpus)
     try:
         calibration = read_calibration(folder)
         if calibration is not None and calibration.get("index") != manifest.fingerprint:
@@ -157,8 +156,14 @@ def _bm25(generation: Path, corpus: Corpus, rebuild: str) -> Iterator[Finding]:
         yield Finding("broken", f"its BM25 index cannot be used ({error})", rebuild)
 
 
-def _documents(folder: Path, generation: Path, corpus: Corpus, rebuild: str) -> Iterator[Finding]:
+def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpus) -> Iterator[Finding]:
     """Whether passages and documents agree, and whether the files are still those that were taken in."""
+    sources = read_sources(generation)
+    again = f"rag ingest {shlex.join(sources['roots']) or 'PATHS'} -i {shlex.quote(str(folder))}"
+    again += "".join(f" --forget {shlex.quote(path)}" for path in sources["forgotten"])
+    again += f" --set index.factory={manifest.factory}" * (manifest.factory != "Flat")
+    again += f" --set index.window_sentences={manifest.window_sentences}" * (manifest.window_sentences > 0)
+    rebuild = f"rm -r {shlex.quote(str(generation))} && {again}"
     documents = read_documents(generation)
     if not documents:
         return

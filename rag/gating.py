@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rag import build
 from rag.config import Settings
-from rag.errors import ConfigError, DataError, ModelError
+from rag.errors import ConfigError, DataError, IndexMismatchError, ModelError
 from rag.evaluate.gate import GATE_FILE, GATE_QUESTIONS_FILE, PROMOTE, gate, refusal_figures
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.examples import Example, asked, load_examples, refuse_test_file, refuse_written
@@ -24,7 +24,7 @@ from rag.files import json_line, read_json_object, read_jsonl, weights_sha256, w
 from rag.models.promoted import all_promoted, promote, serving
 from rag.models.resolve import ResolvedModel, resolve
 from rag.progress import say
-from rag.retrieve.store import OpenIndex, open_index
+from rag.retrieve.store import OpenIndex, open_index, serving_manifest
 from rag.training import TRAINING_FILE, WATCHED, average_weights, check_averageable, copy_model, digest, note_training
 from rag.types import Hit
 
@@ -76,6 +76,8 @@ def gate_retriever(
     for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
         found = build.Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
         scores[name] = _gate_scores(held_out, found)
+    if serving_manifest(index_folder)[1].fingerprint != index.manifest.fingerprint:
+        raise IndexMismatchError(f"{index_folder} has changed while the models met; run the same command again")
     floors = [shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]
     record = gate(
         scores["tuned"],

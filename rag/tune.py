@@ -113,17 +113,16 @@ def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
 def _watched(held_out: Sequence[Example], n: int, without: Sequence[str] = ()) -> tuple[list[Example], list[Example]]:
     """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
 
-    `n` of the answerable ones are watched, at most half of them, and the same share of the unanswerable ones; none of
-    the sources that are left out of training.
+    `n` of the answerable ones are watched, and the same share of the unanswerable ones; none of the sources that are
+    left out of training, and of the others at most half, so that the gate judges what was trained for, too.
     """
-    n_answerable = sum(bool(example.positives) for example in held_out)
-    if n_answerable < 2:
-        raise DataError(
-            "dev needs two answerable questions or more: some to watch the training by, others for the gate"
-        )
     of_trained = [example for example in held_out if example.question.source not in without]
-    if not any(example.positives for example in of_trained):
-        raise DataError("dev has no answerable question of a source that is trained on, to watch the training by")
+    n_answerable = sum(bool(example.positives) for example in of_trained)
+    if n_answerable < 2:
+        among = "of sources that are trained on" if without else "or more"
+        raise DataError(
+            f"dev needs two answerable questions {among}: some to watch the training by, others for the gate"
+        )
     watched = _sampled(of_trained, min(n, n_answerable // 2))
     ids = {example.question.id for example in watched}
     return watched, [example for example in held_out if example.question.id not in ids]

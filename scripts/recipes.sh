@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Every recipe beside the others, and what tuning does to kinds of questions that it has not met: a table for each.
-#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature unseen reranker published
+#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature reranker published, and unseen where UNSEEN is set
 # DATA is in the course layout. A part of it is worked with (scripts/subset.py): TRAIN training questions (2,000), DEV dev
 # questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what OPTIONS sets for all:
-# OPTIONS="--set training.epochs=1 --set training.dropout=0". UNSEEN names the sources that `unseen` trains without.
+# OPTIONS="--set training.epochs=1 --set training.dropout=0". `unseen` trains without the sources that UNSEEN
+# names: UNSEEN="policyqa medquad".
 # `published` trains the reference report's rerankers on the candidates of its retriever.
 # `report` warms up for WARMUP steps (95): its thousand are a third of its run over all of a large training file.
 # Killed at any moment, the same command goes on.
@@ -12,7 +13,7 @@ usage="usage: scripts/recipes.sh DATA OUT [TABLE…]"
 data=${1:?$usage}
 out=${2:?$usage}
 shift 2
-tables=${*:-retriever temperature unseen reranker published}
+tables=${*:-retriever temperature ${UNSEEN:+unseen} reranker published}
 bin=$(dirname "$0")/../.venv/bin
 mkdir -p "$out"
 [ -f "$out/data/corpus.txt" ] || "$bin/python" "$(dirname "$0")/subset.py" "$data" "$out/data" \
@@ -50,7 +51,7 @@ for table in $tables; do
     ;;
   unseen)
     without=()
-    for source in ${UNSEEN:-policyqa medquad}; do without+=(--without "$source"); done
+    for source in ${UNSEEN:?names the sources to train without}; do without+=(--without "$source"); done
     run unseen-report retriever report "${report[@]}" "${without[@]}"
     run unseen-distill retriever distill "${without[@]}"
     ;;

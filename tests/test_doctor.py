@@ -1,25 +1,28 @@
 """Whatever is broken in an index is found, and the mend that is named mends it."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
 import pytest
 from test_ingest import SETTINGS, WordEncoder
+from typer.testing import CliRunner
 
 import rag.build
 import rag.doctor
 import rag.ingest
+from rag.cli import app
 from rag.doctor import examine
 from rag.ingest import ingest
 from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import build_index
+from rag.retrieve.store import build_index, open_index
 
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
     encoder = WordEncoder()
-    for module in (rag.ingest, rag.doctor):
+    for module in (rag.ingest, rag.doctor, rag.build):
         monkeypatch.setattr(module, "make_encoder", lambda settings, lazy: encoder)
     root = tmp_path / "manuals"
     root.mkdir()
@@ -42,6 +45,12 @@ def test_a_sound_index_has_no_finding(index):
     assert examine(SETTINGS, index) == []
 
 
+def carried_out(mend):
+    """A command that a finding names, in this process."""
+    result = CliRunner().invoke(app, shlex.split(mend)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize("damage", ["passages", "vectors missing", "vectors too few", "vectors of others", "bm25"])
 def test_what_is_damaged_is_found_and_mended(index, damage):
     folder = generation(index)
@@ -59,10 +68,9 @@ def test_what_is_damaged_is_found_and_mended(index, damage):
         other.save(folder / "vectors.faiss")
     findings = examine(SETTINGS, index)
     assert findings[0].severity == "broken"
-    manuals = index.parent / "manuals"
-    assert findings[0].mend == f"rm -r {folder} && rag ingest {manuals} -i {index}"
-    shutil.rmtree(folder)
-    ingest(SETTINGS, [manuals], index)
+    mend = "rag ingest -i" if damage == "passages" else "rag index --rebuild -o"
+    assert findings[0].mend == f"{mend} {index}"
+    carried_out(findings[0].mend)
     assert examine(SETTINGS, index) == []
 
 
@@ -90,6 +98,24 @@ def test_passages_and_documents_that_disagree(index):
     whats = [finding.what for finding in examine(SETTINGS, index)]
     assert any("1 passages are of no document" in what for what in whats)
     assert any("1 documents have more or fewer passages" in what for what in whats)
+
+
+def test_what_was_forgotten_stays_forgotten_when_documents_are_taken_in_anew(index):
+    forgotten = index.parent / "manuals" / "1.txt"
+    settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"window_sentences": 1})})
+    ingest(settings, [], index, forget=[forgotten])
+    (generation(index) / "documents.jsonl").write_text(
+        json.dumps({**json.loads((generation(index) / "documents.jsonl").read_text().splitlines()[0]), "n_passages": 7})
+        + "\n",
+        "utf-8",
+    )
+    remove, again = next(f.mend for f in examine(SETTINGS, index) if f.severity == "broken").split(" && ")
+    assert remove == f"rm -r {generation(index)}"
+    shutil.rmtree(generation(index))
+    carried_out(again)
+    assert examine(SETTINGS, index) == []
+    opened = open_index(index)
+    assert (len(opened.corpus), opened.manifest.window_sentences) == (4, 1)
 
 
 def test_leftovers_are_waste(index):

@@ -46,6 +46,7 @@ def rag_home() -> Path:
 def resolve(name: str, *, source: str = "auto", home: Path | None = None, needs: Sequence[str] = ()) -> ResolvedModel:
     """Find or fetch a model. Raises ModelError naming every way to get it.
 
+    A folder is itself, whatever `source` says, which is where a name is looked for: what was tuned here is always one.
     `needs` are files that a hub's snapshot must hold beside the weights: other programs keep only those they read.
     """
     if source not in SOURCES:
@@ -54,7 +55,7 @@ def resolve(name: str, *, source: str = "auto", home: Path | None = None, needs:
     packaged = PACKAGED.get(name)
     prompts = packaged.prompts if packaged else {}
     local = Path(name).expanduser()
-    if local.is_dir() and source in ("auto", "local"):
+    if local.is_dir():
         if not any(local.glob("*.json")):
             raise ModelError(f"{local} is a folder, but it holds no model (no *.json files)")
         return ResolvedModel(name, local, "folder")

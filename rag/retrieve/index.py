@@ -95,7 +95,12 @@ class FaissIndex:
         return faiss.SearchParameters(sel=chosen)
 
     def vectors(self, rows: Sequence[int]) -> np.ndarray:
-        """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them."""
+        """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them.
+
+        Raises RuntimeError for a kind of index that gives no vectors back.
+        """
+        if hasattr(self._index, "make_direct_map"):  # IVF, which does not know by itself which cell a row lies in
+            self._index.make_direct_map()
         return self._index.reconstruct_batch(np.asarray(rows, np.int64))
 
     def save(self, path: Path) -> None:

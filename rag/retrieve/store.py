@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
 from rag.files import file_sha256, json_line, read_jsonl, write_json, write_whole
-from rag.progress import progress
+from rag.progress import progress, say
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
 from rag.retrieve.index import FaissIndex
@@ -118,14 +118,16 @@ def build_index(
     encoder: Encoder,
     *,
     encoder_model: str = "",
-    factory: str = "Flat",
-    window_sentences: int = 0,
+    factory: str | None = None,
+    window_sentences: int | None = None,
     hardware: str = "",
 ) -> Manifest:
     """Index a corpus file into `target`; returns the manifest.
 
-    An unchanged corpus, encoder and setting is left as it is. What was encoded before a kill, or stands in the
-    generation that serves, is not encoded again. That generation stays until the new one is whole.
+    An unchanged corpus, encoder and setting is left as it is, unless a part of the index is missing or damaged. What
+    was encoded before a kill, or stands in the generation that serves, is not encoded again. That generation stays
+    until the new one is whole. Where `factory` or `window_sentences` is None, an index keeps its own; a new one is Flat
+    and without windows.
     """
     corpus = load_corpus(corpus_path)
     with writer_lock(target):
@@ -153,8 +155,8 @@ def build_generation(
     sources: Mapping | None = None,
     from_scratch: bool = False,
     encoder_model: str = "",
-    factory: str = "Flat",
-    window_sentences: int = 0,
+    factory: str | None = None,
+    window_sentences: int | None = None,
     hardware: str = "",
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
@@ -166,6 +168,8 @@ def build_generation(
     target = Path(target)
     if twice := next((pid for pid, n in Counter(p.id for p in corpus).items() if n > 1), None):
         raise DataError(f"two passages have the id {twice!r}")
+    current = _read_current(target)
+    own = _read_if_sound(current)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         corpus_path=corpus_path,
@@ -175,31 +179,33 @@ def build_generation(
         passages_cut=0,
         encoder_model=encoder_model,
         encoder=encoder.fingerprint,
-        factory=factory,
+        factory=(own.factory if own else "Flat") if factory is None else factory,
         bm25={"k1": 1.5, "b": 0.75, "language": "english"},
-        window_sentences=window_sentences,
+        window_sentences=(own.window_sentences if own else 0) if window_sentences is None else window_sentences,
     )
-    current = _read_current(target)
     for generation in dict.fromkeys((current, target / f"generation-{manifest.fingerprint}")):
         # The second is one that a kill kept from serving, or that another switched away from.
         if from_scratch or generation is None or not generation.is_dir():
             continue
-        with contextlib.suppress(IndexMismatchError):
-            existing = read_manifest(generation)
-            if existing.fingerprint == manifest.fingerprint:
-                if generation != current:
-                    _serve(target, generation, previous=current)
-                if documents is not None:
-                    _write_documents(generation, documents, sources)
-                return _touch_source(generation, existing, manifest)
+        existing = _read_if_sound(generation)
+        if existing is None or existing.fingerprint != manifest.fingerprint:
+            continue
+        if damage := _damage(generation, existing):
+            say(f"{generation} is damaged and is built again ({damage})")
+            continue
+        if generation != current:
+            _serve(target, generation, previous=current)
+        if documents is not None:
+            _write_documents(generation, documents, sources)
+        return _touch_source(generation, existing, manifest)
     if from_scratch:
         shutil.rmtree(target / BUILDING, ignore_errors=True)
     building = _prepare_building(target, manifest, current)
     known = _KnownVectors(None if from_scratch else current, encoder.fingerprint)
     wholes = [passage.content for passage in corpus]
     vectors, passages_cut = _encode_in_shards("passages", wholes, known.of_passages(wholes), encoder, building)
-    if window_sentences:
-        vectors = _with_windows(corpus, vectors, window_sentences, known, encoder, building)
+    if manifest.window_sentences:
+        vectors = _with_windows(corpus, vectors, manifest.window_sentences, known, encoder, building)
     _write_generation(building, corpus, vectors, manifest)
     if documents is not None:
         _write_documents(building, documents, sources)
@@ -218,7 +224,8 @@ def build_generation(
 def roll_back(folder: str | Path) -> Manifest:
     """Let the generation before the present one serve again; a second call goes forward again.
 
-    Raises IndexMismatchError where there is none.
+    It serves though its corpus file has changed since, until that changes once more. Raises IndexMismatchError where
+    there is none.
     """
     folder = Path(folder)
     if not _is_index(folder):
@@ -230,6 +237,9 @@ def roll_back(folder: str | Path) -> Manifest:
         if previous is None:
             raise IndexMismatchError(f"{folder} holds no generation to go back to")
         manifest = read_manifest(previous)
+        if _source_is_there(manifest):
+            seen = dataclasses.replace(manifest, corpus_file_sha256=_source_sha256(manifest.corpus_path))
+            manifest = _touch_source(previous, manifest, seen)
         _serve(folder, previous, previous=current)
     return manifest
 
@@ -281,15 +291,17 @@ def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
 
 def open_index(folder: str | Path) -> OpenIndex:
     """Open the generation that serves; raises as `serving_manifest` does, and for passages that are not its own."""
-    folder = Path(folder)
-    current, manifest = serving_manifest(folder)
-    corpus = load_corpus(current / "passages.jsonl")
+    return _open(*serving_manifest(folder))
+
+
+def _open(generation: Path, manifest: Manifest) -> OpenIndex:
+    corpus = load_corpus(generation / "passages.jsonl")
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
         raise IndexMismatchError(
-            f"{current} holds {len(corpus):,} passages that are not the {manifest.n_passages:,} of its manifest; "
-            f"{_rebuild(manifest.corpus_path, folder)}"
+            f"{generation} holds {len(corpus):,} passages that are not the {manifest.n_passages:,} of its manifest; "
+            f"{_rebuild(manifest.corpus_path, generation.parent)}"
         )
-    return OpenIndex(current, manifest, corpus)
+    return OpenIndex(generation, manifest, corpus)
 
 
 def read_manifest(generation: Path) -> Manifest:
@@ -313,9 +325,26 @@ def read_manifest(generation: Path) -> Manifest:
         ) from error
 
 
+def _read_if_sound(generation: Path | None) -> Manifest | None:
+    with contextlib.suppress(IndexMismatchError):
+        return read_manifest(generation) if generation else None
+    return None
+
+
+def _damage(generation: Path, manifest: Manifest) -> str:
+    """What is missing or not as the manifest says, of a generation's parts; "" where it is whole."""
+    try:
+        opened = _open(generation, manifest)
+        opened.vectors()
+        opened.bm25()
+    except (IndexMismatchError, DataError, OSError) as error:
+        return str(error).split(";")[0]
+    return ""
+
+
 def check_source(manifest: Manifest, folder: Path) -> None:
     """Refuse an index whose corpus file is still there but no longer the same."""
-    if manifest.corpus_path != EMBEDDED and not Path(manifest.corpus_path).is_file():
+    if not _source_is_there(manifest):
         return  # an index may travel without the file that it was made from
     if _source_sha256(manifest.corpus_path) == manifest.corpus_file_sha256:
         return
@@ -324,6 +353,10 @@ def check_source(manifest: Manifest, folder: Path) -> None:
         f"{folder} was built for {manifest.n_passages:,} passages, but {manifest.corpus_path} has changed since "
         f"(now {now:,}); {_rebuild(manifest.corpus_path, folder)}"
     )
+
+
+def _source_is_there(manifest: Manifest) -> bool:
+    return manifest.corpus_path == EMBEDDED or Path(manifest.corpus_path).is_file()
 
 
 def _make(folder: Path) -> str:
@@ -439,7 +472,7 @@ class _KnownVectors:
 
     def __init__(self, generation: Path | None, fingerprint: EncoderFingerprint):
         self._rows: dict[str, int] = {}
-        self._window_rows: dict[int, dict[str, list[int]]] = {}
+        self._window_rows: dict[int, dict[tuple[str, str], list[int]]] = {}
         self._index: FaissIndex | None = None
         if generation is None:
             return
@@ -447,24 +480,25 @@ class _KnownVectors:
             manifest = read_manifest(generation)
             if manifest.encoder == fingerprint and not manifest.passages_cut and manifest.factory in EXACT_FACTORIES:
                 self._index = FaissIndex.load(generation / "vectors.faiss")
-                corpus = load_corpus(generation / "passages.jsonl")
+                corpus = _open(generation, manifest).corpus
                 windows = read_windows(generation, manifest)
                 if len(self._index) == len(corpus) + len(windows):
                     self._rows = {passage.content: row for row, passage in enumerate(corpus)}
                     theirs = self._window_rows.setdefault(manifest.window_sentences, {})
                     for row, owner in enumerate(windows.tolist(), len(corpus)):
-                        theirs.setdefault(corpus[owner].content, []).append(row)
+                        theirs.setdefault((corpus[owner].title, corpus[owner].text), []).append(row)
 
     def of_passages(self, contents: Sequence[str]) -> dict[int, np.ndarray]:
         """Position among `contents` -> the vector of a passage that reads so."""
         return self._read({n: self._rows[text] for n, text in enumerate(contents) if text in self._rows})
 
-    def of_windows(self, contents: Sequence[str], owners: Sequence[int], n_sentences: int) -> dict[int, np.ndarray]:
-        """Position of a window -> its vector, where the passage at `owners` among `contents` is known with windows."""
+    def of_windows(self, corpus: Corpus, owners: Sequence[int], n_sentences: int) -> dict[int, np.ndarray]:
+        """Position of a window -> its vector, where the passage at `owners` in `corpus` is known with windows."""
         theirs = self._window_rows.get(n_sentences, {})
         rows: dict[int, int] = {}
         for owner, positions in itertools.groupby(range(len(owners)), key=owners.__getitem__):
-            rows |= zip(positions, theirs.get(contents[owner], ()), strict=False)
+            passage = corpus[owner]  # windows are cut from the text alone: one that is all text has others
+            rows |= zip(positions, theirs.get((passage.title, passage.text), ()), strict=False)
         return self._read(rows)
 
     def _read(self, rows: Mapping[int, int]) -> dict[int, np.ndarray]:
@@ -477,7 +511,7 @@ def read_windows(generation: Path, manifest: Manifest) -> np.ndarray:
         return np.zeros(0, np.int64)
     try:
         return np.load(generation / WINDOWS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise IndexMismatchError(
             f"{generation / WINDOWS} is missing or damaged; "
             f"{_rebuild(manifest.corpus_path, generation.parent, passages_sound=True)}"
@@ -522,7 +556,7 @@ def _with_windows(
     """The passages' vectors (n, d) and behind them those of their windows (n + m, d); writes which is whose."""
     windows = [(row, text) for row, passage in enumerate(corpus) for text in window_contents(passage, n_sentences)]
     owners = np.array([row for row, _ in windows], np.int64)
-    mixed = known.of_windows([passage.content for passage in corpus], owners.tolist(), n_sentences)
+    mixed = known.of_windows(corpus, owners.tolist(), n_sentences)
     vectors, _ = _encode_in_shards("windows", [text for _, text in windows], mixed, encoder, building)
     fresh = np.setdiff1d(np.arange(len(windows)), list(mixed))
     vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]])

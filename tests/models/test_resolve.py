@@ -152,8 +152,9 @@ def no_hub(monkeypatch):
     monkeypatch.setattr(resolving, "_hub_snapshot", no_snapshot)
 
 
-def test_a_local_folder_wins(tiny_encoder_folder, tmp_path):
-    found = resolve(str(tiny_encoder_folder), home=tmp_path)
+@pytest.mark.parametrize("source", ["auto", "hub", "packages", "local"])
+def test_a_local_folder_wins(tiny_encoder_folder, tmp_path, source):
+    found = resolve(str(tiny_encoder_folder), source=source, home=tmp_path)
     assert (found.folder, found.source) == (tiny_encoder_folder, "folder")
 
 

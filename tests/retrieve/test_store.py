@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import rag.retrieve.store as store
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.store import build_index, open_index
+from rag.retrieve.store import build_index, open_index, roll_back
 from tests.conftest import make_tiny_encoder, write_corpus
 
 
@@ -77,6 +78,31 @@ def test_a_damaged_index_is_refused(corpus_file, tmp_path, encoder, name):
     (generation / name).write_bytes(content[: len(content) // 2])
     with pytest.raises((IndexMismatchError, DataError)):
         open_index(tmp_path / "index").vectors()
+    build_index(corpus_file, tmp_path / "index", encoder)  # the command that the message names
+    assert len(open_index(tmp_path / "index").vectors()) == 7
+
+
+def test_damaged_bm25_is_built_again_and_nothing_encoded(corpus_file, tmp_path, encoder, passages, monkeypatch):
+    write_corpus(corpus_file, passages[:-1])  # none of them is cut
+    build_index(corpus_file, tmp_path / "index", encoder)
+    shutil.rmtree(next((tmp_path / "index").glob("generation-*")) / "bm25")
+    monkeypatch.setattr(Encoder, "encode_passages", lambda *a, **k: pytest.fail("encoded again"))
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert open_index(tmp_path / "index").bm25().retrieve(["passage"], 1)
+
+
+def test_rolled_back_the_passages_before_serve_until_their_file_changes_again(corpus_file, tmp_path, encoder, passages):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    write_corpus(corpus_file, passages[:3])
+    build_index(corpus_file, tmp_path / "index", encoder)
+    roll_back(tmp_path / "index")
+    assert len(open_index(tmp_path / "index").corpus) == 7
+    write_corpus(corpus_file, passages[:2])
+    with pytest.raises(IndexMismatchError, match=r"7 passages.*now 2"):
+        open_index(tmp_path / "index")
+    write_corpus(corpus_file, passages[:3])
+    roll_back(tmp_path / "index")
+    assert len(open_index(tmp_path / "index").corpus) == 3
 
 
 def test_an_edited_manifest_is_refused(corpus_file, tmp_path, encoder):
@@ -186,6 +212,7 @@ def test_approximate_indexes_find_the_same_nearest_passage(corpus_file, tmp_path
     vectors, _ = encoder.encode_passages([p.content for p in opened.corpus])
     _, rows = opened.vectors().search(vectors, 1)
     assert rows[:, 0].tolist() == list(range(len(opened.corpus)))
+    assert np.allclose(opened.vectors().vectors(rows[:, 0]), vectors, atol=1e-5)
 
 
 def test_the_embedded_corpus_can_be_indexed_and_checked(tmp_path, encoder, monkeypatch):

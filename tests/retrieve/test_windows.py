@@ -127,8 +127,20 @@ def test_windows_make_another_index_and_leave_the_passages_as_they_are(corpus_fi
     made = build_index(corpus_file, tmp_path / "index", encoder, window_sentences=3)
     assert made.fingerprint != without.fingerprint
     assert np.allclose(open_index(tmp_path / "index").vectors().vectors(range(8)), before, atol=1e-6)
-    assert build_index(corpus_file, tmp_path / "index", encoder).fingerprint == without.fingerprint
+    again = build_index(corpus_file, tmp_path / "index", encoder, window_sentences=0)
+    assert again.fingerprint == without.fingerprint
     assert len(open_index(tmp_path / "index").windows()) == 0
+
+
+def test_an_index_keeps_its_kind_until_it_is_told_another(corpus_file, tmp_path, encoder):
+    build_index(corpus_file, tmp_path / "index", encoder, factory="HNSW8", window_sentences=2)
+    write_corpus(corpus_file, [LONG])
+    kept = build_index(corpus_file, tmp_path / "index", encoder)
+    assert (kept.n_passages, kept.factory, kept.window_sentences) == (1, "HNSW8", 2)
+    told = build_index(corpus_file, tmp_path / "index", encoder, factory="Flat")
+    assert (told.factory, told.window_sentences) == ("Flat", 2)
+    (next((tmp_path / "index").glob(f"generation-{told.fingerprint}")) / "manifest.json").write_text("{}", "utf-8")
+    assert build_index(corpus_file, tmp_path / "index", encoder).window_sentences == 0  # nobody knows what it was
 
 
 def test_an_index_that_has_lost_its_windows_is_refused(corpus_file, tmp_path, encoder):
@@ -136,3 +148,19 @@ def test_an_index_that_has_lost_its_windows_is_refused(corpus_file, tmp_path, en
     (next((tmp_path / "index").glob("generation-*")) / "windows.npy").unlink()
     with pytest.raises(IndexMismatchError, match=r"windows.npy is missing.*rag index"):
         open_index(tmp_path / "index").vectors()
+    windows = build_index(corpus_file, tmp_path / "index", encoder, window_sentences=3)
+    (tmp_path / "index" / f"generation-{windows.fingerprint}" / "windows.npy").write_bytes(b"")
+    with pytest.raises(IndexMismatchError, match=r"windows.npy is missing or damaged"):
+        open_index(tmp_path / "index").vectors()
+
+
+def test_a_title_that_moves_into_the_text_gets_windows_of_its_own(corpus_file, tmp_path, encoder):
+    text = "One is odd. Two is even. Three is odd."
+    write_corpus(corpus_file, [Passage("a@0", text, "Intro here.")])
+    build_index(corpus_file, tmp_path / "index", encoder, window_sentences=1)
+    write_corpus(corpus_file, [Passage("a@0", f"Intro here.\n{text}")])
+    build_index(corpus_file, tmp_path / "index", encoder, window_sentences=1)
+    build_index(corpus_file, tmp_path / "new", encoder, window_sentences=1)
+    ours, theirs = (open_index(tmp_path / name).vectors() for name in ("index", "new"))
+    rows = range(len(theirs))
+    assert np.allclose(ours.vectors(rows), theirs.vectors(rows), atol=1e-5)
