@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rag.data import Corpus
+from rag.errors import ConfigError
 from rag.generate.instructions import find_instructions, hidden_characters
 from rag.present import place_of
 from rag.retrieve.index import FaissIndex
@@ -82,7 +83,7 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
         vectors = index.vectors(rows)
         if len(index) > len(corpus):  # behind the rows of the passages stand those of their windows
             index = _of_passages(index, len(corpus))
-    except RuntimeError:  # an index that gives no vectors back
+    except ConfigError:  # an index that gives no vectors back
         return []
     _, neighbours = index.search(vectors, NEIGHBOURS)
     document = [passage.id.split("@")[0] for passage in corpus]

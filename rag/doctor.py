@@ -15,7 +15,7 @@ from rag.build import make_encoder, read_calibration
 from rag.config import Settings
 from rag.data import Corpus, load_corpus
 from rag.documents.collection import HASH_CHARACTERS, ParsedDocuments
-from rag.errors import RagError
+from rag.errors import ConfigError, RagError
 from rag.files import file_sha256
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
@@ -138,7 +138,7 @@ def _sampled(
     rows = np.sort(np.random.default_rng(0).choice(len(corpus), size, replace=False))
     try:
         stored = index.vectors(rows)
-    except RuntimeError:
+    except ConfigError:
         return  # this kind of index gives no vectors back
     fresh, _ = encoder.encode_passages([corpus[row].content for row in rows.tolist()])
     cosines = np.einsum("nd,nd->n", stored, fresh)

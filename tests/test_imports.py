@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "users": {"errors", "files"},
     "api": {"chat", "errors", "present", "types", "users"},
     "mcp_server": {"errors"},
-    "audit": {"data", "generate.instructions", "present", "retrieve.index", "retrieve.store"},
+    "audit": {"data", "errors", "generate.instructions", "present", "retrieve.index", "retrieve.store"},
     "history": {"chat", "errors", "files", "present", "types"},
     "doctor": {"build", "config", "data", "documents", "errors", "files", "retrieve"},
     "__main__": {"cli"},

@@ -97,11 +97,16 @@ class FaissIndex:
     def vectors(self, rows: Sequence[int]) -> np.ndarray:
         """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them.
 
-        Raises RuntimeError for a kind of index that gives no vectors back.
+        Raises ConfigError for a kind of index that gives no vectors back.
         """
-        if hasattr(self._index, "make_direct_map"):  # IVF, which does not know by itself which cell a row lies in
-            self._index.make_direct_map()
-        return self._index.reconstruct_batch(np.asarray(rows, np.int64))
+        import faiss
+
+        if cells := faiss.try_extract_index_ivf(self._index):  # IVF does not know by itself which cell a row lies in
+            cells.make_direct_map()
+        try:
+            return self._index.reconstruct_batch(np.asarray(rows, np.int64))
+        except RuntimeError as error:
+            raise ConfigError("this kind of index gives no vectors back; use Flat, HNSW32 or IVF1024,Flat") from error
 
     def save(self, path: Path) -> None:
         import faiss
