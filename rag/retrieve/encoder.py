@@ -91,6 +91,11 @@ class Encoder:
         """Tokens of each text by itself, without prompt or special tokens."""
         return self._runner.count_tokens(texts)
 
+    def count_cut(self, passages: Sequence[str]) -> int:
+        """How many passages are longer than the encoder takes, and would be cut."""
+        lengths = self._runner.count_tokens([self.prompts["passage"] + text for text in passages], special=True)
+        return sum(length > self.fingerprint.max_length_tokens for length in lengths)
+
     @property
     def room_tokens(self) -> int:
         """Tokens that a passage may take beside the prompt and the special tokens."""

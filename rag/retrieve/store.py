@@ -203,7 +203,10 @@ def build_generation(
     building = _prepare_building(target, manifest, current)
     known = _KnownVectors(None if from_scratch else current, encoder.fingerprint)
     wholes = [passage.content for passage in corpus]
-    vectors, passages_cut = _encode_in_shards("passages", wholes, known.of_passages(wholes), encoder, building)
+    reused = known.of_passages(wholes)
+    vectors, passages_cut = _encode_in_shards("passages", wholes, reused, encoder, building)
+    if known.some_cut:
+        passages_cut += encoder.count_cut([wholes[position] for position in reused])
     if manifest.window_sentences:
         vectors = _with_windows(corpus, vectors, manifest.window_sentences, known, encoder, building)
     _write_generation(building, corpus, vectors, manifest)
@@ -465,20 +468,22 @@ def _prepare_building(target: Path, manifest: Manifest, current: Path | None) ->
 
 
 class _KnownVectors:
-    """The vectors that the generation which serves holds, if the same encoder made them.
+    """The vectors that the generation which serves holds, if the same encoder made them; only exact ones.
 
-    Only exact ones: none of a compressing index, and none where passages were cut, which are to be counted again.
+    `some_cut`: among its passages are some that were longer than the encoder takes.
     """
 
     def __init__(self, generation: Path | None, fingerprint: EncoderFingerprint):
         self._rows: dict[str, int] = {}
         self._window_rows: dict[int, dict[tuple[str, str], list[int]]] = {}
         self._index: FaissIndex | None = None
+        self.some_cut = False
         if generation is None:
             return
         with contextlib.suppress(IndexMismatchError, DataError):
             manifest = read_manifest(generation)
-            if manifest.encoder == fingerprint and not manifest.passages_cut and manifest.factory in EXACT_FACTORIES:
+            if manifest.encoder == fingerprint and manifest.factory in EXACT_FACTORIES:
+                self.some_cut = manifest.passages_cut > 0
                 self._index = FaissIndex.load(generation / "vectors.faiss")
                 corpus = _open(generation, manifest).corpus
                 windows = read_windows(generation, manifest)

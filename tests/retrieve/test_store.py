@@ -15,6 +15,7 @@ import rag.retrieve.store as store
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.store import build_index, open_index, roll_back
+from rag.types import Passage
 from tests.conftest import make_tiny_encoder, write_corpus
 
 
@@ -82,8 +83,18 @@ def test_a_damaged_index_is_refused(corpus_file, tmp_path, encoder, name):
     assert len(open_index(tmp_path / "index").vectors()) == 7
 
 
-def test_damaged_bm25_is_built_again_and_nothing_encoded(corpus_file, tmp_path, encoder, passages, monkeypatch):
-    write_corpus(corpus_file, passages[:-1])  # none of them is cut
+def test_passages_that_stay_are_not_encoded_again_and_those_cut_still_counted(
+    corpus_file, tmp_path, encoder, passages, monkeypatch
+):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    monkeypatch.setattr(Encoder, "encode_passages", lambda *a, **k: pytest.fail("encoded again"))
+    write_corpus(corpus_file, passages[2:])
+    assert build_index(corpus_file, tmp_path / "index", encoder).passages_cut == 1
+    write_corpus(corpus_file, passages[2:-1])
+    assert build_index(corpus_file, tmp_path / "index", encoder).passages_cut == 0
+
+
+def test_damaged_bm25_is_built_again_and_nothing_encoded(corpus_file, tmp_path, encoder, monkeypatch):
     build_index(corpus_file, tmp_path / "index", encoder)
     shutil.rmtree(next((tmp_path / "index").glob("generation-*")) / "bm25")
     monkeypatch.setattr(Encoder, "encode_passages", lambda *a, **k: pytest.fail("encoded again"))
@@ -131,7 +142,7 @@ def test_a_bad_corpus_leaves_nothing_behind(tmp_path, encoder):
 
 def test_the_old_index_serves_until_the_new_one_is_whole(corpus_file, tmp_path, encoder, passages, monkeypatch):
     build_index(corpus_file, tmp_path / "index", encoder)
-    other = write_corpus(tmp_path / "other.txt", passages[:3])
+    other = write_corpus(tmp_path / "other.txt", [*passages[:2], Passage("doc_9@0", "It rains.")])
     with monkeypatch.context() as patch:
         patch.setattr(Encoder, "encode_passages", _fail)
         with pytest.raises(RuntimeError):

@@ -101,7 +101,7 @@ def test_as_many_passages_are_found_as_are_asked_for(encoder, passages):
 
 
 def test_an_index_that_follows_its_corpus_equals_a_new_one(corpus_file, tmp_path, encoder, passages, monkeypatch):
-    short = [passage for passage in passages if len(passage.text) < 200]  # where one is cut, nothing is reused
+    short = [passage for passage in passages if len(passage.text) < 200]
     write_corpus(corpus_file, [*short, LONG])
     build_index(corpus_file, tmp_path / "index", encoder, window_sentences=2)
     added = Passage("doc_8@0", "Rain falls. Snow lies. Ice melts slowly.", "Weather")
