@@ -158,15 +158,15 @@ def _bm25(generation: Path, corpus: Corpus, rebuild: str) -> Iterator[Finding]:
 
 def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpus) -> Iterator[Finding]:
     """Whether passages and documents agree, and whether the files are still those that were taken in."""
+    documents = read_documents(generation)
+    if not documents:
+        return
     sources = read_sources(generation)
     again = f"rag ingest {shlex.join(sources['roots']) or 'PATHS'} -i {shlex.quote(str(folder))}"
     again += "".join(f" --forget {shlex.quote(path)}" for path in sources["forgotten"])
     again += f" --set index.factory={manifest.factory}" * (manifest.factory != "Flat")
     again += f" --set index.window_sentences={manifest.window_sentences}" * (manifest.window_sentences > 0)
     rebuild = f"rm -r {shlex.quote(str(generation))} && {again}"
-    documents = read_documents(generation)
-    if not documents:
-        return
     found = Counter(passage.id.split("@")[0] for passage in corpus)
     stated = {row["sha256"][:HASH_CHARACTERS]: row["n_passages"] for row in documents}
     if orphans := sum(n for name, n in found.items() if name not in stated):
