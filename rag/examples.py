@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def load_examples(
 ) -> ExampleSet:
     """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
 
-    A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given replace them.
+    A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given say which
+    passages answer, and an evidence labelled 0 that they do not name stays a negative.
     Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken, of a folder given as `qrels` only that
     file. A positive that the corpus lacks is dropped; a question left without one is counted and skipped. Raises
     DataError naming file and line, and where nothing is left to train on.
@@ -103,12 +104,14 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     questions, qrels = load_questions(path), load_qrels(qrels_path)
     if path.is_dir():  # BEIR keeps the questions of every split in one file
         questions = [question for question in questions if question.id in qrels]
+    labelled = {} if path.is_dir() else {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
     examples, without, missing = [], [], 0
     for question in questions:
         judged = qrels.get(question.id, {})
         wanted = [pid for pid, grade in judged.items() if grade > 0]
         positives = tuple(pid for pid in wanted if pid in corpus)
-        negatives = tuple(pid for pid, grade in judged.items() if grade <= 0 and pid in corpus)
+        refuted = [*labelled.get(question.id, ()), *(pid for pid, grade in judged.items() if grade <= 0)]
+        negatives = tuple(pid for pid in dict.fromkeys(refuted) if pid in corpus and pid not in positives)
         if positives:
             examples.append(Example(question, positives, negatives))
         elif wanted:
@@ -123,30 +126,53 @@ def _beside(path: Path) -> Qrels:
     return load_qrels(judgements) if judgements.is_file() and judgements != path else {}
 
 
-def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
-    questions = {question.id: question for question in load_questions(path)}
+@dataclass(frozen=True, slots=True)
+class _LabelRow:
+    """What a row of the course layout says of its evidences: ids of those labelled 1, of those labelled 0."""
+
+    qid: str
+    labelled: tuple[str, ...]
+    negatives: tuple[str, ...]
+    has_gold: bool
+    n_unknown: int
+
+
+def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelRow]:
+    """The labels of every row; rows without any are passed over, unless they are `needed` (DataError)."""
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
         ids[passage.text].append(passage.id)
-    examples, without, missing, unknown, completed = [], [], 0, 0, 0
     for line, row in json_rows(path):
-        question = questions[str(row.get("qid", row.get("_id", row.get("id"))))]
         evidences, labels = row.get("evidences"), row.get("retrieval_labels")
+        if not needed and labels is None:
+            continue
         is_judged = _is_list_of(labels, int) and set(labels) <= {0, 1}
         if not is_judged or not _is_list_of(evidences, str) or len(evidences) != len(labels):
             raise line_error(
                 path, line, "the fields 'evidences' and 'retrieval_labels' do not match", "write a 0 or 1 per evidence"
             )
-        unknown += sum(text not in ids for text in evidences)
-        labelled = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label])
-        negatives = _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if not label])
-        known = [pid for pid, grade in judged.get(question.id, {}).items() if grade > 0 and pid in corpus]
-        positives = tuple(dict.fromkeys([*labelled, *(pid for pid in known if pid not in negatives)]))
-        completed += len(positives) > len(labelled)
+        yield _LabelRow(
+            str(row.get("qid", row.get("_id", row.get("id")))),
+            _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label]),
+            _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if not label]),
+            any(labels),
+            sum(text not in ids for text in evidences),
+        )
+
+
+def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
+    questions = {question.id: question for question in load_questions(path)}
+    examples, without, missing, unknown, completed = [], [], 0, 0, 0
+    for row in _label_rows(path, corpus, needed=True):
+        question = questions[row.qid]
+        known = [pid for pid, grade in judged.get(row.qid, {}).items() if grade > 0 and pid in corpus]
+        positives = tuple(dict.fromkeys([*row.labelled, *(pid for pid in known if pid not in row.negatives)]))
+        unknown += row.n_unknown
+        completed += len(positives) > len(row.labelled)
         if positives:
-            examples.append(Example(question, positives, tuple(pid for pid in negatives if pid not in positives)))
-        elif not any(labels):
-            without.append(Example(question, (), negatives))
+            examples.append(Example(question, positives, tuple(pid for pid in row.negatives if pid not in positives)))
+        elif not row.has_gold:
+            without.append(Example(question, (), row.negatives))
         else:
             missing += 1
     return ExampleSet(
@@ -205,7 +231,7 @@ def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
 def refuse_test_file(*paths: str | Path | None) -> None:
     """Models are trained on train and chosen on dev: a file named as the test set is refused for both (DataError)."""
     for path in paths:
-        if path is not None and "test" in re.split(r"[^a-z]+", Path(path).stem.lower()):
+        if path is not None and {"test", "testset"} & set(re.split(r"[^a-z]+", Path(path).stem.lower())):
             raise DataError(
                 f"{path} is named as the test set; train on others, choose on dev, and read test once, at the end"
             )
@@ -251,6 +277,41 @@ def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int
     if not dev or len(dev) == len(examples):
         raise DataError("no dev set can be split off by document: name a file of dev questions with --dev")
     return [example for row, example in enumerate(examples) if row not in held_out], dev
+
+
+def random_passages(
+    n: int, corpus: Corpus, example: Example, rng: random.Random, taken: Iterable[str] = ()
+) -> list[str]:
+    """Ids of `n` random passages that are not `taken`, nor gold, nor read as gold does; fewer in a small corpus."""
+    left_out = {*taken, *example.positives}
+    texts = {plain(corpus.by_id(pid).text) for pid in example.positives}
+    drawn: list[str] = []
+    for row in _shuffled(len(corpus), rng):
+        if len(drawn) == n:
+            break
+        passage = corpus[row]
+        if passage.id not in left_out and plain(passage.text) not in texts:
+            drawn.append(passage.id)
+    return drawn
+
+
+def share_of(n: int, share: float, rng: random.Random) -> int:
+    """`share` of `n` as a whole number, at random the one below or above, so that the mean over many is exact."""
+    return int(n * share + rng.random())
+
+
+def _shuffled(n: int, rng: random.Random) -> Iterator[int]:
+    """The numbers below `n` in random order, without a list of all of them: few are asked for."""
+    moved: dict[int, int] = {}
+    for place in range(n):
+        other = rng.randrange(place, n)
+        yield moved.get(other, other)
+        moved[other] = moved.pop(place, place)
+
+
+def plain(text: str) -> str:
+    """A text by which copies of it are known, whatever their capitals and spaces."""
+    return " ".join(text.lower().split())
 
 
 def asked(examples: Sequence[Example]) -> list[list]:

@@ -33,14 +33,16 @@ GATE_METRICS = ("mrr@10", "recall@10")
 
 
 def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
-    """Per question, in the order of `held_out`: the metrics that the gate looks at; 0 where a score is no number."""
+    """Per question, in the order of `held_out`: the metrics that the gate looks at; 0 where a score is no number.
+
+    Of a tie gold comes last: a model that scores all alike must not win by how passages are called.
+    """
     qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
-    run = {
-        example.question.id: {hit.passage.id: hit.score for hit in hits}
-        if all(math.isfinite(hit.score) for hit in hits)
-        else {}
-        for example, hits in zip(held_out, found, strict=True)
-    }
+    run = {}
+    for example, hits in zip(held_out, found, strict=True):
+        order = sorted(hits, key=lambda hit: (-hit.score, hit.passage.id in example.positives, hit.passage.id))
+        is_sound = all(math.isfinite(hit.score) for hit in hits)
+        run[example.question.id] = {hit.passage.id: -rank for rank, hit in enumerate(order)} if is_sound else {}
     by_metric = ranking_scores(run, qrels)
     return {metric: [by_metric[metric][qid] for qid in qrels] for metric in GATE_METRICS}
 

@@ -19,7 +19,7 @@ from rag.files import read_jsonl, write_json, write_whole
 from rag.progress import progress, say
 
 LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
-COLLAPSED_SEPARATION = 0.005
+COLLAPSED_SHARE = 0.05
 CURVES_EVERY_SECONDS = 30.0
 RISING_EVALUATIONS = 2
 
@@ -120,7 +120,9 @@ def warnings_of(log: Sequence[Mapping]) -> list[str]:
         found.append("divergence: the loss or its gradient is no longer a number; the last good checkpoint is kept")
     last = [row["separation"] for row in steps[-5:] if row.get("separation") is not None]
     last = last or [row["eval_dev_separation"] for row in evaluations[-1:] if "eval_dev_separation" in row]
-    if last and max(map(abs, last)) < COLLAPSED_SEPARATION:
+    # Cosines and logits have scales of their own: the measure is how far the scores of the start were apart.
+    spread = next((row["eval_dev_spread"] for row in evaluations if row.get("eval_dev_spread")), 0.0)
+    if last and max(map(abs, last)) < COLLAPSED_SHARE * spread:
         found.append(f"collapse: positives and negatives score alike (separation {max(last):.4f})")
     finite = [row for row in steps if row["loss"] is not None]
     if _overfits(finite, evaluations):

@@ -27,6 +27,7 @@ from pathlib import Path
 from rag.errors import ConfigError, ModelError
 from rag.files import check_made, read_jsonl, remember, write_json
 from rag.inference import default_device, fastest_precision, is_out_of_memory, n_threads
+from rag.progress import say
 
 TRAINING_FILE, WATCHED = "training.json", "watched"
 COST_FILE = "cost.json"
@@ -196,6 +197,11 @@ def fit(
     if watch.report_to != "none" and importlib.util.find_spec(watch.report_to) is None:
         raise ConfigError(f"training.report_to = {watch.report_to} needs that package: pip install {watch.report_to}")
     device, steps = default_device(), schedule.steps(len(dataset))
+    warmup = round(steps * schedule.warmup_share) if schedule.warmup_steps is None else schedule.warmup_steps
+    if warmup >= steps:
+        say(
+            f"warning: the learning rate only rises: training.warmup_steps is {warmup:,}, the whole run {steps:,} steps"
+        )
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     every = math.ceil(steps / watch.evaluations)
     settings = arguments_class(
@@ -204,7 +210,7 @@ def fit(
         per_device_train_batch_size=schedule.batch_size,
         gradient_accumulation_steps=schedule.accumulation,
         learning_rate=schedule.learning_rate,
-        warmup_steps=round(steps * schedule.warmup_share) if schedule.warmup_steps is None else schedule.warmup_steps,
+        warmup_steps=warmup,
         lr_scheduler_type="linear",
         bf16=fastest_precision(device) == "bf16",
         use_cpu=device == "cpu",
@@ -344,7 +350,10 @@ def check_averageable(models: Sequence[Path]) -> None:
         with safe_open(path, framework="pt") as weights:
             return {key: weights.get_slice(key).get_shape() for key in weights.keys()}  # noqa: SIM118
 
-    for path in sorted(models[0].rglob("*.safetensors")):
+    parts = sorted(models[0].rglob("*.safetensors"))
+    if not parts:
+        raise ModelError(f"{models[0]} keeps its weights in another format than safetensors, which cannot be averaged")
+    for path in parts:
         name = path.relative_to(models[0])
         if missing := [model for model in models if not (model / name).is_file()]:
             raise ModelError(f"{missing[0]} has no {name}, which {models[0]} has; average models of one kind")

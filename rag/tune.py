@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -35,6 +35,7 @@ from rag.gating import (
     question_ids,
     serving_candidates,
     verdict_of,
+    watched_ids,
 )
 from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
 from rag.models.promoted import serving
@@ -79,8 +80,8 @@ def mine_negatives(
         raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
     if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
         raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
-    if scorer == "none":  # nothing to measure a margin by
-        mining = dataclasses.replace(mining, margin=None)
+    if scorer == "none" and mining.margin is not None:
+        raise ConfigError("--scorer none has no scores to measure a margin by; choose a scorer, or leave --margin out")
     refuse_test_file(train, qrels)
     index = open_index(index_folder)
     given = load_examples(train, index.corpus, qrels)
@@ -110,11 +111,14 @@ def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
     return [example for example in examples if example.question.id in wanted]
 
 
-def _watched(held_out: Sequence[Example], n: int, without: Sequence[str] = ()) -> tuple[list[Example], list[Example]]:
+def _watched(
+    held_out: Sequence[Example], n: int, without: Sequence[str] = (), before: Set[str] = frozenset()
+) -> tuple[list[Example], list[Example]]:
     """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
 
     `n` of the answerable ones are watched, and the same share of the unanswerable ones; none of the sources that are
-    left out of training, and of the others at most half, so that the gate judges what was trained for, too.
+    left out of training, and of the others at most half, so that the gate judges what was trained for, too. Those that
+    chose the model to start from, `before`, are watched again.
     """
     of_trained = [example for example in held_out if example.question.source not in without]
     n_answerable = sum(bool(example.positives) for example in of_trained)
@@ -123,8 +127,11 @@ def _watched(held_out: Sequence[Example], n: int, without: Sequence[str] = ()) -
         raise DataError(
             f"dev needs two answerable questions {among}: some to watch the training by, others for the gate"
         )
-    watched = _sampled(of_trained, min(n, n_answerable // 2))
-    ids = {example.question.id for example in watched}
+    drawn = _sampled(of_trained, min(n, n_answerable // 2))
+    ids = {example.question.id for example in drawn} | before
+    watched = [example for example in held_out if example.question.id in ids]
+    if not any(example.positives for example in held_out if example.question.id not in ids):
+        raise DataError("every dev question has chosen a checkpoint on the way to this model: name others with --dev")
     return watched, [example for example in held_out if example.question.id not in ids]
 
 
@@ -139,7 +146,10 @@ def _recipe(recipes: Mapping, name: str, settings: Settings):
     for setting, hint in get_type_hints(type(recipes[name])).items():
         if get_origin(hint) is Literal and overrides.get(setting, get_args(hint)[0]) not in get_args(hint):
             raise ConfigError(f"training.{setting} of the recipe {name!r} is one of {', '.join(get_args(hint))}")
-    return dataclasses.replace(recipes[name], **overrides)
+    recipe = dataclasses.replace(recipes[name], **overrides)
+    if idle := sorted(overrides.keys() & recipe.unread()):
+        raise ConfigError(f"training.{idle[0]} changes nothing in the recipe {name!r} as it is set; leave it out")
+    return recipe
 
 
 def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
@@ -232,9 +242,17 @@ class TrainingFiles:
             left = [example for example in left if example.question.id in mined] or left
         return _sampled(left, self.sample)
 
-    def mined(self, corpus: Corpus) -> dict[str, Mined] | None:
-        """Mined negatives by question id, where a file of them is named."""
-        return None if self.negatives is None else load_mined(self.negatives, corpus)
+    def mined(self, corpus: Corpus, training: Sequence[Example]) -> dict[str, Mined] | None:
+        """Mined negatives by question id, where a file of them is named; DataError for those of other questions."""
+        if self.negatives is None:
+            return None
+        mined = load_mined(self.negatives, corpus)
+        asked_of = {example.question.id: example.question.rewrite for example in training}
+        if other := next((qid for qid, query in asked_of.items() if qid in mined and mined[qid].query != query), None):
+            raise DataError(
+                f"{self.negatives} was mined for another question {other!r} than {self.train} holds; mine for this file"
+            )
+        return mined
 
 
 def tune_retriever(
@@ -264,7 +282,8 @@ def tune_retriever(
     encoder = build.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without)
+    start = resolve(base or serving(settings.encoder.model), source=settings.models.source).folder
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, watched_ids(start))
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
@@ -272,15 +291,16 @@ def tune_retriever(
         )
     ]
     model = train_retriever(
-        resolve(base or serving(settings.encoder.model), source=settings.models.source).folder,
+        start,
         encoder.prompts,
         training,
         index.corpus,
         recipe,
         target,
         dev=make_dev_pool(watched, index.corpus, candidates),
-        mined=files.mined(index.corpus) if recipe.negatives_from == "mined" else None,
+        mined=files.mined(index.corpus, training) if recipe.negatives_from == "mined" else None,
         guide=_guide(encoder, index),
+        guide_sha256=encoder.fingerprint.weights_sha256,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),
     )
     if not (is_first_process() and with_gate):
@@ -328,17 +348,17 @@ def tune_reranker(
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     if with_gate:
         refuse_written(held_out)
-    mined = files.mined(index.corpus) if recipe.negatives_from == "mined" else None
+    mined = files.mined(index.corpus, training) if recipe.negatives_from == "mined" else None
     if mined is not None and (without := sum(e.question.id not in mined for e in training)):
         say(f"warning: {without:,} of {len(training):,} questions have none but random negatives ({files.negatives})")
     if recipe.hardest_first or recipe.skip_easy is not None:
         training, mined = _hard(training, mined, files.negatives, recipe)
     hard = None if mined is None else {qid: [pid for pid, _ in one.negatives] for qid, one in mined.items()}
     groups = make_groups(training, index.corpus, recipe, hard)
-    base = resolve(serving(settings.reranker.model), source=settings.models.source).folder
+    start = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe, target)
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without)
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, watched_ids(start))
     found = list(zip(held_out, serving_candidates(settings, index_folder, held_out), strict=True))
     at_gate = set(question_ids(judged))
     shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
@@ -349,7 +369,7 @@ def tune_reranker(
         if recipe.soft_share:
             dev_groups = _softened(settings, dev_groups, index.corpus, recipe, target)
     model = train_reranker(
-        base,
+        start,
         groups,
         index.corpus,
         recipe,
@@ -358,6 +378,7 @@ def tune_reranker(
             [example.question.rewrite for example, _ in shown],
             [[hit.passage.content for hit in hits] for _, hits in shown],
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
+            [len(example.positives) for example, _ in shown],
             [(example.question.rewrite, [hit.passage.content for hit in hits]) for example, hits in shown_unanswerable],
             question_ids(watched),
         ),

@@ -1,12 +1,21 @@
 """Training questions from files, and splits that do not leak."""
 
 import json
+import random
 
 import pytest
 
 from rag.data import Corpus, Question
 from rag.errors import DataError
-from rag.examples import Example, load_examples, overlaps, refuse_test_file, split_by_document
+from rag.examples import (
+    Example,
+    load_examples,
+    overlaps,
+    random_passages,
+    refuse_test_file,
+    share_of,
+    split_by_document,
+)
 from rag.types import Passage
 
 CORPUS = Corpus([Passage(f"d{n // 2}@{n % 2}", f"text {n}") for n in range(20)])
@@ -83,6 +92,42 @@ def test_a_question_that_nobody_judged_is_not_called_unanswerable(tmp_path):
     assert judged.n_unanswerable == 2
 
 
+def test_an_evidence_labelled_0_stays_a_negative_where_judgements_are_given(tmp_path):
+    rows = [
+        row("a", ["text 0", "text 5"], [1, 0]),
+        row("b", ["text 2", "text 3"], [1, 0]),
+        row("c", ["text 1"], [0], "CANNOTANSWER"),
+    ]
+    file = write_rows(tmp_path / "train.txt", [*rows, {"qid": "d", "question": "unlabelled?"}])
+    (tmp_path / "judged.txt").write_text('{"a": {"d0@0": 1, "d4@0": 0}, "b": {"d1@1": 1}, "d": {"d3@0": 1}}', "utf-8")
+    loaded = load_examples(file, CORPUS, tmp_path / "judged.txt")
+    assert [(e.question.id, e.positives, e.negatives) for e in loaded.examples] == [
+        ("a", ("d0@0",), ("d2@1", "d4@0")),
+        ("b", ("d1@1",), ()),  # the judgements say that it answers
+        ("d", ("d3@0",), ()),
+    ]
+    assert [(e.question.id, e.negatives) for e in loaded.unanswerable] == [("c", ("d0@1",))]
+
+
+def test_random_passages_are_neither_taken_nor_gold_nor_copies_of_gold():
+    corpus = Corpus([*CORPUS, Passage("copy@0", "TEXT  0")])
+    example = Example(Question("q", "?", "?"), ("d0@0",))
+    for seed in range(20):
+        drawn = random_passages(18, corpus, example, random.Random(seed), ["d1@0"])
+        assert sorted(drawn) == sorted({passage.id for passage in CORPUS} - {"d0@0", "d1@0"})
+    assert random_passages(5, Corpus(CORPUS[:1]), example, random.Random(0)) == []
+    first = {random_passages(1, corpus, example, random.Random(seed))[0] for seed in range(200)}
+    assert len(first) == 19  # everything else has its turn
+
+
+def test_a_share_is_met_in_the_mean():
+    rng = random.Random(0)
+    drawn = [share_of(3, 0.15, rng) for _ in range(4000)]
+    assert set(drawn) == {0, 1}
+    assert sum(drawn) / 4000 == pytest.approx(0.45, abs=0.03)
+    assert {share_of(4, 0.5, rng) for _ in range(99)} == {2}
+
+
 def test_a_beir_folder_is_never_trained_or_chosen_on_by_its_test_judgements(tmp_path):
     (tmp_path / "qrels").mkdir()
     (tmp_path / "queries.jsonl").write_text('{"_id": "a", "text": "who"}\n{"_id": "b", "text": "what"}\n', "utf-8")
@@ -133,7 +178,9 @@ def test_shared_passages_and_documents_are_counted():
     assert str(one) == "train and dev have gold passages in common: 1, documents: 2, such as d0@0"
 
 
-@pytest.mark.parametrize("name", ["test.txt", "test_open.txt", "data/TEST.jsonl", "open_test.txt", "test2"])
+@pytest.mark.parametrize(
+    "name", ["test.txt", "test_open.txt", "data/TEST.jsonl", "open_test.txt", "test2", "testset.txt"]
+)
 def test_choosing_on_the_test_set_is_refused(name):
     with pytest.raises(DataError, match="choose on dev"):
         refuse_test_file(name)

@@ -22,7 +22,7 @@ from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.store import open_index
 from rag.tune import TrainingFiles
-from rag.types import Hit
+from rag.types import Hit, Passage
 from tests.conftest import make_tiny_encoder
 from tests.tuning import mined, quick, rows
 
@@ -94,6 +94,43 @@ def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, 
     (folder / "run").mkdir()
     record = gating.gate_reranker(settings, index, folder / "run", folder / "model", found)
     assert record["verdict"] == verdict
+
+
+def test_a_constant_scorer_does_not_win_by_how_passages_are_called(data, monkeypatch):
+    settings, folder = data
+    corpus = open_index(folder / "index").corpus
+    held_out = list(load_examples(folder / "train.txt", corpus).examples)
+    named_last = {example.positives[0]: [f"x{n}@0" for n in range(9)] for example in held_out}
+    found = [
+        (example, [Hit(corpus.by_id(pid), 1.0), *(Hit(Passage(other, "the other"), 0.5) for other in named_last[pid])])
+        for example in held_out
+        for pid in example.positives
+    ]
+
+    def poor(query, passage, place):
+        return -2.0 if is_gold(query, passage) else float(place)
+
+    scorers = iter([Scorer("base", poor), Scorer("tuned", lambda query, passage, place: 0.0)])
+    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    (folder / "run").mkdir()
+    record = gating.gate_reranker(settings, open_index(folder / "index"), folder / "run", folder / "model", found)
+    assert record["metrics"]["mrr@10"]["tuned"] == pytest.approx(1 / 10)
+    assert record["verdict"] == KEEP_BASE
+
+
+def test_an_encoder_that_puts_all_in_one_place_is_kept_out(data, tiny_encoder_folder):
+    settings, folder = data
+    constant = shutil.copytree(tiny_encoder_folder, folder / "constant")
+    weights = load_file(constant / "model.safetensors")
+    last = [name for name in weights if "layer.1.output.LayerNorm" in name]
+    weights |= {name: torch.full_like(weights[name], float(name.endswith("bias"))) for name in last}
+    save_file(weights, constant / "model.safetensors", metadata={"format": "pt"})
+    record = gating.gate_model(settings, constant, folder / "train.txt", folder / "index", folder / "met")
+    assert record["metrics"]["mrr@10"]["tuned"] == 0.0
+    assert record["verdict"] == KEEP_BASE
+    copied = gating.gate_model(settings, tiny_encoder_folder, folder / "train.txt", folder / "index", folder / "copied")
+    assert copied["metrics"]["mrr@10"]["difference"] == 0.0
+    assert copied["verdict"] == KEEP_BASE
 
 
 def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, monkeypatch):
@@ -197,6 +234,10 @@ def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
     shutil.copytree(tiny_encoder_folder, other / "model")
     with pytest.raises(ModelError, match=r"names or shapes|has no"):
         gating.average_models(settings, [run, other], *arguments)
+    for path in (other / "model").rglob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    with pytest.raises(ModelError, match="another format than safetensors"):
+        gating.average_models(settings, [other, run], *arguments)
     assert not (folder / "mean").exists()
     (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
     with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):

@@ -22,6 +22,10 @@ def dev(*scores):
     return [{"step": 10 * n, "epoch": float(n), "eval_dev_mrr@10": score} for n, score in enumerate(scores)]
 
 
+def spread(value):
+    return [{"step": 0, "epoch": 0.0, "eval_dev_spread": value}]
+
+
 FALLING = [1.0 - n / 40 for n in range(30)]
 
 
@@ -33,7 +37,8 @@ def test_a_good_run_has_no_warning():
     ("log", "word"),
     [
         (steps([1.0, None]), "divergence"),
-        (steps(FALLING, [0.2] * 25 + [0.0] * 5), "collapse"),
+        (spread(0.04) + steps(FALLING, [0.2] * 25 + [0.001] * 5), "collapse"),  # cosines
+        (spread(3.0) + steps(FALLING, [0.2] * 25 + [0.02] * 5), "collapse"),  # logits
         (steps(FALLING) + dev(0.5, 0.7, 0.6, 0.55), "overfitting"),
         (steps([1.0] * 10 + [0.7] * 10 + [0.45] * 10), "sawtooth"),
     ],
@@ -47,6 +52,10 @@ def test_the_last_epochs_end_counts_though_the_log_ends_before_it():
     log = [row for row in steps([1.0] * 10 + [0.6] * 10) if row["epoch"] < 2]
     (warning,) = warnings_of(log)
     assert warning.startswith("sawtooth")
+
+
+def test_gold_as_near_as_its_hardest_negative_is_no_collapse():
+    assert warnings_of(spread(0.04) + steps(FALLING, [-0.01, 0.0, 0.004] * 10)) == []
 
 
 def test_one_bad_evaluation_is_no_overfitting():

@@ -21,6 +21,7 @@ from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.retrieve.negatives import MiningSettings, load_mined
 from rag.retrieve.store import open_index
+from rag.telemetry import warnings_of
 from rag.tune import TrainingFiles, _sampled, _watched
 from rag.types import CANNOTANSWER
 from tests.conftest import write_corpus
@@ -32,14 +33,15 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     files = mined(settings, folder)
     record = tune.tune_retriever(settings, files, folder / "index", folder / "run", "mined")
     assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
-    assert record["verdict"] in (PROMOTE, KEEP_BASE)
+    assert (record["verdict"] == PROMOTE) == (not record["reasons"])
     assert record["n_dev"] == 4
     watched = watched_ids(folder / "run")
     assert not {row["qid"] for row in read_jsonl(folder / "run" / "gate-questions.jsonl")} & watched
     assert len(watched) == 4
     assert record["shuffle_floor"] == pytest.approx(sum(1 / rank for rank in range(1, 11)) / 30)
     assert record["base_fingerprint"]["weights_sha256"] != record["tuned_fingerprint"]["weights_sha256"]
-    assert json.loads((folder / "run" / "warnings.json").read_text("utf-8")) is not None
+    log = read_jsonl(folder / "run" / "log.jsonl")
+    assert json.loads((folder / "run" / "warnings.json").read_text("utf-8")) == warnings_of(log)
     # Whatever it said: only PROMOTE may be applied.
     (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": KEEP_BASE, "reasons": ["worse"]}))
     with pytest.raises(ConfigError, match="KEEP BASE: worse"):
@@ -199,6 +201,64 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     with pytest.raises(ConfigError, match="choose select = mrr"):
         tune.tune_reranker(by_loss, files, index, run, "lambda")
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("tuned", "recipe", "changes"),
+    [
+        ("retriever", "margin", "mini_batch_size=4"),
+        ("retriever", "mined", "contrastive_share=0.5"),
+        ("retriever", "report", "guide_margin=0.1"),
+        ("reranker", "hybrid", "soft_share=0.5"),
+        ("reranker", "abstain", "soft_share=0.5"),
+        ("reranker", "lambda", "positive_weight=2"),
+        ("reranker", "report-1", "random_share=0.5"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(data, tuned, recipe, changes):
+    _, folder = data
+    odd = load_settings(overrides=[f"training.{changes}"])
+    tuning = tune.tune_retriever if tuned == "retriever" else tune.tune_reranker
+    with pytest.raises(ConfigError, match=f"training.{changes.partition('=')[0]} changes nothing in the recipe"):
+        tuning(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", recipe)
+
+
+def test_no_margin_is_measured_without_scores(data):
+    settings, folder = data
+    with pytest.raises(ConfigError, match="no scores to measure a margin by"):
+        tune.mine_negatives(
+            settings,
+            folder / "train.txt",
+            folder / "index",
+            folder / "negatives.jsonl",
+            MiningSettings(margin=0.95),
+            scorer="none",
+        )
+
+
+def test_negatives_of_other_questions_with_the_same_ids_are_refused(data):
+    settings, folder = data
+    files = mined(settings, folder)
+    train = folder / "train.txt"
+    train.write_text(train.read_text("utf-8").replace("who built", "who painted"), "utf-8")
+    for tuning, recipe in ((tune.tune_retriever, "mined"), (tune.tune_reranker, "lambda")):
+        with pytest.raises(DataError, match="was mined for another question 'q0'"):
+            tuning(settings, files, folder / "index", folder / "run", recipe)
+
+
+def test_what_chose_the_model_to_start_from_does_not_judge_the_next(data):
+    settings, folder = quick(data[0]), data[1]
+    files = mined(settings, folder)
+    fewer = settings.model_copy(update={"training": settings.training.model_copy(update={"dev_questions": 2})})
+    tune.tune_retriever(settings, files, folder / "index", folder / "first", "mined", with_gate=False)
+    first = watched_ids(folder / "first")
+    assert len(first) == 4
+    base = str(folder / "first" / "model")
+    tune.tune_retriever(fewer, files, folder / "index", folder / "second", "mined", base=base)
+    judged = {row["qid"] for row in read_jsonl(folder / "second" / "gate-questions.jsonl")}
+    assert first <= watched_ids(folder / "second")
+    assert judged
+    assert not judged & first
 
 
 def test_a_sample_is_drawn_from_what_was_mined(data):

@@ -30,7 +30,7 @@ import numpy as np
 
 from rag.data import Corpus
 from rag.errors import ConfigError, ModelError
-from rag.examples import Example
+from rag.examples import Example, random_passages, share_of
 from rag.files import weights_sha256
 from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
@@ -45,12 +45,13 @@ ALL_PAIRS = -1
 class RerankerRecipe(Schedule):
     """Everything that shapes a training run.
 
-    `negatives` per question; `random_share` of mined ones are random. The checkpoint kept is the best by `select`:
-    MRR@10 of reranked candidates, or the loss on dev questions made into pairs as the training questions are.
-    `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are None. With `unanswerable`,
-    questions that no passage answers are trained on too: groups of negatives only. Where a cross-encoder scored the
-    mined negatives, the best scored ones can be taken (`hardest_first`, else any), and questions be left out whose gold
-    passages all lie `skip_easy` logits above them: there is little left to learn from those.
+    `negatives` per question; in place of `random_share` of mined ones, on average, there are random ones. The
+    checkpoint kept is the best by `select`: MRR@10 of reranked candidates, or the loss on dev questions made into pairs
+    as the training questions are. `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are
+    None. With `unanswerable`, questions that no passage answers are trained on too: groups of negatives only. Where a
+    cross-encoder scored the mined negatives, the best scored ones can be taken (`hardest_first`, else any), and
+    questions be left out whose gold passages all lie `skip_easy` logits above them: there is little left to learn from
+    those.
     """
 
     name: str
@@ -68,6 +69,13 @@ class RerankerRecipe(Schedule):
     head_learning_rate: float | None = None
     batch_size: int = 16
     epochs: float = 1.0
+
+    def unread(self) -> set[str]:
+        """The settings that change nothing, with this loss and these negatives."""
+        names = set() if self.loss == "bce" else {"positive_weight"}
+        if self.loss in ("hybrid", "none_of_these"):
+            names.add("soft_share")
+        return names if self.negatives_from == "mined" else names | {"random_share"}
 
 
 RECIPES = {
@@ -122,6 +130,8 @@ class DevCandidates:
     candidates: Sequence[Sequence[str]]
     """Passage texts per query, as retrieved."""
     relevant: Sequence[Sequence[bool]]
+    n_gold: Sequence[int]
+    """Gold passages per query, found or not."""
     unanswerable: Sequence[tuple[str, Sequence[str]]] = ()
     """Unanswerable dev questions with the passages found for them."""
     ids: Sequence[str] = ()
@@ -155,8 +165,6 @@ def make_groups(
         )
     if not recipe.negatives:
         raise ConfigError("a reranker learns by comparing; set training.negatives to 1 or more")
-    if recipe.loss == "none_of_these" and recipe.soft_share:
-        raise ConfigError("the loss 'none_of_these' takes no soft labels; set training.soft_share = 0")
     if recipe.negatives_from == "mined" and mined is None:
         raise ConfigError(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
@@ -174,25 +182,15 @@ def make_groups(
                 rng.shuffle(hard)
             if not example.positives:
                 hard = list(dict.fromkeys([*example.negatives, *hard]))
-            hard = hard[: recipe.negatives - round(recipe.negatives * recipe.random_share)]
-        negatives = _filled(hard[: recipe.negatives], recipe.negatives, set(example.positives), corpus, rng)
+            hard = hard[: recipe.negatives - share_of(recipe.negatives, recipe.random_share, rng)]
+        negatives = hard[: recipe.negatives]
+        negatives += random_passages(recipe.negatives - len(negatives), corpus, example, rng, negatives)
         for positive in example.positives:
             ids = (positive, *negatives)
             groups.append(Group(example.question.rewrite, ids, (1.0, *[0.0] * len(negatives))))
         if not example.positives:
             groups.append(Group(example.question.rewrite, tuple(negatives), (0.0,) * len(negatives)))
     return groups
-
-
-def _filled(negatives: list[str], n: int, positives: set[str], corpus: Corpus, rng: random.Random) -> list[str]:
-    """Random passages after the hard ones, until there are n or the corpus is at its end."""
-    taken = {*negatives, *positives}
-    while len(negatives) < n and len(taken) < len(corpus):
-        pid = corpus[rng.randrange(len(corpus))].id
-        if pid not in taken:
-            taken.add(pid)
-            negatives.append(pid)
-    return negatives
 
 
 def train_reranker(
@@ -215,15 +213,18 @@ def train_reranker(
     """
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
+    def made_of(group: Group) -> list:
+        return [group.query, [corpus.by_id(pid).content for pid in group.ids], group.labels]
+
     target = Path(target)
     identity = {
         "recipe": asdict(recipe),
         "base": weights_sha256(Path(base)),
         "n": len(groups),
-        "data": digest([group.query, group.ids, group.labels] for group in groups),
+        "data": digest(made_of(group) for group in groups),
         "dev": digest(
-            [dev.queries, dev.candidates, dev.relevant, dev.unanswerable]
-            + [[group.query, group.ids, group.labels] for group in dev_groups]
+            [dev.queries, dev.candidates, dev.relevant, dev.n_gold, dev.unanswerable]
+            + [made_of(group) for group in dev_groups]
         ),
         "watched": sorted(dev.ids),
     }
@@ -282,7 +283,9 @@ def _dataset(groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe):
         return corpus.by_id(pid).content
 
     if recipe.loss == "bce":
+        # The groups of a question with several gold passages have their negatives in common: once is enough.
         pairs = [(g.query, text(pid), label) for g in groups for pid, label in zip(g.ids, g.labels, strict=True)]
+        pairs = list(dict.fromkeys(pairs))
         random.Random(recipe.seed).shuffle(pairs)
         queries, passages, labels = zip(*pairs, strict=True)
         return Dataset.from_dict({"query": queries, "passage": passages, "label": labels})
@@ -365,13 +368,18 @@ class TrainingSeparation:
         if isinstance(labels, list):  # groups, each with its gold passage first
             ends = np.cumsum([len(own) for own in labels])
             groups = zip(np.split(logits, ends[:-1]), labels, strict=True)
-            self._found += [float(own[0] - own[1:].max()) for own, given in groups if (given[0] > given[1:]).all()]
+            self._found += [
+                float(own[0] - own[1:].max())
+                for own, given in groups
+                if len(given) > 1 and (given[0] > given[1:]).all()
+            ]
         elif (gold := (labels.view(-1) > 0.5).cpu().numpy()).any() and not gold.all():
             self._found.append(float(logits[gold].mean() - logits[~gold].mean()))
 
 
 def dev_evaluator(dev: DevCandidates):
-    """An evaluator for the trainer: `dev_mrr@10` and `dev_separation` of dev questions' reranked candidates.
+    """An evaluator for the trainer: `dev_mrr@10`, `dev_recall@10`, `dev_separation`, `dev_spread` of dev questions'
+    reranked candidates; the last is the standard deviation of a question's logits, the mean over questions.
 
     With unanswerable questions also `dev_refusal_auc`: the chance that an answerable one has the higher best score.
     """
@@ -407,8 +415,9 @@ def dev_evaluator(dev: DevCandidates):
                 refusals["dev_refusal_auc"] = mannwhitneyu(first, second).statistic / (len(first) * len(second))
             return {
                 "dev_mrr@10": mrr_at_10(grouped, dev.relevant),
-                "dev_recall@10": recall_at_10(grouped, dev.relevant),
+                "dev_recall@10": recall_at_10(grouped, dev.relevant, dev.n_gold),
                 "dev_separation": separation(grouped, dev.relevant),
+                "dev_spread": float(np.mean([np.std(values) for values in grouped if values] or [0.0])),
                 **refusals,
             }
 
@@ -426,13 +435,9 @@ def mrr_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[boo
     return float(np.mean(found)) if found else 0.0
 
 
-def recall_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]]) -> float:
-    """The mean over questions with a relevant candidate of the share of these in the ten best; ties as in the MRR."""
-    shares = [
-        sum(_flags_ranked(values, flags)) / sum(flags)
-        for values, flags in zip(scores, relevant, strict=True)
-        if any(flags)
-    ]
+def recall_at_10(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[bool]], n_gold: Sequence[int]) -> float:
+    """The mean over questions of the share of their gold passages in the ten best; ties as in the MRR."""
+    shares = [sum(_flags_ranked(values, flags)) / n for values, flags, n in zip(scores, relevant, n_gold, strict=True)]
     return float(np.mean(shares)) if shares else 0.0
 
 

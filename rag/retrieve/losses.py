@@ -107,8 +107,10 @@ class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
         labels_in_batch = torch.arange(n, device=cosines.device) * n_passages
         negatives = torch.from_numpy(self.table.negatives_mask(rows)).to(cosines.device)
         own = nn.functional.one_hot(labels_in_batch, cosines.shape[1]).bool()
-        hardest = cosines.detach().masked_fill(~negatives, -1.0).max(dim=1).values
-        self._separations.append(float((cosines.detach()[own] - hardest).mean()))
+        hardest = cosines.detach().masked_fill(~negatives, -torch.inf).max(dim=1).values
+        leads = (cosines.detach()[own] - hardest)[negatives.any(dim=1)]
+        if len(leads):
+            self._separations.append(float(leads.mean()))
         logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
         return nn.functional.cross_entropy(logits, labels_in_batch)
 

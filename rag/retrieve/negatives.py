@@ -20,7 +20,7 @@ import numpy as np
 
 from rag.data import Corpus
 from rag.errors import DataError
-from rag.examples import Example
+from rag.examples import Example, plain, random_passages, share_of
 from rag.files import json_line, read_jsonl, remember, resume_jsonl, write_json
 from rag.progress import progress
 from rag.types import Retriever
@@ -37,8 +37,8 @@ class MiningSettings:
     """Which candidates become negatives.
 
     `skip` best ranks are passed over and `depth` is the last rank looked at, per retriever. A candidate is kept while
-    its score is below `margin` times the best gold score; None keeps all. `random_share` of the `per_question`
-    negatives are drawn from the whole corpus.
+    its score is at most `margin` times the best gold score; None keeps all. `random_share` of the `per_question`
+    negatives, on average, are drawn from the whole corpus.
     """
 
     per_question: int = 7
@@ -164,9 +164,10 @@ def _mine_chunk(
         own = scores[row]
         candidates = _interleaved({name: lists[row] for name, lists in found.items()})
         kept, dropped = _filtered(candidates, example, corpus, own, settings.margin)
-        n_random = round(settings.per_question * settings.random_share)
+        rng = random.Random(f"{settings.seed} {example.question.id}")
+        n_random = share_of(settings.per_question, settings.random_share, rng)
         negatives = dict(list(kept.items())[: settings.per_question - n_random])
-        negatives |= _random_negatives(n_random, {*negatives, *example.positives}, corpus, example, settings.seed)
+        negatives |= dict.fromkeys(random_passages(n_random, corpus, example, rng, negatives), "random")
         results.append(
             Mined(
                 example.question.id,
@@ -193,12 +194,6 @@ def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], scor
     return [{pid: round(float(next(values)), 6) for pid in pids} for pids in wanted]
 
 
-def _random_negatives(n: int, taken: set[str], corpus: Corpus, example: Example, seed: int) -> dict[str, str]:
-    rng = random.Random(f"{seed} {example.question.id}")
-    free = [passage.id for passage in rng.sample(corpus, min(n + len(taken), len(corpus))) if passage.id not in taken]
-    return dict.fromkeys(free[:n], "random")
-
-
 def _interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """passage id -> the retriever that found it first, the best of every retriever before the second best of any."""
     merged: dict[str, str] = {}
@@ -213,23 +208,19 @@ def _filtered(
     candidates: Mapping[str, str], example: Example, corpus: Corpus, scores: Mapping[str, float], margin: float | None
 ) -> tuple[dict[str, str], dict[str, int]]:
     positives = set(example.positives)
-    texts = {_plain(corpus.by_id(pid).text) for pid in positives}
+    texts = {plain(corpus.by_id(pid).text) for pid in positives}
     best = max((scores[pid] for pid in positives if pid in scores), default=None)
     kept, dropped = {}, Counter()
     for pid, origin in candidates.items():
         if pid in positives:
             dropped["known positive"] += 1
-        elif _plain(corpus.by_id(pid).text) in texts:
+        elif plain(corpus.by_id(pid).text) in texts:
             dropped["same text as a positive"] += 1
         elif margin is not None and best is not None and scores[pid] > margin * best:
             dropped["within the margin"] += 1
         else:
             kept[pid] = origin
     return kept, dict(dropped)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _report(mined, corpus: Corpus, settings: MiningSettings) -> dict:

@@ -24,7 +24,7 @@ import numpy as np
 
 from rag.data import Corpus
 from rag.errors import ConfigError
-from rag.examples import Example
+from rag.examples import Example, random_passages
 from rag.files import weights_sha256
 from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.progress import say
@@ -59,6 +59,14 @@ class RetrieverRecipe(Schedule):
     contrastive_share: float = 0.2
     mini_batch_size: int | None = None
     pooling: Literal["own", "lasttoken"] = "own"
+
+    def unread(self) -> set[str]:
+        """The settings that change nothing, with this loss."""
+        names = set() if self.loss == "kl" else {"contrastive_share", "teacher_temperature"}
+        if self.loss == "margin_mse":
+            names |= {"mask_positives", "filter_by_guide", "mini_batch_size"}
+        is_filtered = self.filter_by_guide and self.loss != "margin_mse"
+        return names if is_filtered else names | {"guide_margin"}
 
 
 RECIPES = {
@@ -117,6 +125,7 @@ def train_retriever(
     dev: DevPool,
     mined: Mapping[str, Mined] | None = None,
     guide: Callable[[Sequence[str]], Guide] | None = None,
+    guide_sha256: str = "",
     watch: Watch = Watch(),
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best by dev MRR@10; returns that folder.
@@ -125,10 +134,11 @@ def train_retriever(
 
     A run that was killed goes on from its last checkpoint; a target made with another recipe, base or data is refused
     (RunMismatchError). Needs `mined` for recipes that take mined negatives, and where false negatives are filtered a
-    `guide` made for the training queries.
+    `guide` made for the training queries, by an encoder with the weights `guide_sha256`.
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.base.sampler import BatchSamplers
+
+    from rag.retrieve.sampler import WholeEpochSampler
 
     target = Path(target)
     rows = _rows(examples, corpus, recipe, mined)
@@ -136,10 +146,11 @@ def train_retriever(
         "recipe": asdict(recipe),
         "base": weights_sha256(Path(base)),
         "n": len(rows),
-        "data": digest([row.query, row.columns, row.scores] for row in rows),
+        "data": digest([row.query, [corpus[n].content for n in row.columns], row.scores] for row in rows),
         "dev": digest([list(dev.queries), [sorted(gold) for gold in dev.gold], list(dev.passages)]),
         "prompts": dict(prompts),
         "watched": sorted(dev.ids),
+        **({"guide": guide_sha256} if recipe.filter_by_guide else {}),
     }
     check_same_training(target, identity)
     finished = target / "model"
@@ -163,7 +174,7 @@ def train_retriever(
         watch,
         label=f"Training ({recipe.name})",
         separation=getattr(loss, "separation", None),
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        batch_sampler=WholeEpochSampler,
         prompts={"anchor": prompts["query"], **dict.fromkeys(_passage_columns(recipe), prompts["passage"])},
     )
     model.max_seq_length = longest
@@ -218,11 +229,10 @@ def _rows(
             negatives = tuple(row_of[pid] for pid, _ in chosen[: recipe.negatives])
             scores = {row_of[pid]: score for pid, score in (*one.positives, *chosen) if score is not None}
         else:
-            negatives = ()
-            while len(negatives) < recipe.negatives:
-                row = rng.randrange(len(corpus))
-                if row not in positives:
-                    negatives += (row,)
+            drawn = random_passages(recipe.negatives, corpus, example, rng)
+            if len(drawn) < recipe.negatives:
+                continue
+            negatives = tuple(row_of[pid] for pid in drawn)
         for positive in positives:
             columns = (positive, *negatives)
             if not scored:
@@ -230,12 +240,11 @@ def _rows(
             elif positive in scores:
                 rows.append(_Row(example.question.rewrite, columns, positives, tuple(scores[row] for row in columns)))
     needed = f"{recipe.negatives} negatives{' with scores, and one of gold' if scored else ''}"
+    more = "mine more: rag mine --per-question" if recipe.negatives_from == "mined" else "set training.negatives lower"
     if not rows:
-        raise ConfigError(
-            f"no question has what the recipe {recipe.name!r} needs ({needed}); mine more: rag mine --per-question"
-        )
+        raise ConfigError(f"no question has what the recipe {recipe.name!r} needs ({needed}); {more}")
     if left_out := sum(len(example.positives) for example in examples) - len(rows):
-        say(f"warning: {left_out:,} gold passages are not trained on: their questions have not been mined {needed}")
+        say(f"warning: {left_out:,} gold passages are not trained on: their questions lack {needed}; {more}")
     return rows
 
 
@@ -284,7 +293,7 @@ def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
 
 
 def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):
-    """An evaluator for the trainer: `dev_recall@10`, `dev_mrr@10`, `dev_separation` of dev questions in the pool."""
+    """An evaluator for the trainer: `pool_metrics` of dev questions, their names beginning with `dev_`."""
     import torch
     from sentence_transformers.base.evaluation import BaseEvaluator
 
@@ -319,16 +328,20 @@ def dev_evaluator(dev: DevPool, prompts: Mapping[str, str]):
 
 
 def pool_metrics(queries: np.ndarray, passages: np.ndarray, gold: Sequence[frozenset[int]]) -> dict[str, float]:
-    """Recall@10, MRR@10 and the mean margin of gold to the best of the rest, of unit vectors (q, d) against (p, d).
+    """Figures of unit vectors (q, d) against (p, d): Recall@10, MRR@10, `separation`, `spread`.
 
-    Ties by row; all 0 where a score is no number.
+    `separation` is the mean margin of gold to the best of the rest, `spread` how far a question's cosines are apart
+    (their standard deviation, the mean over questions).
+
+    Of a tie gold comes last: an encoder that puts everything in one place must not live on the order it was handed.
+    All 0 where a score is no number.
     """
     scores = queries @ passages.T
     if not np.isfinite(scores).all():
-        return {"recall@10": 0.0, "mrr@10": 0.0, "separation": 0.0}
-    top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+        return dict.fromkeys(("recall@10", "mrr@10", "separation", "spread"), 0.0)
     recalls, reciprocal_ranks = [], []
-    for found, wanted in zip(top.tolist(), gold, strict=True):
+    for own, wanted in zip(scores, gold, strict=True):
+        found = np.lexsort((np.isin(np.arange(len(own)), list(wanted)), -own))[:10].tolist()
         recalls.append(sum(row in wanted for row in found) / len(wanted))
         reciprocal_ranks.append(next((1 / rank for rank, row in enumerate(found, 1) if row in wanted), 0.0))
     margins = [
@@ -340,6 +353,7 @@ def pool_metrics(queries: np.ndarray, passages: np.ndarray, gold: Sequence[froze
         "recall@10": float(np.mean(recalls)),
         "mrr@10": float(np.mean(reciprocal_ranks)),
         "separation": float(np.mean(margins)) if margins else 0.0,
+        "spread": float(scores.std(axis=1).mean()),
     }
 
 

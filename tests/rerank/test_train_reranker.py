@@ -25,6 +25,7 @@ from rag.rerank.train import (
     DevCandidates,
     Group,
     TrainingSeparation,
+    _dataset,
     _learning_rates,
     _targets,
     dev_evaluator,
@@ -54,6 +55,7 @@ DEV = DevCandidates(
     [example.question.rewrite for example in EXAMPLES[:8]],
     [[CORPUS[row].content for row in (12 + n, n, 13 + n)] for n in range(8)],
     [[False, True, False]] * 8,
+    [1] * 8,
 )
 
 
@@ -75,7 +77,10 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_rerank
     log = read_jsonl(tmp_path / "run" / LOG_FILE)
     losses = [row["loss"] for row in log if "loss" in row]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
-    assert all("eval_dev_mrr@10" in row and "eval_dev_separation" in row for row in log if "eval_dev_mrr@10" in row)
+    looks = [row for row in log if "eval_dev_mrr@10" in row]
+    assert [row["step"] for row in looks][:1] == [0]
+    assert len(looks) >= 4
+    assert all({"eval_dev_recall@10", "eval_dev_separation", "eval_dev_spread"} <= row.keys() for row in looks)
     separations = [row["separation"] for row in log if row.get("separation") is not None]
     assert np.mean(separations[-5:]) > np.mean(separations[:5])
     pairs = [("who built the river", "the river"), ("who built the tower", "the red bridge")]
@@ -132,9 +137,28 @@ def test_other_dev_labels_are_another_run(tmp_path, tiny_reranker_folder):
     chosen = recipe("report-2", epochs=1)
     groups = make_groups(EXAMPLES, CORPUS, chosen, None)
     train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=DEV)
-    other = replace(DEV, relevant=[[True, True, False]] * 8)
+    other = replace(DEV, n_gold=[2] * 8)
     with pytest.raises(RunMismatchError, match="differing: dev"):
         train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=other)
+
+
+def test_single_pairs_of_a_question_with_several_gold_passages_stand_once():
+    example = replace(EXAMPLES[0], positives=("d0@0", "d5@0"))
+    chosen = recipe("report-1")
+    groups = make_groups([example], CORPUS, chosen, None)
+    pairs = _dataset(groups, CORPUS, chosen)
+    assert sorted(pairs["label"]) == [0.0] * 3 + [1.0] * 2
+    assert len(set(pairs["passage"])) == 5
+
+
+def test_a_share_is_random_where_negatives_are_few():
+    groups = [
+        group
+        for seed in range(20)
+        for group in make_groups(EXAMPLES, CORPUS, recipe("lambda", negatives=3, random_share=0.15, seed=seed), MINED)
+    ]
+    n_random = sum(pid not in MINED[f"q{group.ids[0][1:-2]}"] for group in groups for pid in group.ids[1:])
+    assert 0.08 < n_random / (3 * len(groups)) < 0.2  # a third of the random ones are mined ones besides
 
 
 def test_the_hardest_negatives_can_come_first():
@@ -194,9 +218,10 @@ def test_mrr_and_separation_by_hand():
     relevant = [[True, False, False], [False, True, False], [True] + [False] * 10]
     # of a tie the relevant one comes last
     assert mrr_at_10(scores, relevant) == pytest.approx((1 / 3 + 1 / 3 + 0) / 3)
-    assert recall_at_10(scores, relevant) == pytest.approx((1 + 1 + 0) / 3)
+    assert recall_at_10(scores, relevant, [1, 2, 1]) == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert recall_at_10([[2.0, 1.0]], [[False, False]], [1]) == 0.0  # gold was not retrieved
     assert mrr_at_10([[float("nan"), 1.0]], [[True, False]]) == 0.0
-    assert recall_at_10([[float("nan"), 1.0]], [[True, False]]) == 0.0
+    assert recall_at_10([[float("nan"), 1.0]], [[True, False]], [1]) == 0.0
     assert separation(scores, relevant) == pytest.approx((-2 + 0 - 1) / 3)
     assert separation([[1.0]], [[False]]) == 0.0
 
@@ -278,6 +303,7 @@ def test_the_separation_while_training_by_hand():
     assert measured() is None
     loss([3.0, 1.0, 2.0, 0.0, 5.0], [torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.6, 0.4])])
     loss([7.0, 1.0], [torch.tensor([0.0, 0.0])])  # unanswerable: nothing to tell apart
+    loss([7.0], [torch.tensor([1.0])])  # gold alone, in a corpus that holds nothing else
     assert measured() == pytest.approx(((3.0 - 2.0) + (0.0 - 5.0)) / 2)
     loss([4.0, 2.0, 1.0], torch.tensor([1.0, 0.0, 0.0]))  # single pairs
     assert measured() == pytest.approx(4.0 - 1.5)
@@ -304,8 +330,6 @@ def test_an_unanswerable_question_has_one_group_of_what_does_not_answer_it():
 def test_a_loss_that_cannot_learn_to_refuse_takes_no_unanswerable_question():
     with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
         make_groups([UNANSWERABLE[0]], CORPUS, recipe("lambda"), MINED_UNANSWERABLE)
-    with pytest.raises(ConfigError, match="no soft labels"):
-        make_groups([EXAMPLES[0]], CORPUS, recipe("abstain", soft_share=0.5), MINED)
 
 
 def test_best_scores_of_unanswerable_questions_learn_to_fall_below_zero(tmp_path, tiny_reranker_folder):
@@ -330,7 +354,11 @@ def test_the_area_for_refusals_by_hand():
             return torch.tensor([float(text) for _, text in pairs])
 
     dev = DevCandidates(
-        ["a", "b"], [["1", "5"], ["2"]], [[False, True], [True]], [("c", ["1.5", "0"]), ("d", ["2"]), ("e", ["9"])]
+        ["a", "b"],
+        [["1", "5"], ["2"]],
+        [[False, True], [True]],
+        [1, 1],
+        [("c", ["1.5", "0"]), ("d", ["2"]), ("e", ["9"])],
     )
     found = dev_evaluator(dev)(Known())
     # best scores 5, 2 against 1.5, 2, 9: 5 wins two, 2 wins one and ties one

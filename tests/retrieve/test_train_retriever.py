@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from rag.data import Corpus, Question
@@ -14,6 +15,7 @@ from rag.examples import Example
 from rag.files import read_jsonl
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.negatives import Mined
+from rag.retrieve.sampler import WholeEpochSampler
 from rag.retrieve.train import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever
 from rag.telemetry import LOG_FILE, Telemetry
 from rag.training import Watch
@@ -66,8 +68,7 @@ def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encode
     assert encoder.fingerprint.passage_prompt == "passage: "
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
     drift = json.loads((tmp_path / "run" / "drift.json").read_text("utf-8"))
-    assert all(value > 0 for value in drift.values() if value)
-    assert {"layer 00", "layer 01", "embeddings"} <= drift.keys()
+    assert {"layer 00", "layer 01", "embeddings"} <= {layer for layer, value in drift.items() if value > 0}
 
 
 def test_the_best_by_dev_is_kept_and_better_than_the_base(tmp_path, tiny_encoder_folder):
@@ -83,7 +84,10 @@ def test_the_best_by_dev_is_kept_and_better_than_the_base(tmp_path, tiny_encoder
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder, monkeypatch):
-    whole = train(tiny_encoder_folder, tmp_path / "whole")
+    # An epoch of 3 steps, a checkpoint at 5, 10, 15 and 20; killed at 15, before that one is written. With dropout,
+    # whose random numbers have to go on, too.
+    how = {"recipe": recipe("mined", filter_by_guide=False, dropout=0.1), "watch": Watch(log_steps=1, evaluations=5)}
+    whole = train(tiny_encoder_folder, tmp_path / "whole", **how)
     plain = Telemetry.on_step_end
 
     def killed(self, args, state, control, **kwargs):
@@ -93,11 +97,11 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder,
 
     monkeypatch.setattr(Telemetry, "on_step_end", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(tiny_encoder_folder, tmp_path / "run")
+        train(tiny_encoder_folder, tmp_path / "run", **how)
     assert not (tmp_path / "run" / "model").exists()
     monkeypatch.setattr(Telemetry, "on_step_end", plain)
     (tmp_path / "run" / "checkpoints" / "checkpoint-99").mkdir()  # the kill fell into the writing of another one
-    model = train(tiny_encoder_folder, tmp_path / "run")
+    model = train(tiny_encoder_folder, tmp_path / "run", **how)
     steps = [row["step"] for row in read_training_log(tmp_path / "run") if "loss" in row]
     assert steps == list(range(1, 25))
     one, other = (SentenceTransformer(str(folder), device="cpu").encode(list(DEV.queries)) for folder in (whole, model))
@@ -169,16 +173,61 @@ def test_pool_metrics_by_hand():
     queries = np.zeros((2, 12), np.float32)
     queries[0, [3, 5]] = 2.0, 1.0
     gold = [frozenset({5, 11}), frozenset({9})]
-    # query 0: order 3, 5, 0, 1, 2, 4, 6, 7, 8, 9 | 10, 11; query 1: all equal, so 0 … 9
+    # query 0: order 3, 5, then all equal, 11 as gold the last of them; query 1: all equal, 9 the last
     figures = pool_metrics(queries, passages, gold)
-    assert figures["recall@10"] == pytest.approx((0.5 + 1.0) / 2)
-    assert figures["mrr@10"] == pytest.approx((1 / 2 + 1 / 10) / 2)
+    assert figures["recall@10"] == pytest.approx((0.5 + 0.0) / 2)
+    assert figures["mrr@10"] == pytest.approx((1 / 2 + 0.0) / 2)
+    assert figures["spread"] == pytest.approx((queries[0].std() + 0.0) / 2)
     assert figures["separation"] == pytest.approx(((1.0 - 2.0) + 0.0) / 2)
 
 
 def test_pool_metrics_of_what_is_no_number_are_nothing():
     queries, passages = np.full((1, 4), np.nan, np.float32), np.eye(4, dtype=np.float32)
     assert set(pool_metrics(queries, passages, [frozenset({0})]).values()) == {0.0}
+
+
+def test_other_texts_are_another_run(tmp_path, tiny_encoder_folder):
+    chosen = recipe("mined", filter_by_guide=False, epochs=1)
+    train(tiny_encoder_folder, tmp_path / "run", recipe=chosen)
+    edited = Corpus([replace(passage, text=passage.text + " again") for passage in CORPUS])
+    with pytest.raises(RunMismatchError, match="differing: data"):
+        train_retriever(tiny_encoder_folder, PROMPTS, EXAMPLES, edited, chosen, tmp_path / "run", dev=DEV, mined=MINED)
+
+
+def test_an_epoch_holds_every_row_once_though_passages_are_few():
+    def sampled(n_passages):
+        rows = [
+            {"anchor": f"q{n}", "positive": f"p{n % n_passages}", "negative": f"p{(n + 1) % n_passages}", "label": n}
+            for n in range(100)
+        ]
+        sampler = WholeEpochSampler(
+            Dataset.from_list(rows), batch_size=16, drop_last=False, valid_label_columns=["label"]
+        )
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == 7
+        assert sorted(row for batch in batches for row in batch) == list(range(100))
+        assert max(map(len, batches)) == 16
+        texts = [[rows[row][column] for row in batch for column in ("positive", "negative")] for batch in batches]
+        return sum(len(own) - len(set(own)) for own in texts)
+
+    assert sampled(6) > 0  # sixteen rows of two passages out of six
+    assert sampled(200) == 0
+
+
+def test_a_corpus_with_too_few_passages_for_random_negatives_is_told(tmp_path, tiny_encoder_folder):
+    tiny = Corpus(CORPUS[:3])
+    with pytest.raises(ConfigError, match=r"set training\.negatives lower"):
+        _rows(EXAMPLES[:3], tiny, recipe("report", negatives=3), None)
+    rows = _rows(EXAMPLES[:3], tiny, recipe("report", negatives=2), None)
+    assert [sorted(row.columns) for row in rows] == [[0, 1, 2]] * 3
+
+
+def test_a_rate_that_only_rises_is_told(tmp_path, tiny_encoder_folder, capsys):
+    chosen = recipe("mined", filter_by_guide=False, epochs=1, warmup_steps=1000)
+    train(tiny_encoder_folder, tmp_path / "run", recipe=chosen)
+    assert (
+        "the learning rate only rises: training.warmup_steps is 1,000, the whole run 3 steps" in capsys.readouterr().err
+    )
 
 
 def test_other_teacher_scores_are_another_run(tmp_path, tiny_encoder_folder):
