@@ -3,6 +3,8 @@
 #   make test    run the tests
 #   make chat DOCS=path/to/folder          the same over your own documents, and again after they have changed
 #   make chat CORPUS=path/to/corpus.txt    the same over a file of passages
+# Beside these: INDEX=my.index names the index folder (else one below ~/.cache/rag, which is printed), PORT=7861 the
+# port, and OPTIONS="--set reranker.depth=20" settings for every rag command of make chat.
 
 CACHE    := $(patsubst ~/%,$(HOME)/%,$(or $(RAG_HOME),$(HOME)/.cache/rag))
 CORPUS   ?= embedded
@@ -10,6 +12,7 @@ CORPUS   ?= embedded
 OF       := $(or $(DOCS),$(CORPUS))
 INDEX    ?= $(CACHE)/indexes/$(if $(filter embedded,$(OF)),embedded,$(shell realpath "$(OF)" | cksum | cut -d' ' -f1))
 PORT     ?= 7860
+OPTIONS  ?=
 RUNS     ?= $(wildcard runs/*)
 BIN      := .venv/bin
 
@@ -23,13 +26,13 @@ setup: .venv/.ready
 	touch $@
 
 chat: setup
-	$(BIN)/rag models --fetch >/dev/null
+	$(BIN)/rag models --fetch $(OPTIONS) >/dev/null
 ifdef DOCS
-	$(BIN)/rag ingest "$(DOCS)" -i "$(INDEX)" || test $$? -eq 3
+	$(BIN)/rag ingest "$(DOCS)" -i "$(INDEX)" $(OPTIONS) || test $$? -eq 3
 else
-	$(BIN)/rag index "$(CORPUS)" -o "$(INDEX)"
+	$(BIN)/rag index "$(CORPUS)" -o "$(INDEX)" $(OPTIONS)
 endif
-	$(BIN)/rag chat -i "$(INDEX)" --port $(PORT)
+	$(BIN)/rag chat -i "$(INDEX)" --port $(PORT) $(OPTIONS)
 
 test: setup
 	$(BIN)/pytest

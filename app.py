@@ -19,6 +19,8 @@ from weakref import WeakValueDictionary
 
 import gradio as gr
 from fastapi import Request
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rag import build
 from rag.api import answer_record, make_router
@@ -35,7 +37,7 @@ from rag.retrieve.joined import JoinedRetriever
 from rag.retrieve.store import serving_manifest
 from rag.sources import Sources, make_source_router
 from rag.types import Retriever
-from rag.users import RateLimit, Users
+from rag.users import LOOPBACK, LOOPBACK_HOSTS, RateLimit, Users
 
 log = logging.getLogger(__name__)
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
@@ -43,7 +45,6 @@ TRIES_A_MINUTE = 10
 SECONDS_BETWEEN_LOOKS = 0.5
 EVERYTHING, ATTACHED = "Everything indexed", "Files of this conversation"
 TO_ALL, TO_THIS = "All conversations", "This conversation only"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
     "When is the else clause of a for loop executed?",
@@ -151,9 +152,6 @@ def make_app(
         return messages
 
     def grow(question, turns, *settings_chosen, search_for=""):
-        if question is None:  # asked while another question was under way
-            yield turns, show(turns), sources_html(turns)
-            return
         retriever, depth, rerank_depth, contexts, use_calibrated, strictness, ticked, offered, key = settings_chosen
         everything = set(ticked) >= set(offered) - {ATTACHED}
         options = Options(
@@ -163,26 +161,26 @@ def make_app(
             None if everything else tuple(name for name in ticked if name in collections()),
             key if ATTACHED in ticked else "",
         )
-        for turn in conversation.ask(question or "", turns, options, search_for=search_for):
+        for turn in conversation.ask(question, turns, options, search_for=search_for):
             now = [*turns, turn]
             yield now, show(now), sources_html(now)
 
-    def refused(request: gr.Request) -> bool:
-        """Whether this person may not ask, or not yet; it is told why."""
+    def may_ask(turns, request: gr.Request):
+        """Ends a chain of events, and says why, where nothing can be asked now."""
         if users is not None and not users.knows(_person(request)):
             gr.Info("You may no longer ask here.")
-            return True
-        seconds = limit.wait_seconds(_who(request))
-        if seconds > 0:
+        elif turns and not turns[-1].done:
+            gr.Info("One question at a time: wait for the answer, or press Stop.")
+        elif (seconds := limit.wait_seconds(_who(request))) > 0:
             gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
-        return seconds > 0
-
-    def ask_again(text, turns, request: gr.Request, *settings_chosen):
-        """The last question once more, searching for `text` in its place where there is one."""
-        if not turns or not turns[-1].done or refused(request):
-            yield turns, show(turns), sources_html(turns)
+        else:
             return
-        yield from grow(turns[-1].question, turns[:-1], *settings_chosen, search_for=text)
+        raise gr.Error(visible=False, print_exception=False)
+
+    def ask_again(text, turns, *settings_chosen):
+        """The last question once more, searching for `text` in its place where there is one."""
+        for last in turns[-1:]:
+            yield from grow(last.question, turns[:-1], *settings_chosen, search_for=text)
 
     with gr.Blocks(title=title, fill_height=True) as page:
         turns = gr.State([])
@@ -264,23 +262,21 @@ def make_app(
         outputs = [turns, chatbot, sources]
 
         def take(text, turns, request: gr.Request):
-            if turns and not turns[-1].done:
-                gr.Info("One question at a time: wait for the answer, or press Stop.")
-                return text, None
-            if refused(request):
-                return text, None
-            return "", text
+            may_ask(turns, request)
+            return "", text or ""
 
         def settled(turns):
             turns = settle(turns)
             return turns, show(turns), sources_html(turns), _rewritten(turns)
 
         running = []
+        first = {"show_progress": "hidden", "api_visibility": "private"}  # queued: else nobody sees what it says
         for trigger in (question.submit, send.click):
-            taken = trigger(take, [question, turns], [question, pending], queue=False, api_visibility="private")
-            running.append(taken.then(grow, [pending, turns, *options], outputs, api_visibility="private"))
+            taken = trigger(take, [question, turns], [question, pending], **first)
+            running.append(taken.success(grow, [pending, turns, *options], outputs, api_visibility="private"))
         for trigger in (again.click, chatbot.retry, searched.submit):
-            running.append(trigger(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
+            allowed = trigger(may_ask, [turns], None, **first)
+            running.append(allowed.success(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
         taking_in = threading.Lock()
         adding: WeakValueDictionary[tuple[str, bool], Background] = WeakValueDictionary()
 
@@ -471,10 +467,9 @@ class _Shelf:
 
     def take_in(self, paths: Sequence[str], conversation: Conversation) -> Sequence[str]:
         """Take files in beside the index's documents, and let the conversation search them; returns what came of it."""
-        from rag.ingest import add_uploads
+        from rag.ingest import add_uploads, uploads_folder
 
-        uploads = self.index.resolve().with_suffix(".uploads")
-        result = add_uploads(self.settings, paths, self.index, uploads)
+        result = add_uploads(self.settings, paths, self.index, uploads_folder(self.index))
         encoder = self.retrievers.encoder
         if encoder.loaded and encoder.get().fingerprint != serving_manifest(self.index)[1].encoder:
             encoder = None  # another one was promoted since
@@ -595,7 +590,7 @@ def serve(
         atexit.register(shutil.rmtree, attached, ignore_errors=True)
     shelf = _Shelf(settings, index, attached, history.every_attached if history is not None else tuple)
     shelf.attachments.sweep()
-    conversation = build.make_conversation(settings, index, shelf.retrievers, shelf.narrowed)
+    conversation = build.make_conversation(settings, index, lambda: shelf.retrievers, shelf.narrowed)
     limit = RateLimit(settings.serving.questions_per_minute)
     alone = users is None and host in LOOPBACK
     may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
@@ -618,6 +613,8 @@ def serve(
     may_read = partial(_may_read, page, users)
     source_router = make_source_router(sources, may_read, shelf.attachments.sources)
     app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}
+    if alone:  # a page of the web that calls itself by a name of its own for this machine may not ask either
+        app_kwargs["middleware"] = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]
     if mcp:
         from rag.mcp_server import DocumentTools
 
@@ -625,7 +622,7 @@ def serve(
             return _answer(conversation, options, limit, _key_of(users, request), question)
 
         tools = DocumentTools(answer, lambda request: users is None or bool(_key_of(users, request)), local=alone)
-        app_kwargs = {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
+        app_kwargs |= {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
     conversation.preload(settings.retriever.kind)
     _keep_loopback_off_proxies()
     try:

@@ -89,8 +89,10 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
                 hits = tuple(Hit(corpus.by_id(pid), score) for pid, score in row["reranked"])
                 (response,) = pipeline.excerpt([Response(Query(row["qid"], row["query"]), reranked=hits)])
                 conversation, _ = pipeline.compose(response, generator)
-                ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
-                answer, refusal = mean_log_probabilities(ids, [row["raw"] or CANNOTANSWER, CANNOTANSWER])
+                answer, refusal = -20.0, 0.0  # refused, where the window holds no passage
+                if conversation is not None:
+                    ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
+                    answer, refusal = mean_log_probabilities(ids, [row["raw"] or CANNOTANSWER, CANNOTANSWER])
                 stream.write(json_line({"qid": row["qid"], "answer": answer, "refusal": refusal}))
                 stream.flush()
                 bar.advance(1)

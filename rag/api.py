@@ -26,6 +26,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from rag.chat import Conversation, Options, Turn
 from rag.errors import RagError
@@ -117,11 +118,14 @@ def make_router(conversation: Conversation, options: Options, *, users: Users | 
         if not places.acquire(blocking=False):
             return _error(503, f"{MAX_AT_ONCE} questions are being answered; try again in a moment", "overloaded")
         turns = _turns(request.messages[-MAX_MESSAGES:-1])
-        answering = _Answering(conversation, request.messages[-1].text, turns, options, places)
+        answering = _Answering(conversation, request.messages[-1].text, turns, options)
         if request.stream:
             with_usage = request.stream_options is not None and request.stream_options.include_usage
-            return StreamingResponse(answering.stream(with_usage=with_usage), media_type="text/event-stream")
-        return answering.whole()
+            return _Streamed(answering.stream(with_usage=with_usage), places)
+        try:
+            return answering.whole()
+        finally:
+            places.release()
 
     return router
 
@@ -174,17 +178,12 @@ class _Answering:
         question: str,
         turns: Sequence[Turn],
         options: Options,
-        places: threading.BoundedSemaphore,
     ):
         self._snapshots = lambda: conversation.ask(question, turns, options)
-        self._places = places
         self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": MODEL}
 
     def whole(self) -> JSONResponse:
-        try:
-            (turn,) = collections.deque(self._snapshots(), maxlen=1)
-        finally:
-            self._places.release()
+        (turn,) = collections.deque(self._snapshots(), maxlen=1)
         if turn.error:
             return _error(400 if turn.refused else 500, turn.error, "failed")
         message = {"role": "assistant", "content": _content(turn), **_citations(turn)}
@@ -200,17 +199,14 @@ class _Answering:
 
     def stream(self, *, with_usage: bool) -> Iterator[str]:
         sent, turn = "", None
-        try:
-            for turn in self._snapshots():
-                if turn.done or turn.response is None or turn.response.answer is None:
-                    continue
-                safe = _surely(turn.response.answer.text)
-                if safe.startswith(sent) and len(safe) > len(sent):
-                    role = {} if sent else {"role": "assistant"}
-                    yield self._chunk({**role, "content": safe[len(sent) :]})
-                    sent = safe
-        finally:
-            self._places.release()
+        for turn in self._snapshots():
+            if turn.done or turn.response is None or turn.response.answer is None:
+                continue
+            safe = _surely(turn.response.answer.text)
+            if safe.startswith(sent) and len(safe) > len(sent):
+                role = {} if sent else {"role": "assistant"}
+                yield self._chunk({**role, "content": safe[len(sent) :]})
+                sent = safe
         if turn.error:
             failure = {"message": turn.error, "type": "server_error", "code": "failed"}
             yield f"data: {json.dumps({'error': failure})}\n\n"
@@ -229,6 +225,20 @@ class _Answering:
         return (
             f"data: {json.dumps({**self._frame, 'object': 'chat.completion.chunk', 'choices': [choice], **more})}\n\n"
         )
+
+
+class _Streamed(StreamingResponse):
+    """Server-sent events that give their place back at the end, also where the client goes before the first of them."""
+
+    def __init__(self, events: Iterator[str], places: threading.BoundedSemaphore):
+        super().__init__(events, media_type="text/event-stream")
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._places.release()
 
 
 def _surely(text: str) -> str:

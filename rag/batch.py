@@ -7,7 +7,7 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
     RUN/retrieved.jsonl    qid, [[passage id, score], …], and the same for each part of a fusion
     RUN/reranked.jsonl     qid, [[passage id, score], …]
     RUN/excerpts.jsonl     qid, {passage id: [[start, end], …]}: the sentences that the generator sees, if not all
-    RUN/generated.jsonl    qid, the contexts in the prompt, the raw answer, tokens in and out
+    RUN/generated.jsonl    qid, the contexts in the prompt and their excerpts, the raw answer, tokens in and out
     RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
     RUN/cost.json          wall seconds and peak memory of each stage, pairs cut
     RUN/provenance.json    versions, hardware and model folders of the last start; they refuse nothing
@@ -36,7 +36,7 @@ from rag.generate.known import KnownAnswers, KnownAnswersGenerator
 from rag.pipeline import Lazy, Pipeline
 from rag.progress import progress
 from rag.rerank.known import KnownScores, KnownScoresReranker
-from rag.types import CANNOTANSWER, Answer, Hit, Passage, Qrels, Response, ranked
+from rag.types import CANNOTANSWER, Answer, Hit, Passage, Qrels, Response, Span, ranked
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
@@ -392,8 +392,8 @@ class _Stored:
         response, row = self.reranked(question), self._rows[EXCERPTS].get(question.id)
         if row is None:
             return response
-        excerpts = {pid: tuple((start, end) for start, end in spans) for pid, spans in row["excerpts"].items()}
-        return dataclasses.replace(response, excerpts=excerpts, timings={**response.timings, "excerpt": row["seconds"]})
+        timings = {**response.timings, "excerpt": row["seconds"]}
+        return dataclasses.replace(response, excerpts=_spans(row), timings=timings)
 
     def generated(self, question: Question) -> Response:
         response, row = self.excerpted(question), self._rows[GENERATED][question.id]
@@ -401,6 +401,7 @@ class _Stored:
         return dataclasses.replace(
             response,
             contexts=tuple(hits[pid] for pid in row["contexts"] if pid in hits),
+            excerpts=_spans(row) if "excerpts" in row else response.excerpts,
             dropped_contexts=row["dropped_contexts"],
             answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
             tokens=row.get("tokens", {}),
@@ -409,6 +410,10 @@ class _Stored:
 
     def _hits(self, pairs: Iterable[Sequence]) -> tuple[Hit, ...]:
         return tuple(Hit(self._corpus.by_id(pid), score) for pid, score in pairs)
+
+
+def _spans(row: Mapping) -> dict[str, tuple[Span, ...]]:
+    return {pid: tuple((start, end) for start, end in spans) for pid, spans in row["excerpts"].items()}
 
 
 def _retrieved_row(question: Question, response: Response) -> dict:
@@ -421,6 +426,7 @@ def _retrieved_row(question: Question, response: Response) -> dict:
 def _generated_row(question: Question, response: Response) -> dict:
     return {
         "contexts": [hit.passage.id for hit in response.contexts],
+        "excerpts": response.excerpts,
         "dropped_contexts": response.dropped_contexts,
         "prompt_sha256": response.prompt_sha256,
         "raw": response.answer.raw,
@@ -433,7 +439,8 @@ def _prediction_row(question: Question, response: Response, pipeline: Pipeline) 
     answer = response.answer
     refused_by = None
     if answer is not None and answer.abstained:
-        refused_by = "score" if pipeline.refuses(response.reranked) else "model"
+        by_generator = "model" if response.contexts else "window"
+        refused_by = "score" if pipeline.refuses(response.reranked) else by_generator
     return {
         "query": question.rewrite,
         "source": question.source,

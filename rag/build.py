@@ -18,7 +18,7 @@ from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.documents.collection import HASH_CHARACTERS, collections_of
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
-from rag.files import weights_sha256, write_json
+from rag.files import read_jsonl, weights_sha256, write_json
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Example, Prompt, get_prompt
 from rag.inference import describe_hardware
@@ -87,10 +87,11 @@ def make_scorer(settings: Settings) -> Encoder:
     return Encoder(model.folder, prompts=prompts, precision="fp32", cache_root=rag_home() / "compiled")
 
 
-def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
+def make_reranker(settings: Settings, served: str | None = None) -> CrossEncoderReranker | KeepOrder:
+    """The reranker of the settings: `served`, where it was looked up before what serves in its place."""
     if not settings.reranker.enabled:
         return KeepOrder()
-    return reranker_of(settings, resolve(serving(settings.reranker.model), source=settings.models.source))
+    return reranker_of(settings, resolve(served or serving(settings.reranker.model), source=settings.models.source))
 
 
 def reranker_of(settings: Settings, model: ResolvedModel) -> CrossEncoderReranker:
@@ -210,7 +211,7 @@ def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
 
 
 def generator_kind(settings: Settings, *, interactive: bool) -> str:
-    """`auto` means: vLLM where it is installed and a batch is to be answered or a GPU is there; else transformers."""
+    """`auto` means vLLM where it is installed and a batch is to be answered, else transformers."""
     kind = settings.generator.kind
     if kind != "auto":
         return kind
@@ -321,24 +322,30 @@ def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: 
 def make_conversation(
     settings: Settings,
     index_folder: str | Path,
-    retrievers: Retrievers,
+    retrievers: Callable[[], Retrievers],
     narrow: Callable[[str, Collection[str] | None, str], Lazy[Retriever]],
 ) -> Conversation:
     """The chat's conversation over an index: every retriever to choose from, the other parts shared.
 
-    `narrow` gives a retriever over what a person chose (`rag.chat.Conversation`).
+    `retrievers` gives those that answers come from by now, `narrow` a retriever over what a person chose
+    (`rag.chat.Conversation`). What refuses is of the passages and the reranker that are loaded, whatever a disk holds
+    since; a calibration of them counts from when it is made.
     """
     from rag.chat import Conversation
 
+    served = serving(settings.reranker.model) if settings.reranker.enabled else None
+
     def threshold_at_strictness(strictness: float | None) -> float | None:
-        if strictness is None:
-            return rerank_threshold(settings, index_folder)
-        chosen = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
-        return rerank_threshold(settings.model_copy(update={"abstain": chosen}), index_folder)
+        chosen = settings
+        if strictness is not None:
+            abstain = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
+            chosen = settings.model_copy(update={"abstain": abstain})
+        manifest = retrievers().index.get().manifest
+        return rerank_threshold(chosen, index_folder, manifest=manifest, served=served)
 
     return Conversation(
-        retrievers.each(),
-        Lazy(lambda: make_reranker(settings)),
+        retrievers().each(),
+        Lazy(lambda: make_reranker(settings, served)),
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
         threshold_at_strictness,
@@ -353,38 +360,54 @@ def _sentence_margin(settings: Settings) -> float | None:
     return (settings.prompt.sentence_margin or None) if settings.reranker.enabled else None
 
 
-def rerank_threshold(settings: Settings, index_folder: str | Path) -> float | None:
+def rerank_threshold(
+    settings: Settings, index_folder: str | Path, *, manifest: Manifest | None = None, served: str | None = None
+) -> float | None:
     """The logit below which a question is refused: set, or from the index's calibration, or the uncalibrated default.
 
     A calibration made with another reranker (one promoted since, too) or for other passages does not apply, nor does
     the default to another reranker, whose scale is its own. `strictness` moves along the calibrated curve; 0 never
-    refuses.
+    refuses. `manifest` and `served` are of the index and the reranker that are loaded, else of those that serve now.
     """
     if not settings.reranker.enabled:
         return None
     if settings.abstain.rerank_threshold is not None:
         return settings.abstain.rerank_threshold
-    calibration = applying_calibration(settings, index_folder)
+    served = served or serving(settings.reranker.model)
+    calibration = applying_calibration(settings, index_folder, manifest=manifest, served=served)
     if calibration is None:
-        is_default = serving(settings.reranker.model) == RerankerSettings().model
+        is_default = served == RerankerSettings().model
         return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None
     from rag.evaluate.calibration import threshold_at
 
     return threshold_at(calibration, settings.abstain.strictness)
 
 
-def applying_calibration(settings: Settings, index_folder: str | Path) -> dict | None:
-    """The calibration that the threshold comes from: one made for the index's passages and the serving reranker."""
+def applying_calibration(
+    settings: Settings, index_folder: str | Path, *, manifest: Manifest | None = None, served: str | None = None
+) -> dict | None:
+    """The calibration that the threshold comes from: one made for the index's passages and the serving reranker.
+
+    `manifest` and `served` as for `rerank_threshold`.
+    """
     if not settings.reranker.enabled or settings.abstain.rerank_threshold is not None:
         return None
     calibration, model = read_calibration(index_folder), settings.reranker.model
     if calibration is None:
         return None
-    if calibration["index"] != serving_manifest(index_folder)[1].fingerprint:
-        say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
+    fingerprint = (manifest or serving_manifest(index_folder)[1]).fingerprint
+    if calibration["index"] != fingerprint:
+        _say_outdated(index_folder, fingerprint)
         return None
-    is_of_model = calibration["reranker_model"] == model and calibration.get("serving", model) == serving(model)
+    served = served or serving(model)
+    is_of_model = calibration["reranker_model"] == model and calibration.get("serving", model) == served
     return calibration if is_of_model else None
+
+
+@functools.cache
+def _say_outdated(index_folder: str | Path, fingerprint: str) -> None:
+    """Once for each state of an index: the chat looks at its calibration with every question."""
+    say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
 
 
 def read_calibration(index_folder: str | Path) -> dict | None:
@@ -421,12 +444,12 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
 
 
 def generator_identity(settings: Settings) -> str:
-    """What tells the generator of a batch from others: where it runs, its name and its files."""
+    """What tells the generator of a batch from others: where it runs, its name and its weights."""
     kind = generator_kind(settings, interactive=False)
     if kind == "server":
         return f"{settings.generator.server_url} {settings.generator.model}"
     model = find_generator_model(settings)
-    return f"{kind} {model.name} {_quick_identity(model)}"
+    return f"{kind} {model.name} {weights_sha256(model.folder)}"
 
 
 def _settings_record(settings: Settings) -> dict:
@@ -438,12 +461,6 @@ def _settings_record(settings: Settings) -> dict:
     else:
         record["prompt"]["demonstrations"] = str(Path(settings.prompt.demonstrations).resolve())
     return record
-
-
-def _quick_identity(model: ResolvedModel) -> str:
-    """A generator's weights are gigabytes: the names and sizes of its files stand for them."""
-    files = sorted((f.name, f.stat().st_size) for f in model.folder.iterdir() if f.suffix in (".safetensors", ".json"))
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
 def run_provenance(settings: Settings, index_folder: str | Path, *, generate: bool) -> dict:
@@ -564,6 +581,7 @@ def make_evaluation(
 
     `index` is where the run's index stands now, if it was moved; without one, what needs passages is left out.
     """
+    from rag.batch import RETRIEVED
     from rag.evaluate.evaluation import evaluate, read_predictions, write_evaluation
 
     rows = read_predictions(run_folder)
@@ -579,9 +597,10 @@ def make_evaluation(
         if not predicted <= everything.keys():
             missing = sorted(predicted - everything.keys())
             raise DataError(f"{queries} lacks {len(missing)} predicted questions, such as {missing[0]!r}")
-        # A limited run answers for the questions it was given; an unfinished one for all that it was to answer.
-        complete = identity.get("n") == len(rows)
-        references = {qid: q for qid, q in everything.items() if qid in predicted or not complete}
+        # A run answers for the questions that it was given, which an unfinished one knows once all are retrieved.
+        given = (predicted, {row["qid"] for row in read_jsonl(Path(run_folder) / RETRIEVED)})
+        asked = next((qids for qids in given if len(qids) == identity.get("n")), everything)
+        references = {qid: q for qid, q in everything.items() if qid in asked}
     embed = None
     if references and any(row.get("answer") is not None for row in rows):
         scorer = make_scorer(settings)

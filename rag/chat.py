@@ -135,6 +135,9 @@ class Conversation:
     def _answer(self, turn: Turn, history: Sequence[Turn], options: Options, search_for: str) -> Iterator[Turn]:
         if options.retriever not in self.retrievers:
             raise ConfigError(f"the retriever {options.retriever!r} is unknown; choose {', '.join(self.retrievers)}")
+        is_loading = self.status.startswith("Loading")
+        loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"
+        yield dataclasses.replace(turn, status=loading)
         pipeline = Pipeline(
             self._retriever(options),
             self.reranker,
@@ -145,9 +148,6 @@ class Conversation:
             order=self.order,
             sentence_margin=self.sentence_margin,
         )
-        is_loading = self.status.startswith("Loading")
-        loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"
-        yield dataclasses.replace(turn, status=loading)
         standalone = search_for or self._standalone(turn.question, history)
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)

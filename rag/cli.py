@@ -91,8 +91,8 @@ def ingest_(
 ) -> None:
     """Take documents into an index, and follow their changes: only what is new or changed is encoded.
 
-    Reads text, Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, EPUB and JSON lines. Exit status 3 says that a file was left
-    out; each is listed with its reason.
+    Reads text (.txt .rst .adoc .org .tex .log), Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, TSV, EPUB and JSON lines.
+    Exit status 3 says that a file was left out; each is listed with its reason.
     """
     settings = _settings(config, set_)
     from rag.ingest import ingest
@@ -199,16 +199,24 @@ def ask(
 @app.command()
 def chat(
     index: IndexOption,
-    host: str = "127.0.0.1",
-    port: int = 7860,
+    host: Annotated[
+        str,
+        typer.Option(help="The address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 every network."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
     auth: Annotated[
-        Path | None, typer.Option(help="A users file (rag user add): the page asks for a password, the API for a key.")
+        Path | None,
+        typer.Option(help="A users file (rag user add NAME FILE): the page asks for a password, the API for a key."),
     ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Serve the documents as a tool at /mcp, for assistants.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Open the chat in a browser page, with an OpenAI-compatible API beside it."""
+    """Open the chat in a browser page, with an OpenAI-compatible API beside it.
+
+    On another host than this machine, without --auth, no conversations and no thumbs are kept; there, and with --auth,
+    no files are taken in from the page unless serving.uploads is on.
+    """
     settings = _settings(config, set_)
     from app import serve
     from rag.users import Users
@@ -221,10 +229,15 @@ def feedback(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, in the course layout.")],
 ) -> None:
-    """Write the answers that were marked good or bad in the chat as training questions for rag mine and rag train."""
+    """Write the answers that were marked good or bad in the chat as training questions for rag mine and rag train.
+
+    A file that was written so before is written anew; any other is left as it is.
+    """
     from rag.history import History, export_feedback, history_path
     from rag.models.resolve import rag_home
+    from rag.retrieve.store import serving_manifest
 
+    serving_manifest(index)  # a mistyped index has no answers, and would write an empty file
     n = export_feedback(History(history_path(rag_home(), index)), output)
     print(f"{n:,} judged answers in {output}")
 
@@ -271,7 +284,7 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
-    generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Stop after reranking.")] = True,
+    generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Answer, or stop after reranking.")] = True,
     reuse: Annotated[
         list[Path] | None, typer.Option(help="A run whose stages, scores and answers are taken over; may be repeated.")
     ] = None,
@@ -314,7 +327,7 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A run folder to keep (else one within the index).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
     min_precision: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the refusals by score that must be right on dev.")
@@ -370,10 +383,10 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="One or several evaluated runs.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file; a Markdown twin stands beside it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file; .md and .json are written beside it.")],
     index: RunIndexOption = None,
 ) -> None:
-    """Write one self-contained HTML report, and a Markdown twin."""
+    """Write one self-contained HTML report, the same as Markdown, and its figures as JSON."""
     from rag import build
 
     for path in build.make_report(runs, output, index=index):

@@ -1,4 +1,7 @@
-"""Settings: `rag.toml`, a user's own file, and `--set a.b=c`, in that order; an unknown key is an error."""
+"""Settings: `rag.toml`, a user's own file, and `--set a.b=c`, in that order; an unknown key is an error.
+
+Units and effects stand in `rag.toml`, one comment for each setting.
+"""
 
 from __future__ import annotations
 

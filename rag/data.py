@@ -21,7 +21,6 @@ from rag.errors import DataError
 from rag.types import CANNOTANSWER, Passage, Place, Qrels, Query
 
 EMBEDDED = "embedded"
-EMBEDDED_TITLE = "the Python language reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,10 @@ def corpus_file(path: str | Path) -> Path:
         for name in ("corpus.txt", "corpus.jsonl"):
             if (path / name).is_file():
                 return path / name
-        raise DataError(f"{path} has neither corpus.txt nor corpus.jsonl; name the file that holds the passages")
+        raise DataError(
+            f"{path} has neither corpus.txt nor corpus.jsonl; name the file that holds the passages, or take a folder "
+            f"of documents in: rag ingest {path} -i INDEX"
+        )
     if not path.is_file():
         raise DataError(f"{path} does not exist; name a corpus file, a folder that holds one, or '{EMBEDDED}'")
     return path

@@ -64,18 +64,18 @@ def finding_lines(findings: Sequence[Finding], folder: Path) -> list[str]:
 
 
 def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
-    generation = folder / _pointer(folder, CURRENT)
+    generation, own = folder / _pointer(folder, CURRENT), shlex.quote(str(folder))
+    again = f"rag index CORPUS -o {own}, or of documents: rag ingest PATH -i {own}"
+    if (previous := _pointer(folder, PREVIOUS)) and (folder / previous).is_dir():
+        again = f"rag rollback {own}, or build it again: {again}"
     if not _pointer(folder, CURRENT) or not generation.is_dir():
-        whole = sorted(path.name for path in folder.glob("generation-*"))
-        hint = f"; a generation is there: rag rollback {folder}" if _pointer(folder, PREVIOUS) in whole else ""
-        yield Finding("broken", f"{folder} serves no generation", f"rag index CORPUS -o {folder}, or rag ingest{hint}")
+        yield Finding("broken", f"{folder} serves no generation", again)
         return
     try:
         manifest = read_manifest(generation)
     except RagError as error:
-        yield Finding("broken", str(error), f"rag rollback {shlex.quote(str(folder))}, or build it again")
+        yield Finding("broken", str(error), again)
         return
-    own = shlex.quote(str(folder))
     mend = f"rag index {shlex.quote(manifest.corpus_path)} -o {own}" if manifest.corpus_path else f"rag ingest -i {own}"
     try:
         corpus = load_corpus(generation / "passages.jsonl")
@@ -158,10 +158,13 @@ def _bm25(generation: Path, corpus: Corpus, rebuild: str) -> Iterator[Finding]:
 
 def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpus) -> Iterator[Finding]:
     """Whether passages and documents agree, and whether the files are still those that were taken in."""
-    documents = read_documents(generation)
+    try:
+        documents, sources = read_documents(generation), read_sources(generation)
+    except RagError as error:
+        yield Finding("broken", str(error), f"rag ingest -i {shlex.quote(str(folder))}")
+        return
     if not documents:
         return
-    sources = read_sources(generation)
     again = f"rag ingest {shlex.join(sources['roots']) or 'PATHS'} -i {shlex.quote(str(folder))}"
     again += "".join(f" --forget {shlex.quote(path)}" for path in sources["forgotten"])
     again += f" --set index.factory={manifest.factory}" * (manifest.factory != "Flat")

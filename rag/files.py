@@ -18,6 +18,24 @@ def write_whole(path: Path, content: str | bytes) -> None:
     os.replace(temporary, path)
 
 
+def write_durably(path: Path, content: str) -> None:
+    """`write_whole`, and wait until it is on the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(content, encoding="utf-8")
+    wait_for_disk(temporary)
+    os.replace(temporary, path)
+    wait_for_disk(path.parent)
+
+
+def wait_for_disk(path: Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, outlive the machine's going down."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex digits."""
     with path.open("rb") as stream:

@@ -415,11 +415,14 @@ def promote_model(target: str | Path) -> str:
     if serving(base) == str(model.resolve()):
         return f"{model} serves already in the place of {base}."
     if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
-        raise ConfigError(f"{model} has changed since it met the gate; let it meet again: rag train gate")
+        raise ConfigError(
+            f"{model} has changed since it met the gate; let it meet again: "
+            f"rag train gate {target} -i INDEX -o MET --dev DEV"
+        )
     if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
         raise ConfigError(
             f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
-            f"one, too (rag train gate), or go back first: rag promote --back {base}"
+            f"one, too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
         )
     promote(base, model)
     again = {

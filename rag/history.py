@@ -24,6 +24,7 @@ from rag.types import CANNOTANSWER, Answer, Hit, Passage, Place, Query, Response
 
 SCHEMA_VERSION = 2
 MAX_TITLE_CHARACTERS = 80
+FEEDBACK_START = b'{"qid": "chat_'
 
 _SCHEMA = """
 CREATE TABLE conversations (
@@ -223,6 +224,11 @@ class History:
             database.execute("PRAGMA foreign_keys=ON")
             with database:
                 yield database
+        except sqlite3.OperationalError as error:
+            raise DataError(
+                f"{self.path} cannot be read or written now ({error}); see that its disk has room and that no other "
+                "program holds it, and try again"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.path} is no store of conversations, or damaged ({error}); move it away") from error
         finally:
@@ -236,7 +242,13 @@ def history_path(home: Path, index_folder: str | Path) -> Path:
 
 
 def export_feedback(history: History, output: str | Path) -> int:
-    """Write every judged answer as JSON lines that `rag train` and `rag mine` read; returns how many."""
+    """Write every judged answer as JSON lines that `rag train` and `rag mine` read; returns how many.
+
+    A file that holds anything but earlier feedback is left as it is (DataError).
+    """
+    path = Path(output)
+    if path.is_file() and path.read_bytes()[: len(FEEDBACK_START)] not in (b"", FEEDBACK_START):
+        raise DataError(f"{path} holds something else than feedback; name another file with -o")
     rows = list(history.feedback())
     write_whole(Path(output), b"".join(json_line(row) for row in rows))
     return len(rows)

@@ -31,7 +31,7 @@ from rag.retrieve.encoder import Encoder
 from rag.retrieve.store import (
     build_generation,
     is_index,
-    kept_generations,
+    kept_documents,
     open_index,
     read_documents,
     read_sources,
@@ -116,7 +116,7 @@ def ingest(
             hardware=describe_hardware(),
         )
         now, then = {d.sha256 for d in documents}, set(before)
-        kept = {row["sha256"] for generation in kept_generations(index_folder) for row in read_documents(generation)}
+        kept = {row["sha256"] for row in kept_documents(index_folder)}
         store.keep_only(kept | {file.sha256 for file in files})
     return Ingested(
         manifest.fingerprint,
@@ -131,6 +131,12 @@ def ingest(
     )
 
 
+def uploads_folder(index_folder: str | Path) -> Path:
+    """Where the files that are added to an index on its page are kept: beside it."""
+    index = Path(index_folder).resolve()
+    return index.with_name(index.name + ".uploads")
+
+
 def add_uploads(
     settings: Settings,
     files: Sequence[str | Path],
@@ -141,7 +147,7 @@ def add_uploads(
 ) -> Ingested:
     """Copy files into a folder of their own and take it in beside what the index holds.
 
-    A name that is taken by other content gets a number; only the last part of a name counts. Copies that cannot be
+    A name that is taken by other content gets a number; only the last part of a name counts. New copies that cannot be
     read are not kept, and none is where the work fails or is stopped.
     """
     folder = Path(uploads)
@@ -161,9 +167,9 @@ def add_uploads(
         for path in new:
             path.unlink(missing_ok=True)
         raise
-    for path in map(Path, result.left_out):
-        if path.is_relative_to(folder.resolve()):
-            path.unlink(missing_ok=True)
+    for path in new:
+        if str(path.resolve()) in result.left_out:
+            path.unlink()
     return result
 
 
@@ -178,16 +184,14 @@ def _documents_before(index_folder: str | Path) -> tuple[dict[str, tuple[dict, l
         )
     sources = read_sources(generation)
     try:
-        corpus = open_index(index_folder).corpus
-    except RagError as error:  # damaged passages: all is read and encoded anew
+        corpus, rows = open_index(index_folder).corpus, read_documents(generation)
+    except RagError as error:  # damaged: all is read and split anew
         say(f"{error}; taking everything in again")
         return {}, sources
     passages: dict[str, list[Passage]] = {}
     for passage in corpus:
         passages.setdefault(passage.id.split("@")[0], []).append(passage)
-    documents = {
-        row["sha256"]: (row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in read_documents(generation)
-    }
+    documents = {row["sha256"]: (row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in rows}
     return documents, sources
 
 

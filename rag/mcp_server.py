@@ -21,8 +21,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.errors import RagError
+from rag.users import LOOPBACK_HOSTS
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
 MAX_AT_ONCE = 8
 INSTRUCTIONS = (
     "Answers questions from this person's own documents and cites the passages. "
@@ -53,8 +53,8 @@ class DocumentTools:
         # Where only this machine may ask, a page of the web may not do so through its browser either.
         security = TransportSecuritySettings(
             enable_dns_rebinding_protection=local,
-            allowed_hosts=[f"{host}{port}" for host in LOCAL for port in ("", ":*")],
-            allowed_origins=[f"http://{host}{port}" for host in LOCAL for port in ("", ":*")],
+            allowed_hosts=[f"{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*")],
+            allowed_origins=[f"http://{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*")],
         )
         served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
         self._manager = server.session_manager

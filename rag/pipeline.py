@@ -8,12 +8,13 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from rag.errors import GenerationError
 from rag.generate.answer import parse_answer, verify_citations
-from rag.generate.excerpts import excerpted, select_sentences
+from rag.generate.excerpts import excerpted, longest_beginning, select_sentences
 from rag.generate.known import conversation_sha256
 from rag.generate.prompts import Prompt
 from rag.types import (
@@ -28,6 +29,7 @@ from rag.types import (
     Reranker,
     Response,
     Retriever,
+    Span,
     ranked,
 )
 
@@ -148,18 +150,21 @@ class Pipeline:
         ]
 
     def generate(self, responses: Sequence[Response]) -> list[Response]:
-        """Raw answers to reranked queries, in one call to the generator; those refused by score never reach it."""
+        """Raw answers to reranked queries, in one call to the generator; those refused by score, or that its window
+        cannot hold, never reach it."""
         generator = None
         asked: list[tuple[int, Conversation]] = []
         results = list(responses)
         for i, response in enumerate(responses):
-            if self.refuses(response.reranked):
-                timings = {**response.timings, "generate": 0.0}
-                results[i] = dataclasses.replace(response, answer=Answer(CANNOTANSWER), timings=timings)
+            conversation = None
+            if not self.refuses(response.reranked):
+                generator = generator or self.generator.get()
+                conversation, results[i] = self.compose(response, generator)
+            if conversation is not None:
+                asked.append((i, conversation))
                 continue
-            generator = generator or self.generator.get()
-            conversation, results[i] = self.compose(response, generator)
-            asked.append((i, conversation))
+            timings = {**response.timings, "generate": 0.0}
+            results[i] = dataclasses.replace(results[i], answer=Answer(CANNOTANSWER), timings=timings)
         started = time.perf_counter()
         outputs = generator.generate([conversation for _, conversation in asked]) if asked else []
         share = _share(started, asked)
@@ -170,7 +175,10 @@ class Pipeline:
         return results
 
     def parse(self, responses: Sequence[Response]) -> list[Response]:
-        """Raw answers become clean ones with citations; one refused by score is a refusal, whatever was generated."""
+        """Raw answers become clean ones with citations; one refused by score is a refusal, whatever was generated.
+
+        Where no context fitted the window, the answer is the refusal that it was.
+        """
         return [
             dataclasses.replace(
                 r,
@@ -182,12 +190,15 @@ class Pipeline:
                 timings={**r.timings, "generate": 0.0},
             )
             if self.refuses(r.reranked)
-            else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts))
+            else dataclasses.replace(r, answer=self._parse(r.answer.raw, r.contexts) if r.contexts else r.answer)
             for r in responses
         ]
 
     def stream(self, query: Query) -> Iterator[Response]:
-        """Growing snapshots of one response: after retrieval, after reranking, then with every piece of the answer."""
+        """Growing snapshots of one response: after retrieval, after reranking, then with every piece of the answer.
+
+        Raises GenerationError where the generator's window holds no beginning of a context beside the question.
+        """
         (response,) = self.retrieve([query])
         yield response
         (response,) = self.rerank([response])
@@ -197,6 +208,11 @@ class Pipeline:
         (response,) = self.excerpt([response])
         generator = self.generator.get()
         conversation, response = self.compose(response, generator)
+        if conversation is None:
+            raise GenerationError(
+                f"prompt and question leave no room for a passage in the {generator.context_window_tokens:,} tokens of "
+                "the model; ask a shorter question, or raise generator.context_window_tokens"
+            )
         yield response
         started, raw = time.perf_counter(), ""
         for delta in generator.stream(conversation):
@@ -212,34 +228,51 @@ class Pipeline:
             return True
         return self.rerank_threshold is not None and reranked[0].score < self.rerank_threshold
 
-    def compose(self, response: Response, generator: Generator) -> tuple[Conversation, Response]:
-        """The conversation to send, and the response with the contexts in it.
+    def compose(self, response: Response, generator: Generator) -> tuple[Conversation | None, Response]:
+        """The conversation to send, and the response with the contexts in it; None where the window holds none.
 
         A passage none of whose sentences was chosen is none of them. Where not all fits the window, demonstrations are
-        left out first; then contexts are dropped from the bottom and counted.
+        left out first, then contexts that do not fit beside better ones, which are counted. Where not even the best
+        fits alone, its beginning is shown.
         """
         wanted = response.reranked[: self.depths.contexts]
         if response.excerpts:
             wanted = [hit for hit in wanted if hit.passage.id in response.excerpts]
         budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
-        contexts, demonstrate = list(wanted), True
-        while True:
+
+        def fitting(
+            contexts: Sequence[Hit], excerpts: Mapping[str, tuple[Span, ...]], *, demonstrate: bool = False
+        ) -> tuple[Conversation, Response] | None:
             shown = arrange(contexts, self.order)
-            passages = excerpted(shown, response.excerpts)
+            passages = excerpted(shown, excerpts)
             conversation = self.prompt.conversation(response.query.text, passages, demonstrate=demonstrate)
             n_tokens = generator.count_tokens(conversation)
-            if n_tokens > budget and demonstrate and self.prompt.demonstrations is not None:
-                demonstrate = False
-                continue
-            if n_tokens <= budget or not contexts:
-                return conversation, dataclasses.replace(
-                    response,
-                    contexts=tuple(shown),
-                    dropped_contexts=len(wanted) - len(contexts),
-                    prompt_sha256=conversation_sha256(conversation),
-                    tokens={"prompt": n_tokens},
-                )
-            contexts.pop()
+            if n_tokens > budget:
+                return None
+            return conversation, dataclasses.replace(
+                response,
+                contexts=tuple(shown),
+                excerpts=excerpts,
+                dropped_contexts=len(wanted) - len(contexts),
+                prompt_sha256=conversation_sha256(conversation),
+                tokens={"prompt": n_tokens},
+            )
+
+        excerpts, nothing = response.excerpts, (None, dataclasses.replace(response, dropped_contexts=len(wanted)))
+        if found := fitting(wanted, excerpts, demonstrate=True) or fitting(wanted, excerpts):
+            return found
+        if wanted and not fitting(wanted[:1], excerpts):
+            best = wanted[0].passage
+            shown = excerpts or {hit.passage.id: ((0, len(hit.passage.text)),) for hit in wanted}
+            beginning = longest_beginning(
+                best.text, shown[best.id], lambda spans: fitting(wanted[:1], {best.id: spans}) is not None
+            )
+            return (beginning and fitting(wanted[:1], {**shown, best.id: beginning})) or nothing
+        contexts: list[Hit] = []
+        for hit in wanted:
+            if fitting([*contexts, hit], excerpts):
+                contexts.append(hit)
+        return fitting(contexts, excerpts) or nothing
 
     def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
         passages = [hit.passage for hit in contexts]

@@ -25,7 +25,7 @@ from rag.documents.pages import PageImage
 from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
 from rag.present import place_of
-from rag.retrieve.store import OpenIndex, kept_generations, read_documents
+from rag.retrieve.store import OpenIndex, kept_documents
 from rag.types import Passage
 
 GONE = "The documents no longer hold this passage; ask again to find what they say now."
@@ -86,13 +86,12 @@ class Sources:
 
     def _in_file(self, passage: Passage) -> Source | None:
         digits = passage.id.split("@")[0]
-        for generation in kept_generations(self._folder):
-            for row in read_documents(generation):
-                if row["sha256"][:HASH_CHARACTERS] == digits:
-                    document = ParsedDocuments(self._folder).read(row["sha256"])
-                    paths = tuple(Path(p["root"]) / p["path"] if p["path"] else Path(p["root"]) for p in row["paths"])
-                    place = passage.place
-                    return document and Source(passage, document, place.start, place.end, row["sha256"], paths)
+        for row in kept_documents(self._folder):
+            if row["sha256"][:HASH_CHARACTERS] == digits:
+                document = ParsedDocuments(self._folder).read(row["sha256"])
+                paths = tuple(Path(p["root"]) / p["path"] if p["path"] else Path(p["root"]) for p in row["paths"])
+                place = passage.place
+                return document and Source(passage, document, place.start, place.end, row["sha256"], paths)
         return None
 
     def pictures(self, source: Source, number: int | None = None) -> list[PageImage]:

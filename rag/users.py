@@ -15,6 +15,8 @@ from pathlib import Path
 from rag.errors import ConfigError
 from rag.files import write_json
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")  # the same as requests name them
 MIN_PASSWORD_CHARACTERS = 8
 KEY_PREFIX = "rag-"
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"

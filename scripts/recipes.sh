@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Every recipe beside the others, and what tuning does to kinds of questions that it has not met: a table for each.
-#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature reranker published, and unseen where UNSEEN is set
-# DATA is in the course layout. A part of it is worked with (scripts/subset.py): TRAIN training questions (2,000), DEV dev
-# questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what OPTIONS sets for all:
-# OPTIONS="--set training.epochs=1 --set training.dropout=0". `unseen` trains without the sources that UNSEEN
-# names: UNSEEN="policyqa medquad".
+#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature reranker published, and unseen where
+#   UNSEEN is set
+# DATA is in the course layout, dev.txt among it. A part of it is worked with (scripts/subset.py): TRAIN training
+# questions (2,000), DEV dev questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what
+# OPTIONS sets for all: OPTIONS="--set training.epochs=1 --set training.dropout=0". Settings in it reach rag index and
+# rag mine, too; other options in it are those of rag train. `unseen` trains without the sources that UNSEEN names:
+# UNSEEN="policyqa medquad".
 # `published` trains the reference report's rerankers on the candidates of its retriever.
 # `report` warms up for WARMUP steps (95): its thousand are a third of its run over all of a large training file.
 # Killed at any moment, the same command goes on.
@@ -14,13 +16,18 @@ data=${1:?$usage}
 out=${2:?$usage}
 shift 2
 tables=${*:-retriever temperature ${UNSEEN:+unseen} reranker published}
-bin=$(dirname "$0")/../.venv/bin
+here=$(dirname "$0")
+bin=$here/../.venv/bin
+# shellcheck source=scripts/settings.sh
+. "$here/settings.sh"
+# shellcheck disable=SC2086
+part_options ${OPTIONS:-}
 mkdir -p "$out"
-[ -f "$out/data/corpus.txt" ] || "$bin/python" "$(dirname "$0")/subset.py" "$data" "$out/data" \
+[ -f "$out/data/corpus.txt" ] || "$bin/python" "$here/subset.py" "$data" "$out/data" \
   --train "${TRAIN:-2000}" --dev "${DEV:-400}" --passages "${PASSAGES:-8000}"
-"$bin/rag" index "$out/data/corpus.txt" -o "$out/index"
+"$bin/rag" index "$out/data/corpus.txt" -o "$out/index" "${settings[@]}"
 "$bin/rag" mine "$out/data/train.txt" -i "$out/index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 9 \
-  --depth 12 --scorer reranker --margin 0
+  --depth 12 --scorer reranker --margin 0 "${settings[@]}"
 
 report=(--set "training.warmup_steps=${WARMUP:-95}")
 
@@ -31,9 +38,8 @@ run() {
   local name=$1 model=$2 recipe=$3 reuse=()
   shift 3
   [ "$model" = retriever ] || [ ${#runs[@]} -eq 0 ] || reuse=(--reuse "${runs[0]}")
-  # shellcheck disable=SC2086
   "$bin/rag" train "$model" "$out/data/train.txt" -i "$index" -o "$out/$name" --recipe "$recipe" \
-    --dev "$out/data/dev.txt" --negatives "$out/negatives.jsonl" ${reuse[@]+"${reuse[@]}"} ${OPTIONS:-} "$@"
+    --dev "$out/data/dev.txt" --negatives "$out/negatives.jsonl" "${reuse[@]}" "${settings[@]}" "${rest[@]}" "$@"
   runs+=("$out/$name")
 }
 
@@ -56,7 +62,9 @@ for table in $tables; do
     run unseen-distill retriever distill "${without[@]}"
     ;;
   reranker)
-    for recipe in lambda listnet ranknet hybrid distill report-1 report-2; do run "reranker-$recipe" reranker "$recipe"; done
+    for recipe in lambda listnet ranknet hybrid distill report-1 report-2; do
+      run "reranker-$recipe" reranker "$recipe"
+    done
     ;;
   published)
     run retriever-report retriever report "${report[@]}"

@@ -2,23 +2,35 @@
 # What makes a fine-tuned reranker worse than its base? The reference report's first run, then one factor changed at a
 # time: a row each of `rag train table`. Three factors are defects on purpose: half of the labels wrong, all of them
 # wrong (gold labelled 0, the other evidences 1), and a classification head drawn anew.
-#   scripts/repair_study.sh DATA INDEX OUT [rag train options…]
-# DATA holds train.txt and dev.txt; INDEX is the index whose candidates are reranked. SAMPLE training questions (else
-# 2,000), each source in its share; MINE holds options of rag mine; RUNS the names of some runs only, report-1 among
-# them. Killed at any moment, the same command goes on.
+#   scripts/repair_study.sh DATA INDEX OUT [options…]
+# DATA holds train.txt and dev.txt; INDEX is the index whose candidates are reranked. Settings (--set section.key=value,
+# --config FILE) reach every command; other options are those of rag train. In the environment OPTIONS holds more of
+# either, SAMPLE is the number of training questions (else 2,000), each source in its share, MINE holds options of rag
+# mine alone, and RUNS the names of some runs only, report-1 among them.
+# Killed at any moment, the same command goes on.
 set -euo pipefail
-usage="usage: scripts/repair_study.sh DATA INDEX OUT [rag train options…]"
+usage="usage: scripts/repair_study.sh DATA INDEX OUT [options…]"
 data=${1:?$usage}
 index=${2:?$usage}
 out=${3:?$usage}
 shift 3
-bin=$(dirname "$0")/../.venv/bin
-options=("$@")
+here=$(dirname "$0")
+bin=$here/../.venv/bin
+# shellcheck source=scripts/settings.sh
+. "$here/settings.sh"
+# shellcheck disable=SC2086
+part_options ${OPTIONS:-} "$@"
+for file in train.txt dev.txt; do
+  if [ ! -f "$data/$file" ]; then
+    echo "$data/$file is missing; the course layout and how to make a dev.txt: docs/training.md" >&2
+    exit 1
+  fi
+done
 runs=()
 mkdir -p "$out"
 # shellcheck disable=SC2086
 "$bin/rag" mine "$data/train.txt" -i "$index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 20 \
-  --depth 20 --scorer none --sample "${SAMPLE:-2000}" ${MINE:-}
+  --depth 20 --scorer none --sample "${SAMPLE:-2000}" "${settings[@]}" ${MINE:-}
 
 train=$data/train.txt
 run() { # NAME RECIPE [settings…]; trains on $train
@@ -28,7 +40,7 @@ run() { # NAME RECIPE [settings…]; trains on $train
   [ ${#runs[@]} -eq 0 ] || [ "$name" = head-fresh ] || reuse=(--reuse "${runs[0]}")
   "$bin/rag" train reranker "$train" -i "$index" -o "$out/$name" --recipe "$recipe" --dev "$data/dev.txt" \
     --negatives "$out/negatives.jsonl" --sample "${SAMPLE:-2000}" ${reuse[@]+"${reuse[@]}"} \
-    $(printf -- '--set %s ' "$@") ${options[@]+"${options[@]}"}
+    $(printf -- '--set %s ' "$@") "${settings[@]}" "${rest[@]}"
   runs+=("$out/$name")
 }
 

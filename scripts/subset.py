@@ -2,6 +2,7 @@
 
     python scripts/subset.py DATA OUT [--train 2000] [--dev 400] [--passages 8000]
 
+DATA holds corpus.txt, train.txt and dev.txt, and qrels.txt where there is one.
 Questions are drawn with each source, and within it the unanswerable ones, in its share (seeded). Of the passages all
 that those questions' evidences and judgements name are kept, and others drawn at random up to so many.
 """
@@ -17,6 +18,8 @@ from rag.data import load_corpus, load_qrels, load_questions, sample_questions
 from rag.examples import JUDGEMENTS_FILE, load_examples
 from rag.files import write_json, write_whole
 
+NEEDED = ("corpus.txt", "train.txt", "dev.txt")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -26,6 +29,10 @@ def main() -> None:
     parser.add_argument("--dev", type=int, default=400, help="dev questions")
     parser.add_argument("--passages", type=int, default=8_000)
     given = parser.parse_args()
+    for name in NEEDED:
+        if not (given.data / name).is_file():
+            missing = f"{given.data / name} is missing; the course layout and how to make a dev.txt: docs/training.md"
+            parser.exit(1, f"subset: {missing}\n")
     corpus = load_corpus(given.data / "corpus.txt")
     given.out.mkdir(parents=True, exist_ok=True)
     named: set[str] = set()

@@ -1,36 +1,46 @@
 #!/usr/bin/env bash
 # The decoder-only retriever: fine-tune a causal language model by its last token, then search a corpus of another
 # domain with it and report MRR@10 there, beside the untuned encoder's.
-#   scripts/train_lasttoken.sh DATA OUT OTHER [rag train options…]
-# DATA holds corpus.txt, train.txt and dev.txt; OTHER a corpus.txt, questions (test_open.txt or dev.txt) and qrels.txt of
-# another domain. BASE names the language model, MINE options of rag mine. Killed at any moment, the same command goes on.
+#   scripts/train_lasttoken.sh DATA OUT OTHER [options…]
+# DATA holds corpus.txt and train.txt, and dev.txt, without which rag train holds out a tenth of the questions by
+# document; OTHER a corpus.txt, questions (test_open.txt or dev.txt) and qrels.txt of another domain. Settings (--set
+# section.key=value, --config FILE) reach every command; other options are those of rag train. In the environment
+# OPTIONS holds more of either, BASE names the language model, and MINE holds options of rag mine alone.
+# Killed at any moment, the same command goes on.
 set -euo pipefail
-usage="usage: scripts/train_lasttoken.sh DATA OUT OTHER [rag train options…]"
+usage="usage: scripts/train_lasttoken.sh DATA OUT OTHER [options…]"
 data=${1:?$usage}
 out=${2:?$usage}
 other=${3:?$usage}
 shift 3
-rag=$(dirname "$0")/../.venv/bin/rag
+here=$(dirname "$0")
+rag=$here/../.venv/bin/rag
 index=${INDEX:-$out.index}
+# shellcheck source=scripts/settings.sh
+. "$here/settings.sh"
+# shellcheck disable=SC2086
+part_options ${OPTIONS:-} "$@"
+dev=()
+[ ! -f "$data/dev.txt" ] || dev=(--dev "$data/dev.txt")
 questions=$other/test_open.txt
 [ -f "$questions" ] || questions=$other/dev.txt
 
 # 1. The untuned index: negatives and dev candidates come from it.
-"$rag" index "$data/corpus.txt" -o "$index"
+"$rag" index "$data/corpus.txt" -o "$index" "${settings[@]}"
 # 2. Nine passages per question that rank high and do not answer.
 # shellcheck disable=SC2086
 "$rag" mine "$data/train.txt" -i "$index" -o "$out.negatives.jsonl" --retriever dense --per-question 9 \
-  --depth 50 --scorer none ${MINE:-}
+  --depth 50 --scorer none "${settings[@]}" ${MINE:-}
 # 3. Train.
-"$rag" train retriever "$data/train.txt" -i "$index" -o "$out" --recipe lasttoken --dev "$data/dev.txt" --no-gate \
-  --base "${BASE:-Qwen/Qwen2.5-Coder-0.5B-Instruct}" --negatives "$out.negatives.jsonl" "$@"
+"$rag" train retriever "$data/train.txt" -i "$index" -o "$out" --recipe lasttoken "${dev[@]}" --no-gate \
+  --base "${BASE:-Qwen/Qwen2.5-Coder-0.5B-Instruct}" --negatives "$out.negatives.jsonl" "${settings[@]}" "${rest[@]}"
 # 4. Search the other domain: the tuned model, then the untuned encoder.
-only="--no-generate --set reranker.enabled=false --set retriever.kind=dense --set retriever.depth=10 --set reranker.depth=10"
+only=(--no-generate --set reranker.enabled=false --set retriever.kind=dense --set retriever.depth=10 \
+  --set reranker.depth=10)
 for model in tuned untuned; do
-  chosen=()
-  [ "$model" = untuned ] || chosen=(--set "encoder.model=$out/model")
-  "$rag" index "$other/corpus.txt" -o "$out/other-$model.index" ${chosen[@]+"${chosen[@]}"}
-  # shellcheck disable=SC2086
-  "$rag" batch "$questions" -i "$out/other-$model.index" -o "$out/other-$model" $only ${chosen[@]+"${chosen[@]}"}
-  "$rag" evaluate "$out/other-$model" --qrels "$other/qrels.txt" --queries "$questions"
+  chosen=("${settings[@]}")
+  [ "$model" = untuned ] || chosen+=(--set "encoder.model=$out/model")
+  "$rag" index "$other/corpus.txt" -o "$out/other-$model.index" "${chosen[@]}"
+  "$rag" batch "$questions" -i "$out/other-$model.index" -o "$out/other-$model" "${chosen[@]}" "${only[@]}"
+  "$rag" evaluate "$out/other-$model" --qrels "$other/qrels.txt" --queries "$questions" "${chosen[@]}"
 done

@@ -1,5 +1,7 @@
 """OpenAI's own client against our routes, over a real HTTP server."""
 
+import asyncio
+import json
 import socket
 import threading
 import time
@@ -10,6 +12,8 @@ import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
 
 from rag.api import MAX_AT_ONCE, MODEL, _surely, make_router
 from rag.chat import Conversation, Options
@@ -48,11 +52,10 @@ def generator():
 
 
 @pytest.fixture(scope="module")
-def serve(passages, generator):
-    """Serve the routes over the test passages; returns the address."""
-    servers = []
+def app_over(passages, generator):
+    """An application of the routes over the test passages."""
 
-    def start(*, users=None, per_minute=0, threshold=None):
+    def make(*, users=None, per_minute=0, threshold=None):
         conversation = Conversation(
             {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
             Lazy.of(KeepOrder()),
@@ -63,10 +66,21 @@ def serve(passages, generator):
         app = FastAPI()
         options = Options("bm25", Depths(10, 10, 2))
         app.include_router(make_router(conversation, options, users=users, limit=RateLimit(per_minute)))
+        return app
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def serve(app_over):
+    """Serve the routes over the test passages; returns the address."""
+    servers = []
+
+    def start(**options):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app_over(**options), port=port, log_level="error"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
@@ -217,6 +231,26 @@ def test_when_all_places_are_taken_the_next_is_told_at_once(serve, generator, mo
             ask(client_of(address), "who designed the amber line")
         go_on.set()
         assert all(future.result().choices for future in waiting)
+
+
+def test_who_goes_before_the_first_piece_takes_no_place(app_over):
+    app = app_over()
+    body = json.dumps({"messages": [{"role": "user", "content": "amber line"}], "stream": True}).encode()
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "POST", "path": "/v1/chat/completions"}
+    scope |= {"query_string": b"", "headers": [], "client": ("127.0.0.1", 1), "http_version": "1.1", "scheme": "http"}
+
+    async def receive():
+        return {"type": "http.request", "body": body}
+
+    async def gone(message):
+        raise OSError("the client is gone")
+
+    for _ in range(MAX_AT_ONCE):
+        with pytest.raises(ClientDisconnect):
+            asyncio.run(app(scope, receive, gone))
+    with TestClient(app) as client:
+        for _ in range(MAX_AT_ONCE + 1):
+            assert client.post("/v1/chat/completions", content=body).status_code == 200
 
 
 def test_only_what_the_parser_leaves_alone_is_sent_early():

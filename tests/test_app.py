@@ -1,11 +1,13 @@
 """The page without a browser: its one endpoint under load and under limits. What people see is tested in test_page."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import ClassVar
 
 import gradio as gr
+import httpx
 import pytest
 from fastapi import Request
 from fastapi.testclient import TestClient
@@ -13,8 +15,9 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.applications import Starlette
 
+import app
 from app import _key_of, _may_read, make_app
-from rag.chat import Conversation
+from rag.chat import Conversation, Turn
 from rag.config import load_settings
 from rag.data import Corpus
 from rag.generate.prompts import get_prompt
@@ -25,6 +28,7 @@ from rag.retrieve.bm25 import BM25Retriever
 from rag.types import Passage
 from rag.users import RateLimit, Users
 from tests.test_pipeline import Echo
+from tests.tuning import PASSAGES
 
 PEOPLE = 20
 
@@ -94,6 +98,27 @@ def test_whoever_is_removed_may_not_go_on_asking(serve, tmp_path):
         client.predict("colour1", api_name="/ask")
 
 
+def test_what_may_not_be_asked_ends_its_chain_of_events_and_costs_nothing(tmp_path):
+    users = Users(tmp_path / "users.json")
+    users.add("ada", "correct horse")
+    page = make_app(
+        conversation_over(Corpus([Passage("a@0", "text")])), load_settings(), title="T", limit=RateLimit(1), users=users
+    )
+    functions = {fn.name: fn for fn in page.fns.values()}
+    ada, bob = (SimpleNamespace(username=name, client=None) for name in ("ada", "bob"))
+    running = Turn("who?")
+    for turns, person in (([running], ada), ([], bob)):
+        for step, given in (("take", ["why?"]), ("may_ask", [])):
+            with pytest.raises(gr.Error) as raised:
+                functions[step].fn(*given, turns, person)
+            assert (raised.value.visible, raised.value.print_exception) == (False, False)
+    assert functions["take"].fn("why?", [], ada) == ("", "why?")
+    with pytest.raises(gr.Error):
+        functions["take"].fn("why?", [], ada)  # the second in a minute
+    for name in ("grow", "ask_again"):
+        assert functions[name].trigger_only_on_success
+
+
 def test_a_page_opened_after_an_upload_searches_everything(serve, monkeypatch):
     """The page is made once; what it offers is looked up when it is opened."""
     row = {"sha256": "ab" * 32, "kind": "text", "title": "T", "n_passages": 1, "path": "a.txt"}
@@ -133,6 +158,26 @@ def test_doors_open_for_keys_and_logins_only(tmp_path):
     assert _key_of(users, request({"authorization": "Bearer wrong"})) == ""
     users.remove("ada")
     assert not _may_read(page, users, request({"cookie": "access-token-7=t"}))
+
+
+def test_where_only_this_machine_may_ask_its_names_alone_are_heard(data, monkeypatch):
+    """A page of the web may give its own name the address of this machine, and ask through a browser here."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    settings, folder = data
+    settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"kind": "server"})})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = app.serve(settings, folder / "index", port=port, block=False)
+    try:
+        for path in ("", "v1/models", f"source/{PASSAGES[0].id}", "gradio_api/info"):
+            heard = {
+                host: httpx.get(page.local_url + path, headers={"host": host}, trust_env=False).status_code
+                for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", f"rebound.example:{port}")
+            }
+            assert list(heard.values()) == [200, 200, 200, 400], path
+    finally:
+        page.close()
 
 
 @pytest.mark.parametrize("local", [True, False])

@@ -261,6 +261,28 @@ def test_refusals_by_score_are_told_from_those_of_the_model_and_never_reach_it(t
     assert sum(event[0] == "generate" for event in log) == len(QUESTIONS) - len(refused)
 
 
+def test_a_window_that_holds_too_little_shortens_and_refuses_and_is_told(tmp_path):
+    """What the generator saw is in the predictions, also where they are written by a later start."""
+
+    class Small(FakeGenerator):
+        context_window_tokens = 12  # a mark, five words of seven, an ellipsis and five words of question
+
+    pipeline = make_pipeline()
+    pipeline.generator = Lazy.of(Small())
+    questions = [*QUESTIONS[:2], Question("long", "why", "why " * 40)]
+    path = run_batch(pipeline, questions, CORPUS, tmp_path / "run", IDENTITY)
+    first, _, refused = rows = read_jsonl(path)
+    best = first["reranked"][0][0]
+    assert (first["contexts"], first["dropped_contexts"]) == ([best], 1)
+    ((start, end),) = first["excerpts"][best]
+    assert CORPUS.by_id(best).text[start:end] == f"the text of passage {best[1]},"
+    assert (refused["abstained_by"], refused["contexts"], refused["dropped_contexts"]) == ("window", [], 2)
+    assert refused["answer"] == CANNOTANSWER
+    path.unlink()
+    run_batch(make_pipeline(), questions, CORPUS, tmp_path / "run", IDENTITY)
+    assert [{**row, "seconds": 0} for row in read_jsonl(path)] == [{**row, "seconds": 0} for row in rows]
+
+
 def test_a_run_without_generation_has_no_answers(tmp_path):
     log = []
     predict(tmp_path / "run", log=log, generate=False)

@@ -58,6 +58,17 @@ def test_the_answer_grows(conversation):
     assert len(texts) > 2
 
 
+def test_what_must_be_loaded_first_does_not_delay_the_first_sign(conversation):
+    talk, asked = conversation(), []
+    talk.threshold_at = asked.append
+    growing = talk.ask("who designed the amber line", [], OPTIONS)
+    assert next(growing).status
+    assert asked == []
+    *_, turn = growing
+    assert turn.response.answer
+    assert asked == [None]
+
+
 class Rewriting(Echo):
     def generate(self, conversations):
         if "Rewrite" in conversations[0][-1]["content"]:

@@ -5,8 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from test_history import turn as answered
+from test_ingest import WordEncoder
+from typer.testing import CliRunner
 
-from rag.cli import main
+from rag.cli import app, main
+from rag.errors import DataError, IndexMismatchError
+from rag.history import History, history_path
+from rag.retrieve.store import build_index
 from tests.conftest import write_corpus
 
 
@@ -45,3 +51,23 @@ def test_weights_that_were_cut_off_are_one_sentence(tmp_path, tiny_encoder_folde
     with pytest.raises(SystemExit, match="1"):
         main()
     assert f"rag: the weights in {model} cannot be read" in capsys.readouterr().err
+
+
+def test_feedback_is_of_an_index_and_overwrites_nothing_else(tmp_path, passages, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    index, output = tmp_path / "index", tmp_path / "feedback.txt"
+    command = ["feedback", "-i", str(index), "-o", str(output)]
+    with pytest.raises(IndexMismatchError, match="holds no index; make one: rag index"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not output.exists()
+    assert not (tmp_path / "home").exists()
+    build_index(write_corpus(tmp_path / "corpus.txt", passages), index, WordEncoder())
+    history = History(history_path(tmp_path / "home", index))
+    for n_judged in (0, 1, 2):  # over a file of its own, the empty one too
+        if n_judged:
+            history.judge("", history.keep("", "", [answered("When?")]), 1, True)
+        assert f"{n_judged} judged answers in {output}" in CliRunner().invoke(app, command).output
+    output.write_text('{"qid": "q1", "question": "Whose work is this?"}\n')
+    with pytest.raises(DataError, match="holds something else than feedback; name another file with -o"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "Whose work" in output.read_text()

@@ -100,6 +100,14 @@ def test_passages_and_documents_that_disagree(index):
     assert any("1 documents have more or fewer passages" in what for what in whats)
 
 
+def test_a_damaged_list_of_documents_is_broken_and_taking_in_mends_it(index):
+    (generation(index) / "documents.jsonl").write_text('{"sha256": "ab\n', "utf-8")
+    (finding,) = [finding for finding in examine(SETTINGS, index) if finding.severity == "broken"]
+    assert "documents.jsonl is damaged" in finding.what
+    carried_out(finding.mend)
+    assert examine(SETTINGS, index) == []
+
+
 def test_what_was_forgotten_stays_forgotten_when_documents_are_taken_in_anew(index):
     forgotten = index.parent / "manuals" / "1.txt"
     settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"window_sentences": 1})})
@@ -126,12 +134,18 @@ def test_leftovers_are_waste(index):
 
 
 def test_no_index_at_all(tmp_path):
+    again = f"rag index CORPUS -o {tmp_path}, or of documents: rag ingest PATH -i {tmp_path}"
     (finding,) = examine(SETTINGS, tmp_path)
-    assert finding.severity == "broken"
+    assert (finding.severity, finding.mend) == ("broken", again)
     (tmp_path / "CURRENT").write_text("generation-x", "utf-8")
     (tmp_path / "generation-x").mkdir()
     (finding,) = examine(SETTINGS, tmp_path)
     assert "manifest" in finding.what
+    assert finding.mend == again
+    (tmp_path / "PREVIOUS").write_text("generation-w", "utf-8")
+    (tmp_path / "generation-w").mkdir()
+    (finding,) = examine(SETTINGS, tmp_path)
+    assert finding.mend == f"rag rollback {tmp_path}, or build it again: {again}"
 
 
 def test_a_corpus_file_that_changed(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Conversations are kept, found, renamed, deleted and exported, each person's apart; judgements become training."""
 
+import contextlib
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -201,3 +202,14 @@ def test_files_added_before_the_first_answer_ends_are_kept_with_the_conversation
     assert history.attached("ada", key) == "ab" * 16
     history.keep("ada", key, [turn("one")], "")
     assert history.attached("ada", key) == "ab" * 16
+
+
+def test_a_store_that_cannot_be_written_now_is_not_called_damaged(history, monkeypatch):
+    connect = sqlite3.connect
+    with contextlib.closing(connect(history.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0))
+        with pytest.raises(DataError, match=r"locked.*try again") as told:
+            history.keep("ada", "", [turn("one")])
+    assert "damaged" not in str(told.value)
+    assert history.keep("ada", "", [turn("one")])

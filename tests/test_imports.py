@@ -58,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "users": {"errors", "files"},
     "api": {"chat", "errors", "present", "types", "users"},
-    "mcp_server": {"errors"},
+    "mcp_server": {"errors", "users"},
     "audit": {"data", "errors", "generate.instructions", "present", "retrieve.index", "retrieve.store"},
     "history": {"chat", "errors", "files", "present", "types"},
     "doctor": {"build", "config", "data", "documents", "errors", "files", "retrieve"},

@@ -19,10 +19,10 @@ import rag.ingest
 from rag.cli import app
 from rag.config import load_settings
 from rag.errors import ConfigError, DataError, IndexMismatchError, Stopped
-from rag.ingest import add_uploads, ingest
+from rag.ingest import add_uploads, ingest, uploads_folder
 from rag.progress import Background
 from rag.retrieve.encoder import EncoderFingerprint
-from rag.retrieve.store import build_index, kept_generations, open_index, read_documents, roll_back
+from rag.retrieve.store import build_index, kept_documents, open_index, read_documents, read_sources, roll_back
 
 
 class WordEncoder:
@@ -164,6 +164,48 @@ def test_chunks_must_fit_the_encoder(folder, encoder, tmp_path):
         ingest(load_settings(None, ["documents.chunk_tokens=291"]), [folder], tmp_path / "index")
 
 
+@pytest.mark.parametrize("damaged", [None, "{", "[]", '{"roots": 7}'])
+def test_what_was_taken_in_is_known_from_the_documents_where_it_is_lost(folder, encoder, tmp_path, capsys, damaged):
+    index, letter = tmp_path / "index", tmp_path / "letter.txt"
+    letter.write_text("The harbour master writes.", "utf-8")
+    ingest(SETTINGS, [folder, letter], index)
+    path = open_index(index).folder / "sources.json"
+    path.unlink() if damaged is None else path.write_text(damaged, "utf-8")
+    (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
+    assert ingest(SETTINGS, [], index).n_passages == 7
+    assert capsys.readouterr().err.count("sources.json is missing or damaged") == 1
+    assert read_sources(open_index(index).folder)["roots"] == [str(folder), str(letter)]
+
+
+def test_a_damaged_list_of_documents_is_told_and_mended_by_the_command_that_is_named(folder, encoder, tmp_path):
+    index = tmp_path / "index"
+    ingest(SETTINGS, [folder], index)
+    path = open_index(index).folder / "documents.jsonl"
+    first, second, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, second[:20] + b"\n", *rest]))
+    with pytest.raises(IndexMismatchError, match=r"documents\.jsonl is damaged; .*rag ingest -i"):
+        read_documents(open_index(index).folder)
+    encoder.embedded.clear()
+    assert ingest(SETTINGS, [], index).n_passages == 5
+    assert len(read_documents(open_index(index).folder)) == 5
+    assert encoder.embedded == []
+    for name in ("documents.jsonl", "sources.json"):
+        (open_index(index).folder / name).write_text("{", "utf-8")
+    with pytest.raises(IndexMismatchError, match="delete it and name the files again"):
+        ingest(SETTINGS, [folder], index)
+
+
+def test_a_damaged_generation_before_keeps_nobody_from_taking_in(folder, encoder, tmp_path):
+    index = tmp_path / "index"
+    ingest(SETTINGS, [folder], index)
+    before = open_index(index).folder
+    (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
+    ingest(SETTINGS, [], index)
+    (before / "documents.jsonl").write_text("{", "utf-8")
+    assert ingest(SETTINGS, [], index).n_passages == 6
+    assert len(list(kept_documents(index))) == 6
+
+
 def test_rolling_back_and_forward(folder, encoder, tmp_path):
     index = tmp_path / "index"
     ingest(SETTINGS, [folder], index)
@@ -180,7 +222,7 @@ def test_rolling_back_and_forward(folder, encoder, tmp_path):
     assert texts(index) == after
     ingest(SETTINGS, [], index)  # changes nothing, and drops nothing that the state before needs
     parsed = {path.stem for path in (index / "documents").iterdir()}
-    assert parsed == {row["sha256"] for generation in kept_generations(index) for row in read_documents(generation)}
+    assert parsed == {row["sha256"] for row in kept_documents(index)}
     assert len(parsed) == 6
     (folder / "0.txt").write_text("Rule 0 of the harbour has changed again.", "utf-8")
     ingest(SETTINGS, [], index)
@@ -232,6 +274,23 @@ def test_uploads_stand_beside_what_is_there_and_never_outside_their_folder(folde
     assert sorted(path.name for path in uploads.iterdir()) == ["hidden.txt", "notes (1).txt", "notes.txt"]
     assert (result.added, result.kept, result.n_passages) == (3, 5, 8)
     assert len(texts(index)) == 8
+
+
+def test_only_new_uploads_that_cannot_be_read_are_taken_away(folder, encoder, tmp_path):
+    index, uploads, sent = tmp_path / "index", tmp_path / "uploads", tmp_path / "sent"
+    sent.mkdir()
+    (sent / "new.pdf").write_bytes(b"%PDF-1.4 and then nothing")
+    (sent / "new.txt").write_text("The harbour dog is Linz.", "utf-8")
+    uploads.mkdir()
+    (uploads / "earlier.pdf").write_bytes(b"%PDF-1.4, which another version could read")
+    result = add_uploads(SETTINGS, [sent / "new.pdf", sent / "new.txt"], index, uploads)
+    assert sorted(Path(path).name for path in result.left_out) == ["earlier.pdf", "new.pdf"]
+    assert sorted(path.name for path in uploads.iterdir()) == ["earlier.pdf", "new.txt"]
+
+
+def test_indexes_of_like_names_have_uploads_of_their_own(tmp_path):
+    names = [uploads_folder(tmp_path / name).name for name in ("docs.2023", "docs.2024", "docs")]
+    assert names == ["docs.2023.uploads", "docs.2024.uploads", "docs.uploads"]
 
 
 def test_uploads_that_are_stopped_leave_nothing(folder, encoder, tmp_path):

@@ -3,12 +3,22 @@
 import json
 import shutil
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app import make_app
 from rag import build
+from rag.chat import Conversation
 from rag.config import load_settings
+from rag.data import Corpus
+from rag.generate.prompts import get_prompt
+from rag.history import History
+from rag.pipeline import KeepOrder, Lazy
+from rag.retrieve.bm25 import BM25Retriever
+from rag.types import Passage
+from tests.test_pipeline import Echo
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -25,7 +35,6 @@ HOSTILE = "<script>window.hacked = 1</script> ![x](http://evil.example/x.png) <i
 def address(tmp_path_factory):
     """A small corpus, one passage hostile, served by the real chat on the real models."""
     import app
-    from rag.types import Passage
     from tests.conftest import write_corpus
 
     folder = tmp_path_factory.mktemp("page")
@@ -103,6 +112,51 @@ def test_stop_ends_a_turn_and_the_next_question_works(page):
     page.locator("#stop").click()
     page.wait_for_function("() => document.querySelector('#chat').innerText.includes('Stopped.')", timeout=90_000)
     assert "Graz" in ask(page, "In which city did Clara Voss study architecture?")
+
+
+def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkeypatch):
+    """Over a model that waits in the middle of its answer: asked again and retried, it is neither stopped nor kept."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    go_on = threading.Event()
+
+    class Waiting(Echo):
+        def stream(self, conversation):
+            yield "Amber "
+            go_on.wait(60)
+            yield "Line"
+
+    corpus = Corpus([Passage("line@0", "The Amber Line opened in 1931.", "Amber Line")])
+    conversation = Conversation(
+        {"bm25": Lazy.of(BM25Retriever(corpus))},
+        Lazy.of(KeepOrder()),
+        Lazy.of(Waiting()),
+        get_prompt("extract-v1"),
+        lambda strictness: None,
+    )
+    history = History(tmp_path / "conversations.sqlite")
+    served = make_app(conversation, load_settings(None, ["retriever.kind=bm25"]), title="Test", history=history)
+    served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    page = browser.new_page()
+    page.goto(served.local_url)
+    box, told = page.locator("#question textarea"), page.get_by_text("One question at a time")
+    box.fill("When did the Amber Line open?")
+    box.press("Enter")
+    page.locator("#chat .answer", has_text="▍").wait_for()
+    box.fill("Which line opened in 1931?")
+    box.press("Enter")
+    told.first.wait_for()
+    page.locator("#retry").click()
+    told.nth(1).wait_for()
+    assert box.input_value() == "Which line opened in 1931?"
+    assert history.list("") == []
+    go_on.set()
+    page.locator("#chat .answer", has_text="Amber Line").wait_for()
+    page.wait_for_function("() => !document.querySelector('#chat').innerText.includes('▍')")
+    box.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 2")
+    assert "Stopped" not in page.locator("#chat").inner_text()
+    page.close()
+    served.close()
 
 
 def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page):
@@ -211,10 +265,9 @@ def test_the_page_asks_no_other_host(page, address):
 def test_a_conversation_outlives_the_page(page, address):
     """Asked, judged, opened again on a fresh page, exported, deleted."""
     ask(page, "Who designed the Amber Line?")
-    page.locator("#chat button[title=Like]").last.click()
     page.locator(".toggle-button").first.click()
-    chosen = page.locator("#history-list label:has(input:checked)")
-    chosen.wait_for()
+    page.locator("#history-list label:has(input:checked)").wait_for()  # kept: an answer that is not cannot be judged
+    page.locator("#chat button[title=Like]").last.click()
     title = "Amber Line, asked at noon"
     page.locator("#history-title").locator("input, textarea").fill(title)
     page.locator("#history-rename").click()

@@ -5,11 +5,12 @@ import pytest
 
 from rag.config import ContextOrder
 from rag.data import Corpus
+from rag.errors import GenerationError
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import get_prompt
 from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline, arrange
 from rag.retrieve.bm25 import BM25Retriever
-from rag.types import CANNOTANSWER, Hit, Passage, Query, ranked
+from rag.types import CANNOTANSWER, Answer, Hit, Passage, Query, Response, ranked
 
 
 class Echo:
@@ -85,12 +86,57 @@ def test_the_stream_grows_to_the_answer_of_run(make):
     assert snapshots[-1].answer.citations == whole.answer.citations
 
 
-def test_contexts_that_exceed_the_window_are_cut_from_the_bottom_and_counted(make):
+def test_contexts_that_exceed_the_window_are_left_out_and_counted(make):
     roomy = make(Echo(), depths=Depths(contexts=2)).run(QUERIES[1:2])[0]
     assert (len(roomy.contexts), roomy.dropped_contexts) == (2, 0)
     tight = make(Echo(window=70), depths=Depths(contexts=2)).run(QUERIES[1:2])[0]
     assert (len(tight.contexts), tight.dropped_contexts) == (1, 1)
     assert tight.contexts[0] == roomy.contexts[0]
+
+
+LONG = Passage("long@0", "word " * 100, "Long")
+SHORT = [Passage(f"short{n}@0", f"It is short {n}.", "Short") for n in range(3)]
+
+
+def composed(make, passages, window, *, excerpts=None):
+    pipeline = make(Echo(window), depths=Depths(contexts=3))
+    hits = tuple(Hit(passage, -float(n)) for n, passage in enumerate(passages))
+    response = Response(Query("1", "who is it"), reranked=hits, excerpts=excerpts or {})
+    return pipeline.compose(response, pipeline.generator.get())
+
+
+def test_a_context_that_does_not_fit_beside_better_ones_makes_room_for_the_next(make):
+    _, response = composed(make, [SHORT[0], LONG, SHORT[1]], 90)
+    assert [hit.passage.id for hit in response.contexts] == ["short0@0", "short1@0"]
+    assert (response.dropped_contexts, response.excerpts) == (1, {})
+
+
+def test_of_a_best_context_that_does_not_fit_its_beginning_is_shown(make):
+    conversation, response = composed(make, [LONG, *SHORT[:2]], 90)
+    assert [hit.passage.id for hit in response.contexts] == ["long@0"]
+    assert response.dropped_contexts == 2
+    (start, end), *_ = response.excerpts["long@0"]
+    assert (start, end % len("word ")) == (0, len("word"))
+    assert conversation[-1]["content"].count("word") == (end + 1) // len("word ") > 10
+    assert response.tokens["prompt"] == 80  # as much as the window holds beside ten tokens of answer
+    chosen = {"long@0": ((5, 14), (100, 500)), "short1@0": ((0, 2),)}
+    _, of_sentences = composed(make, [LONG, *SHORT[:2]], 90, excerpts=chosen)
+    assert of_sentences.excerpts["long@0"][0] == (5, 14)
+    assert 100 < of_sentences.excerpts["long@0"][1][1] < 500
+    assert of_sentences.excerpts["short1@0"] == ((0, 2),)
+    assert of_sentences.dropped_contexts == 1
+
+
+def test_a_question_that_leaves_no_room_for_a_passage_is_refused_and_the_others_are_answered(make):
+    pipeline = make(Echo(window=70), depths=Depths(contexts=2))
+    endless = Query("x", "ferry to tern island " * 50)
+    refused, answered = pipeline.run([endless, QUERIES[0]])
+    assert refused.answer == Answer(CANNOTANSWER)
+    assert (refused.contexts, refused.dropped_contexts) == ((), 2)
+    assert answered.answer.text == "Amber Line"
+    assert pipeline.generator.get().calls == [1]
+    with pytest.raises(GenerationError, match="ask a shorter question"):
+        list(pipeline.stream(endless))
 
 
 def test_demonstrations_make_room_before_passages_do(make):

@@ -16,10 +16,15 @@ ASSISTANT_TURN = re.compile(r"(?:<\|im_start\|>|<\|start_header_id\|>)\s*assista
 BARE_ASSISTANT_LINE = re.compile(r"^\s*assistant\s*:?\s*$", re.I | re.M)
 LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
 ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
-REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
-TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b[\s.)\"']*\Z")
+# In small letters it may be a phrase of a passage: "cannot answer the telephone".
+REFUSAL = re.compile(
+    r"\A\W*(?:(?i:cannot_?answer)\b|CANNOT\sANSWER\b|(?i:cannot\sanswer)"
+    r"(?=\s*(?:\Z|[^\w\s])|\s+(?i:(?:this|the|that|your)\s+question|based|from|given|with)\b))"
+)
+TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b(?:[\s.,()\"']*\bCANNOTANSWER\b)*[\s.)\"']*\Z")
 VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
 ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])+|(?:\s|…|\[…\])+\Z")
+CHARACTERS_OF_A_COPY = 15
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 
@@ -27,7 +32,8 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
     """The clean answer in `raw`, given the passages that the prompt numbered [1]…[m].
 
     `none` takes the output as it is; `strip` trims it; `layered` removes think blocks and chat markup, maps `[n]` to
-    passage ids (numbers that no passage has are dropped), and strips the markers. An empty answer is CANNOTANSWER, and
+    passage ids (numbers that no passage has are dropped), and strips the markers; brackets that were copied out of a
+    passage are text. An empty answer is CANNOTANSWER, and
     so is one that ends with the verdict `Answered by the passages: no`.
     """
     if parser == "none":
@@ -42,7 +48,7 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
         text = text[: verdict.start()]
     if REFUSAL.match(text):
         return Answer(CANNOTANSWER, (), raw)
-    text, numbers = _split_citations(text, len(passages))
+    text, numbers = _split_citations(text, passages)
     text = TRAILING_REFUSAL.sub("", text) if not REFUSAL.match(text) else CANNOTANSWER
     text = _unquoted(ELLIPSES.sub("", text))
     if not text or text == CANNOTANSWER or not any(ch.isalnum() for ch in text):
@@ -75,20 +81,38 @@ def _without_markup(raw: str) -> str:
     return LABEL.sub("", text.strip()).strip()
 
 
-def _split_citations(text: str, n_passages: int) -> tuple[str, list[int]]:
+def _split_citations(text: str, passages: Sequence[Passage]) -> tuple[str, list[int]]:
     """(text without citation markers, the valid numbers in order). `items[0]` inside a sentence is code, not a mark."""
     numbers: list[int] = []
+    contents = [_collapsed(passage.content) for passage in passages]
 
     def visit(match: re.Match) -> str:
+        if _is_copied(text[: match.start()], match[0], contents):
+            return match[0]
         before, after = text[: match.start()], text[match.end() :]
         attached = not match[0][0].isspace() and bool(before) and (before[-1].isalnum() or before[-1] in "_)")
         ends = not after.strip() or bool(re.match(r"\s*(?:[.!?;,](?:\s|\Z)|\[)", after))
         if attached and not ends:
             return match[0]
-        numbers.extend(n for n in map(int, re.findall(r"\d+", match[0])) if 1 <= n <= n_passages)
+        numbers.extend(n for n in map(int, re.findall(r"\d+", match[0])) if 1 <= n <= len(passages))
         return ""
 
     return CITATION.sub(visit, text).strip(), numbers
+
+
+def _is_copied(before: str, marker: str, contents: Sequence[str]) -> bool:
+    """Whether a bracket stands in a passage behind the same words; at the beginning of an answer, whether it stands
+    in one and is none that cites."""
+    copy = _collapsed(marker)
+    if any(ch.isalnum() for ch in before):
+        copy = _collapsed(before + marker)[-len(copy) - CHARACTERS_OF_A_COPY :]
+    elif re.fullmatch(r"\[\s*0*[1-9]\d*\s*\]", copy):
+        return False
+    return any(copy in content for content in contents)
+
+
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _unquoted(text: str) -> str:

@@ -7,11 +7,14 @@ is where a planted order stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import bisect
+from collections.abc import Callable, Mapping, Sequence
 
 from rag.generate.instructions import Instruction, asks_something, find_instructions
 from rag.sentences import sentence_spans
 from rag.types import Hit, Passage, Reranker, Span
+
+WORDLESS_BREAKS = "、。，；：！？"  # where a text is cut that has no spaces
 
 
 def select_sentences(
@@ -58,3 +61,24 @@ def excerpted(hits: Sequence[Hit], excerpts: Mapping[str, Sequence[Span]]) -> li
     return [
         hit.passage.excerpt(excerpts[hit.passage.id]) if hit.passage.id in excerpts else hit.passage for hit in hits
     ]
+
+
+def longest_beginning(text: str, spans: Sequence[Span], fits: Callable[[tuple[Span, ...]], bool]) -> tuple[Span, ...]:
+    """The longest beginning, cut at a word, of what these spans show of a text that `fits`; () where no word does."""
+    n_characters = sum(end - start for start, end in spans)
+    longest = bisect.bisect_left(range(1, n_characters + 1), True, key=lambda n: not fits(_beginning(text, spans, n)))
+    return _beginning(text, spans, longest)
+
+
+def _beginning(text: str, spans: Sequence[Span], n_characters: int) -> tuple[Span, ...]:
+    shown: list[Span] = []
+    for start, end in spans:
+        cut = min(end, start + n_characters)
+        while start < cut < end and not (text[cut].isspace() or text[cut] in WORDLESS_BREAKS):
+            cut -= 1
+        if text[start:cut].strip():
+            shown.append((start, cut))
+        if cut < end:
+            break
+        n_characters -= end - start
+    return tuple(shown)

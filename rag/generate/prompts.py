@@ -107,10 +107,11 @@ class Prompt:
 
 
 def defuse(text: str) -> str:
-    """Break up chat-template markers such as `<|im_start|>` or `</think>`, so that no tokenizer reads them as such,
-    and the marks between which a prompt may fence its passages."""
+    """Break up chat-template markers such as `<|im_start|>`, `</think>` or `[INST]`, so that no tokenizer reads them as
+    such, and the marks between which a prompt may fence its passages."""
     text = re.sub(r"<\|(?=[^|<>\s]{1,40}\|>)", "< |", text)
-    text = re.sub(r"<(?=/?(?:think|tool_call|tool_response|s)>)", "< ", text)
+    text = re.sub(r"<(?=/?(?:think|tool_call|tool_response|s|bos|eos|start_of_turn|end_of_turn)>)", "< ", text)
+    text = re.sub(r"\[(?=/?INST\])|<(?=</?SYS>>)", r"\g<0> ", text)
     return re.sub(r"<(?=\s*/?\s*passage\b)", "(", text, flags=re.I)
 
 

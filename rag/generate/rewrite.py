@@ -17,6 +17,7 @@ REFERS_BACK = re.compile(
 OPENS_AS_FOLLOW_UP = re.compile(r"\A\s*(?:and|but|or|so|also|then|what about|how about|why not|why\??\Z)\b", re.I)
 SHORT_WORDS = 4
 TURNS_KEPT = 3
+MAX_CHARACTERS_KEPT = 300  # of each question and each answer
 
 SYSTEM = (
     "Rewrite the last question so that it can be understood without the conversation. "
@@ -50,15 +51,20 @@ def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
 
 def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
     """The standalone form of `question`; itself where it already stands alone, or the rewrite is no question or
-    repeats one that was asked before and says something else.
+    repeats one that was asked before and says something else, or the generator's window is too small to ask for one.
 
     `history` holds (question, answer) pairs, oldest first. Raises GenerationError.
     """
     if not needs_rewriting(question, history):
         return question
-    turns = "\n".join(f"Q: {defuse(q)}\nA: {defuse(a)[:300]}" for q, a in history[-TURNS_KEPT:])
+    kept = [[defuse(text)[:MAX_CHARACTERS_KEPT] for text in turn] for turn in history[-TURNS_KEPT:]]
+    turns = "\n".join(f"Q: {q}\nA: {a}" for q, a in kept)
     request = Message(role="user", content=f"{turns}\nQ: {defuse(question)}\n\nRewrite the last question.")
-    raw = generator.generate([[Message(role="system", content=SYSTEM), *EXAMPLE, request]])[0]
+    conversation = [Message(role="system", content=SYSTEM), *EXAMPLE, request]
+    budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
+    if generator.count_tokens(conversation) > budget:
+        return question
+    raw = generator.generate([conversation])[0]
     parsed = parse_answer(raw, ())
     rewritten = re.sub(r"\A(?:Q|Question)\s*:\s*", "", parsed.text.splitlines()[0].strip())
     echoes = any(_words(rewritten) == _words(asked) for asked, _ in history)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from rag.errors import GenerationError
 from rag.types import Conversation
 
-CHARACTERS_PER_TOKEN = 3.0
+ASCII_CHARACTERS_PER_TOKEN = 3.0
 
 
 class ServerGenerator:
     """Chat completions over HTTP, with time limits and retries by exponential backoff.
 
-    The server's tokenizer is not at hand, so tokens are estimated from characters, on the careful side.
+    The server's tokenizer is not at hand, so tokens are estimated from characters, on the careful side: one for each
+    that is not ASCII.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ServerGenerator:
         return self._window
 
     def count_tokens(self, conversation: Conversation) -> int:
-        return sum(int(len(message["content"]) / CHARACTERS_PER_TOKEN) + 8 for message in conversation)
+        return sum(_estimated_tokens(message["content"]) + 8 for message in conversation)
 
     def generate(self, conversations: Sequence[Conversation]) -> list[str]:
         """One raw answer per conversation, in order, several requests at once."""
@@ -124,3 +125,8 @@ class ServerGenerator:
         if isinstance(error, NotFoundError):
             return GenerationError(f"the server at {self.base_url} does not serve {self.model!r}: {error}")
         return GenerationError(f"the server at {self.base_url} failed: {error}")
+
+
+def _estimated_tokens(text: str) -> int:
+    n_ascii = len(text.encode("ascii", "ignore"))
+    return int(n_ascii / ASCII_CHARACTERS_PER_TOKEN) + len(text) - n_ascii

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class VllmGenerator:
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         self._window = window
         self._watchdog = Watchdog()
+        self._lock = threading.Lock()  # the engine hands a finished answer to whichever thread looks first
         options = {"gpu_memory_utilization": gpu_share} if device == "cuda" else {"enforce_eager": True}
         try:
             self._llm = LLM(
@@ -84,7 +86,8 @@ class VllmGenerator:
             return []
         sampling = SamplingParams(temperature=self.temperature, max_tokens=self.max_new_tokens, seed=self.seed)
         try:
-            outputs = self._llm.generate([self._render(c) for c in conversations], sampling, use_tqdm=False)
+            with self._lock:
+                outputs = self._llm.generate([self._render(c) for c in conversations], sampling, use_tqdm=False)
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"vLLM failed: {error}") from error
         return [output.outputs[0].text for output in outputs]

@@ -36,7 +36,9 @@ class BM25Retriever:
         try:
             retriever._bm25 = bm25s.BM25.load(str(folder), mmap=True)
         except (OSError, ValueError, KeyError) as error:
-            raise IndexMismatchError(f"{folder} is missing or damaged; build the index again: rag index") from error
+            raise IndexMismatchError(
+                f"{folder} is missing or damaged; build the index again: rag index --rebuild -o {folder.parent.parent}"
+            ) from error
         return retriever
 
     def save(self, folder: Path) -> None:

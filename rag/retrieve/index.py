@@ -39,7 +39,9 @@ class FaissIndex:
         try:
             index._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         except RuntimeError as error:
-            raise IndexMismatchError(f"{path} is missing or damaged; build the index again: rag index") from error
+            raise IndexMismatchError(
+                f"{path} is missing or damaged; build the index again: rag index --rebuild -o {path.parent.parent}"
+            ) from error
         index._tune(nprobe, ef_search)
         return index
 

@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from rag.data import EMBEDDED, Corpus, corpus_file, load_corpus
+from rag.data import EMBEDDED, Corpus, corpus_file, json_rows, load_corpus
 from rag.errors import DataError, IndexMismatchError
-from rag.files import file_sha256, json_line, read_jsonl, write_json, write_whole
+from rag.files import file_sha256, json_line, wait_for_disk, write_durably, write_json, write_whole
 from rag.progress import progress, say
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
@@ -45,6 +45,7 @@ EXACT_FACTORIES = ("Flat", "HNSW16", "HNSW32", "HNSW64")
 CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
 MANIFEST, DOCUMENTS, SOURCES = "manifest.json", "documents.jsonl", "sources.json"
 WINDOWS = "windows.npy"
+TWIN = "-b"  # ends the other name of a generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,8 @@ def build_generation(
         bm25={"k1": 1.5, "b": 0.75, "language": "english"},
         window_sentences=(own.window_sentences if own else 0) if window_sentences is None else window_sentences,
     )
-    for generation in dict.fromkeys((current, target / f"generation-{manifest.fingerprint}")):
-        # The second is one that a kill kept from serving, or that another switched away from.
+    for generation in dict.fromkeys((current, *_twins(target, manifest.fingerprint))):
+        # One that does not serve is one that a kill kept from it, or that another switched away from.
         if from_scratch or generation is None or not generation.is_dir():
             continue
         existing = _read_if_sound(generation)
@@ -231,7 +232,7 @@ def roll_back(folder: str | Path) -> Manifest:
     there is none.
     """
     folder = Path(folder)
-    if not _is_index(folder):
+    if not _is_begun(folder):
         raise IndexMismatchError(f"{folder} holds no index; make one: {_make(folder)}")
     with writer_lock(folder):
         current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
@@ -248,16 +249,37 @@ def roll_back(folder: str | Path) -> Manifest:
 
 
 def read_documents(generation: Path) -> list[dict]:
-    """The rows of documents.jsonl; [] for an index that was made from a file of passages."""
-    return read_jsonl(generation / DOCUMENTS)
+    """The rows of documents.jsonl; [] for an index that was made from a file of passages.
+
+    Raises IndexMismatchError where a line is damaged.
+    """
+    path = generation / DOCUMENTS
+    try:
+        return [row for _, row in json_rows(path)] if path.is_file() else []
+    except DataError as error:
+        raise IndexMismatchError(f"{path} is damaged; {_rebuild('', generation.parent)}") from error
 
 
 def read_sources(generation: Path) -> dict:
-    """What an index of files was taken in from: {"roots": […], "forgotten": […]}."""
+    """What an index of files was taken in from: {"roots": […], "forgotten": […]}.
+
+    Where that is lost, the roots are those of the documents. Raises IndexMismatchError where these are damaged too.
+    """
+    path, folder = generation / SOURCES, shlex.quote(str(generation.parent))
     try:
-        return json.loads((generation / SOURCES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"roots": [], "forgotten": []}
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: list(stored[name]) for name in ("roots", "forgotten")}
+    except (OSError, ValueError, TypeError, KeyError):
+        try:
+            documents = read_documents(generation)
+        except IndexMismatchError as error:
+            raise IndexMismatchError(
+                f"{generation.parent} no longer tells what it was taken in from; delete it and name the files again: "
+                f"rm -r {folder} && rag ingest PATH -i {folder}"
+            ) from error
+    if documents:
+        say(f"{path} is missing or damaged: what was taken in is known from the documents, what was forgotten is not")
+    return {"roots": list(dict.fromkeys(p["root"] for row in documents for p in row["paths"])), "forgotten": []}
 
 
 def _write_documents(generation: Path, documents: Sequence[Mapping], sources: Mapping | None) -> None:
@@ -270,10 +292,11 @@ def serves(folder: str | Path) -> bool:
     return _read_current(Path(folder)) is not None
 
 
-def kept_generations(folder: str | Path) -> list[Path]:
-    """The generation that serves and the one before it, as far as they are there."""
-    found = (_read_pointer(Path(folder), pointer) for pointer in (CURRENT, PREVIOUS))
-    return [generation for generation in found if generation is not None]
+def kept_documents(folder: str | Path) -> Iterator[dict]:
+    """The documents of the generation that serves, then of the one before it, as far as they can be read."""
+    for generation in (_read_pointer(Path(folder), pointer) for pointer in (CURRENT, PREVIOUS)):
+        with contextlib.suppress(IndexMismatchError):
+            yield from read_documents(generation) if generation else ()
 
 
 def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
@@ -340,6 +363,7 @@ def _damage(generation: Path, manifest: Manifest) -> str:
         opened = _open(generation, manifest)
         opened.vectors()
         opened.bm25()
+        read_documents(generation)
     except (IndexMismatchError, DataError, OSError) as error:
         return str(error).split(";")[0]
     return ""
@@ -394,11 +418,12 @@ def _manifest_json(manifest: Manifest) -> dict:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a folder is an index, finished or not."""
+    """Whether a folder holds a generation of an index, which names that others use too do not show."""
     return (folder / CURRENT).is_file() or any(folder.glob("generation-*/" + MANIFEST))
 
 
-def _is_index(folder: Path) -> bool:
+def _is_begun(folder: Path) -> bool:
+    """Whether an index was begun in a folder, though no generation of it need be there."""
     return any((folder / name).exists() for name in (CURRENT, BUILDING, ".lock"))
 
 
@@ -411,7 +436,7 @@ def writer_lock(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; name a folder for the index")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_index(folder):
+    if folder.is_dir() and any(folder.iterdir()) and not _is_begun(folder):
         raise DataError(f"{folder} holds other files and is no index; name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(folder / ".lock"), folder / ".lock-holder"
@@ -584,10 +609,17 @@ def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manif
             stream.write(json.dumps(row) + "\n")
 
 
+def _twins(target: Path, fingerprint: str) -> tuple[Path, Path]:
+    """The two folders that a generation may stand in: while it serves from one, it can be built again in the other."""
+    return target / f"generation-{fingerprint}", target / f"generation-{fingerprint}{TWIN}"
+
+
 def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
     """Make the finished build the generation that serves, and keep the one before."""
-    generation = target / f"generation-{manifest.fingerprint}"
+    generation = next(folder for folder in _twins(target, manifest.fingerprint) if folder != previous)
     shutil.rmtree(generation, ignore_errors=True)
+    for path in (*building.rglob("*"), building):
+        wait_for_disk(path)
     os.rename(building, generation)
     _serve(target, generation, previous=previous)
     for leftover in (*generation.glob("shard-*"), generation / "key.json"):
@@ -595,11 +627,14 @@ def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path 
 
 
 def _serve(target: Path, generation: Path, *, previous: Path | None) -> None:
-    """Switch to a whole generation at once; all but it and the one before are dropped."""
-    if previous is not None and previous != generation:
-        write_whole(target / PREVIOUS, previous.name + "\n")
-    write_whole(target / CURRENT, generation.name + "\n")
-    kept = {generation, previous, _read_pointer(target, PREVIOUS)}
+    """Switch to a whole generation at once; all but it and the one before are dropped.
+
+    What serves in the place of its twin has the same generation before it.
+    """
+    if previous is not None and previous.name.removesuffix(TWIN) != generation.name.removesuffix(TWIN):
+        write_durably(target / PREVIOUS, previous.name + "\n")
+    write_durably(target / CURRENT, generation.name + "\n")
+    kept = {generation, _read_pointer(target, PREVIOUS)}
     for other in target.glob("generation-*"):
         if other not in kept:
             shutil.rmtree(other, ignore_errors=True)

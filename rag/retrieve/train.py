@@ -240,7 +240,11 @@ def _rows(
             elif positive in scores:
                 rows.append(_Row(example.question.rewrite, columns, positives, tuple(scores[row] for row in columns)))
     needed = f"{recipe.negatives} negatives{' with scores, and one of gold' if scored else ''}"
-    more = "mine more: rag mine --per-question" if recipe.negatives_from == "mined" else "set training.negatives lower"
+    more = (
+        "mine more: rag mine TRAIN -i INDEX -o FILE --per-question N"
+        if recipe.negatives_from == "mined"
+        else "set training.negatives lower"
+    )
     if not rows:
         raise ConfigError(f"no question has what the recipe {recipe.name!r} needs ({needed}); {more}")
     if left_out := sum(len(example.positives) for example in examples) - len(rows):

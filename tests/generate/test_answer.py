@@ -44,6 +44,15 @@ def text(raw):
         ("[1]", CANNOTANSWER),
         ("...", CANNOTANSWER),
         ("Clara Voss. CANNOTANSWER", "Clara Voss."),
+        ("Clara Voss. CANNOTANSWER. (CANNOTANSWER)\nCANNOTANSWER.", "Clara Voss."),
+        ("CANNOTANSWER the call", CANNOTANSWER),
+        ("CANNOT ANSWER as asked", CANNOTANSWER),
+        ("Cannot answer.", CANNOTANSWER),
+        ("Cannot answer: nothing is said of it", CANNOTANSWER),
+        ("Cannot answer this question from the passages", CANNOTANSWER),
+        ("cannot answer based on them", CANNOTANSWER),
+        ("cannot answer the telephone", "cannot answer the telephone"),
+        ("cannot answer for his deeds", "cannot answer for his deeds"),
     ],
 )
 def test_the_answer_is_taken_out_of_the_output(raw, wanted):
@@ -85,6 +94,42 @@ def test_an_answer_that_merely_contains_such_words_stays_whole(answer):
 )
 def test_numbers_become_passage_ids_and_invented_ones_are_dropped(raw, cited):
     assert parse_answer(raw, PASSAGES).citations == cited
+
+
+COPIED = [
+    Passage("list@0", "It starts as [0, 1, 2] and later\nThe list is [1, 2, 3]. See x [2].", "Lists"),
+    Passage("ulm@0", "Einstein was born in Ulm [1] in\n  Germany [2].", "Ulm"),
+]
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted", "cited"),
+    [
+        ("[0, 1, 2]", "[0, 1, 2]", ()),
+        ("“[0, 1, 2]” [1]", "[0, 1, 2]", ("list@0",)),
+        ("The list is [1, 2, 3].", "The list is [1, 2, 3].", ()),
+        ("Ulm [1] in Germany", "Ulm [1] in Germany", ()),
+        ("Ulm [1] in Germany [2]", "Ulm [1] in Germany [2]", ()),
+        ("Ulm [1] in Germany [1]", "Ulm [1] in Germany", ("list@0",)),
+        ("Ulm [2]", "Ulm", ("ulm@0",)),
+        ("He was born in Ulm [1, 2]", "He was born in Ulm", ("list@0", "ulm@0")),
+        ("[2] Ulm", "Ulm", ("ulm@0",)),
+        ("[1][2]", CANNOTANSWER, ()),
+    ],
+)
+def test_brackets_copied_out_of_a_passage_are_text(raw, wanted, cited):
+    answer = parse_answer(raw, COPIED)
+    assert (answer.text, answer.citations) == (wanted, cited)
+
+
+PIECES = st.lists(st.sampled_from(["a", "b ", " ", ".", "[1]", " [2]", "[0, 1]", "[4]"]), max_size=20).map("".join)
+
+
+@given(PIECES)
+@settings(max_examples=300, deadline=None)
+def test_what_is_copied_out_of_a_passage_stays_whole(content):
+    copy = f"then {content}".strip()
+    assert parse_answer(copy, [Passage("a", f"and {copy} and")]).text == copy
 
 
 def test_the_cruder_parsers_leave_markup_alone():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.injections import HELD_OUT, QUESTION, SEEN, planted
 from rag.build import make_reranker
 from rag.config import load_settings
-from rag.generate.excerpts import excerpted, select_sentences
+from rag.generate.excerpts import excerpted, longest_beginning, select_sentences
 from rag.generate.instructions import asks_something, find_instructions
 from rag.sentences import sentence_spans
 from rag.types import Hit, Passage, ranked
@@ -79,6 +79,35 @@ def test_sentences_cover_the_text_and_do_not_overlap(text):
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     if text.strip():
         assert Passage("a", text).excerpt(spans).text == text.strip()
+
+
+@given(st.text(alphabet="aB 。\n", max_size=40), st.integers(0, 40), st.lists(st.integers(0, 40), max_size=6))
+def test_the_longest_beginning_fits_and_ends_at_a_word(text, room, points):
+    points = sorted({min(point, len(text)) for point in points})
+    spans = list(zip(points[::2], points[1::2], strict=False)) or [(0, len(text))]
+
+    def n_shown(spans):
+        return sum(end - start for start, end in spans)
+
+    found = longest_beginning(text, spans, lambda spans: n_shown(spans) <= room)
+    assert n_shown(found) <= room
+    for (start, end), (whole_start, whole_end) in zip(
+        found, (s for s in spans if text[slice(*s)].strip()), strict=False
+    ):
+        assert start == whole_start
+        assert end == whole_end or text[end] in " \n。"
+        assert text[start:end].strip()
+
+
+def test_a_beginning_is_of_words_or_of_nothing():
+    def beginning(text, room):
+        spans = longest_beginning(text, [(0, len(text))], lambda spans: all(end <= room for _, end in spans))
+        return [text[slice(*span)] for span in spans]
+
+    assert beginning("The ferry sails at nine.", 12) == ["The ferry"]
+    assert beginning("The ferry sails at nine.", 9) == ["The ferry"]
+    assert beginning("渡轮九点开船。狗免费乘坐。", 10) == ["渡轮九点开船"]
+    assert beginning("The ferry", 2) == beginning("", 9) == []
 
 
 def test_lists_and_tables_stay_in_one_piece():

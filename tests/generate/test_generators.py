@@ -125,6 +125,12 @@ class TestGeneratorContract:
         assert 0 < generator.count_tokens(short) < generator.count_tokens(long)
 
 
+def test_a_server_is_taken_to_read_a_token_in_every_character_that_is_not_ascii():
+    generator = ServerGenerator("tiny", base_url="http://127.0.0.1:9/v1")
+    few, more, many = (generator.count_tokens(conversation(text)) for text in ("", "the" * 20, "渡轮九" * 20))
+    assert (more - few, many - few) == (20, 60)
+
+
 def test_closing_a_stream_stops_the_model(tiny):
     stream = tiny.stream(conversation("the old river"))
     next(stream, None)

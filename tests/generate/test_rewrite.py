@@ -6,8 +6,13 @@ HISTORY = [("Who designed the Amber Line?", "Clara Voss")]
 
 
 class Scripted:
-    def __init__(self, reply):
-        self.reply, self.asked = reply, []
+    max_new_tokens = 10
+
+    def __init__(self, reply, window=1000):
+        self.reply, self.context_window_tokens, self.asked = reply, window, []
+
+    def count_tokens(self, conversation):
+        return sum(len(message["content"].split()) for message in conversation)
 
     def generate(self, conversations):
         self.asked += conversations
@@ -45,3 +50,17 @@ def test_a_question_may_be_asked_again():
     again = "Who designed the Amber Line?"
     assert rewrite_question("Who designed it?", HISTORY, Scripted(again)) == again
     assert rewrite_question("And the ferry?", HISTORY, Scripted(again)) == "And the ferry?"
+
+
+def test_earlier_questions_are_cut_like_earlier_answers():
+    generator = Scripted("Where did Clara Voss study?")
+    rewrite_question("Where did she study?", [("who " * 500, "she " * 500)], generator)
+    request = generator.asked[0][-1]["content"]
+    assert (request.count("who "), request.count("she ")) == (75, 75 + 1)
+
+
+def test_what_the_window_cannot_hold_is_not_asked_for():
+    for window, asked in ((100, 0), (1000, 1)):
+        generator = Scripted("Where did Clara Voss study?", window)
+        rewritten = rewrite_question("Where did she study?", HISTORY, generator)
+        assert (len(generator.asked), rewritten == "Where did she study?") == (asked, not asked)

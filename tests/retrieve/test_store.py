@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import rag.files
 import rag.retrieve.store as store
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.retrieve.encoder import Encoder
@@ -114,6 +116,58 @@ def test_rolled_back_the_passages_before_serve_until_their_file_changes_again(co
     write_corpus(corpus_file, passages[:3])
     roll_back(tmp_path / "index")
     assert len(open_index(tmp_path / "index").corpus) == 3
+
+
+@pytest.mark.parametrize("fails", ["rename", "replace"])
+def test_what_serves_is_not_touched_before_its_better_copy_serves(corpus_file, tmp_path, encoder, monkeypatch, fails):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    shutil.rmtree(next((tmp_path / "index").glob("generation-*")) / "bm25")
+
+    def killed(source, target):
+        if fails == "rename" or Path(target).name == "CURRENT":
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, fails, killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(corpus_file, tmp_path / "index", encoder)
+    assert len(open_index(tmp_path / "index").vectors()) == 7
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert open_index(tmp_path / "index").bm25()
+    assert len(list((tmp_path / "index").glob("generation-*"))) == 1
+
+
+def test_a_copy_that_takes_its_place_leaves_the_way_back(corpus_file, tmp_path, encoder, passages, monkeypatch):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    write_corpus(corpus_file, passages[:3])
+    build_index(corpus_file, tmp_path / "index", encoder)
+    for _ in range(2):
+        shutil.rmtree(open_index(tmp_path / "index").folder / "bm25")
+        build_index(corpus_file, tmp_path / "index", encoder)
+        assert len(list((tmp_path / "index").glob("generation-*"))) == 2
+    monkeypatch.setattr(Encoder, "encode_passages", lambda *a, **k: pytest.fail("encoded again"))
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert len(open_index(tmp_path / "index").corpus) == 3
+    assert roll_back(tmp_path / "index").n_passages == 7
+
+
+def test_a_build_is_on_the_disk_before_it_serves(corpus_file, tmp_path, encoder, monkeypatch):
+    events = []
+    for module in (store, rag.files):
+        monkeypatch.setattr(module, "wait_for_disk", lambda path: events.append(str(path)))
+    for name in ("rename", "replace"):
+        move = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda source, target, move=move: events.append(f"to {target}") or move(source, target)
+        )
+    build_index(corpus_file, tmp_path / "index", encoder)
+    index = tmp_path / "index"
+    (generation,) = index.glob("generation-*")
+    built = [str(index / "building" / path.relative_to(generation)) for path in generation.rglob("*")]
+    assert {*built, str(index / "building")} <= set(events[: events.index(f"to {generation}")])
+    assert events[-3:] == [str(index / "CURRENT.tmp"), f"to {index / 'CURRENT'}", str(index)]
 
 
 def test_an_edited_manifest_is_refused(corpus_file, tmp_path, encoder):
