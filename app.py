@@ -177,10 +177,14 @@ def make_app(
             return
         raise gr.Error(visible=False, print_exception=False)
 
+    def may_ask_again(turns, request: gr.Request):
+        if not turns:
+            raise gr.Error(visible=False, print_exception=False)
+        may_ask(turns, request)
+
     def ask_again(text, turns, *settings_chosen):
         """The last question once more, searching for `text` in its place where there is one."""
-        for last in turns[-1:]:
-            yield from grow(last.question, turns[:-1], *settings_chosen, search_for=text)
+        yield from grow(turns[-1].question, turns[:-1], *settings_chosen, search_for=text)
 
     with gr.Blocks(title=title, fill_height=True) as page:
         turns = gr.State([])
@@ -275,7 +279,7 @@ def make_app(
             taken = trigger(take, [question, turns], [question, pending], **first)
             running.append(taken.success(grow, [pending, turns, *options], outputs, api_visibility="private"))
         for trigger in (again.click, chatbot.retry, searched.submit):
-            allowed = trigger(may_ask, [turns], None, **first)
+            allowed = trigger(may_ask_again, [turns], None, **first)
             running.append(allowed.success(ask_again, [searched, turns, *options], outputs, api_visibility="private"))
         taking_in = threading.Lock()
         adding: WeakValueDictionary[tuple[str, bool], Background] = WeakValueDictionary()

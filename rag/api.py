@@ -172,13 +172,7 @@ def _turns(messages: Sequence[ChatMessage]) -> list[Turn]:
 
 
 class _Answering:
-    def __init__(
-        self,
-        conversation: Conversation,
-        question: str,
-        turns: Sequence[Turn],
-        options: Options,
-    ):
+    def __init__(self, conversation: Conversation, question: str, turns: Sequence[Turn], options: Options):
         self._snapshots = lambda: conversation.ask(question, turns, options)
         self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": MODEL}
 

@@ -18,7 +18,7 @@ from rag.config import RerankerSettings, RetrieverKind, Settings
 from rag.data import Corpus, Question, check_qrels, load_corpus, load_qrels, load_questions
 from rag.documents.collection import HASH_CHARACTERS, collections_of
 from rag.errors import ConfigError, DataError, IndexMismatchError, RunMismatchError
-from rag.files import read_jsonl, weights_sha256, write_json
+from rag.files import file_sha256, read_jsonl, weights_sha256, write_json
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Example, Prompt, get_prompt
 from rag.inference import describe_hardware
@@ -444,12 +444,14 @@ def run_identity(settings: Settings, index_folder: str | Path, queries: str | Pa
 
 
 def generator_identity(settings: Settings) -> str:
-    """What tells the generator of a batch from others: where it runs, its name and its weights."""
+    """What tells the generator of a batch from others: where it runs, its name, its weights and its settings."""
     kind = generator_kind(settings, interactive=False)
     if kind == "server":
         return f"{settings.generator.server_url} {settings.generator.model}"
     model = find_generator_model(settings)
-    return f"{kind} {model.name} {weights_sha256(model.folder)}"
+    small = sorted(path for path in model.folder.iterdir() if path.suffix in (".json", ".jinja"))  # chat template, too
+    made_of = [weights_sha256(model.folder), *(file_sha256(path) for path in small)]
+    return f"{kind} {model.name} {hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}"
 
 
 def _settings_record(settings: Settings) -> dict:

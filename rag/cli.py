@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rag.errors import RagError
+from rag.errors import IndexMismatchError, RagError
 
 app = typer.Typer(
     help="Question answering over your own documents: cited answers, honest refusals, measured quality.",
@@ -235,9 +235,10 @@ def feedback(
     """
     from rag.history import History, export_feedback, history_path
     from rag.models.resolve import rag_home
-    from rag.retrieve.store import serving_manifest
+    from rag.retrieve.store import serves
 
-    serving_manifest(index)  # a mistyped index has no answers, and would write an empty file
+    if not serves(index):  # one that is mistyped has no answers, and would write an empty file
+        raise IndexMismatchError(f"{index} holds no index; name the one that the chat was about")
     n = export_feedback(History(history_path(rag_home(), index)), output)
     print(f"{n:,} judged answers in {output}")
 

@@ -107,6 +107,12 @@ def corpus_file(path: str | Path) -> Path:
     return path
 
 
+def holds_json(file: Path) -> bool:
+    """Whether a file of questions holds JSON lines, by its ending or its first line; else a question stands on each."""
+    first = next((text for _, text in _lines(file) if text.strip()), "")
+    return file.suffix == ".jsonl" or first.lstrip().startswith("{")
+
+
 def load_questions(path: str | Path) -> list[Question]:
     """Questions from a course file, `queries.jsonl` of BEIR, or plain text with one question a line.
 
@@ -117,9 +123,7 @@ def load_questions(path: str | Path) -> list[Question]:
         file = file / "queries.jsonl"
     if not file.is_file():
         raise DataError(f"{file} does not exist or is not a file; name a file of questions")
-    first = next((text for _, text in _lines(file) if text.strip()), "")
-    is_json = file.suffix == ".jsonl" or first.lstrip().startswith("{")
-    questions = list(_json_questions(file) if is_json else _plain_questions(file))
+    questions = list(_json_questions(file) if holds_json(file) else _plain_questions(file))
     if not questions:
         raise DataError(f"{file} holds no question; write one a line, or JSON objects with qid and question")
     return questions

@@ -158,10 +158,16 @@ def _bm25(generation: Path, corpus: Corpus, rebuild: str) -> Iterator[Finding]:
 
 def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpus) -> Iterator[Finding]:
     """Whether passages and documents agree, and whether the files are still those that were taken in."""
+    own = shlex.quote(str(folder))
     try:
-        documents, sources = read_documents(generation), read_sources(generation)
+        sources = read_sources(generation)
     except RagError as error:
-        yield Finding("broken", str(error), f"rag ingest -i {shlex.quote(str(folder))}")
+        yield Finding("broken", str(error), f"rm -r {own} && rag ingest PATH -i {own}")
+        return
+    try:
+        documents = read_documents(generation)
+    except RagError as error:
+        yield Finding("broken", str(error), f"rag ingest -i {own}")
         return
     if not documents:
         return

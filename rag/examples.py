@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.data import Corpus, Question, json_rows, line_error, load_qrels, load_questions
+from rag.data import Corpus, Question, holds_json, json_rows, line_error, load_qrels, load_questions
 from rag.errors import DataError
 from rag.types import CANNOTANSWER, Qrels
 
@@ -73,10 +73,10 @@ def load_examples(
     """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
 
     A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given say which
-    passages answer, and an evidence labelled 0 that they do not name stays a negative.
-    Of a BEIR folder only the questions judged in `qrels/SPLIT.tsv` are taken, of a folder given as `qrels` only that
-    file. A positive that the corpus lacks is dropped; a question left without one is counted and skipped. Raises
-    DataError naming file and line, and where nothing is left to train on.
+    passages answer, and an evidence labelled 0 that they do not name stays a negative. Of a BEIR folder only the
+    questions judged in `qrels/SPLIT.tsv` are taken, of a folder given as `qrels` only that file. A positive that the
+    corpus lacks is dropped; a question left without one is counted and skipped. Raises DataError naming file and line,
+    and where nothing is left to train on.
     """
     path = Path(path)
     if qrels is None and path.is_dir():
@@ -104,7 +104,9 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     questions, qrels = load_questions(path), load_qrels(qrels_path)
     if path.is_dir():  # BEIR keeps the questions of every split in one file
         questions = [question for question in questions if question.id in qrels]
-    labelled = {} if path.is_dir() else {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
+    labelled = {}
+    if path.is_file() and holds_json(path):
+        labelled = {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
     examples, without, missing = [], [], 0
     for question in questions:
         judged = qrels.get(question.id, {})
@@ -138,16 +140,19 @@ class _LabelRow:
 
 
 def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelRow]:
-    """The labels of every row; rows without any are passed over, unless they are `needed` (DataError)."""
+    """The labels of every row; one that has none, or none that can be used, is passed over, unless they are `needed`.
+
+    Then it is a DataError.
+    """
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
         ids[passage.text].append(passage.id)
     for line, row in json_rows(path):
         evidences, labels = row.get("evidences"), row.get("retrieval_labels")
-        if not needed and labels is None:
-            continue
         is_judged = _is_list_of(labels, int) and set(labels) <= {0, 1}
         if not is_judged or not _is_list_of(evidences, str) or len(evidences) != len(labels):
+            if not needed:
+                continue
             raise line_error(
                 path, line, "the fields 'evidences' and 'retrieval_labels' do not match", "write a 0 or 1 per evidence"
             )

@@ -247,10 +247,10 @@ def export_feedback(history: History, output: str | Path) -> int:
     A file that holds anything but earlier feedback is left as it is (DataError).
     """
     path = Path(output)
-    if path.is_file() and path.read_bytes()[: len(FEEDBACK_START)] not in (b"", FEEDBACK_START):
+    if path.is_file() and not all(line.startswith(FEEDBACK_START) for line in path.read_bytes().splitlines()):
         raise DataError(f"{path} holds something else than feedback; name another file with -o")
     rows = list(history.feedback())
-    write_whole(Path(output), b"".join(json_line(row) for row in rows))
+    write_whole(path, b"".join(json_line(row) for row in rows))
     return len(rows)
 
 

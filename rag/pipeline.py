@@ -267,12 +267,13 @@ class Pipeline:
             beginning = longest_beginning(
                 best.text, shown[best.id], lambda spans: fitting(wanted[:1], {best.id: spans}) is not None
             )
-            return (beginning and fitting(wanted[:1], {**shown, best.id: beginning})) or nothing
+            if beginning:
+                return fitting(wanted[:1], {**shown, best.id: beginning}) or nothing
         contexts: list[Hit] = []
         for hit in wanted:
             if fitting([*contexts, hit], excerpts):
                 contexts.append(hit)
-        return fitting(contexts, excerpts) or nothing
+        return (fitting(contexts, excerpts) if contexts else None) or nothing
 
     def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
         passages = [hit.passage for hit in contexts]

@@ -283,7 +283,8 @@ def tune_retriever(
     index.check_encoder(encoder.fingerprint)
     retrievers = build.Retrievers(settings, index_folder)
     start = resolve(base or serving(settings.encoder.model), source=settings.models.source).folder
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, watched_ids(start))
+    chose = watched_ids(start)
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, chose)
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
@@ -297,7 +298,7 @@ def tune_retriever(
         index.corpus,
         recipe,
         target,
-        dev=make_dev_pool(watched, index.corpus, candidates),
+        dev=dataclasses.replace(make_dev_pool(watched, index.corpus, candidates), ids=[*chose, *question_ids(watched)]),
         mined=files.mined(index.corpus, training) if recipe.negatives_from == "mined" else None,
         guide=_guide(encoder, index),
         guide_sha256=encoder.fingerprint.weights_sha256,
@@ -358,7 +359,8 @@ def tune_reranker(
     start = resolve(serving(settings.reranker.model), source=settings.models.source).folder
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe, target)
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, watched_ids(start))
+    chose = watched_ids(start)
+    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, chose)
     found = list(zip(held_out, serving_candidates(settings, index_folder, held_out), strict=True))
     at_gate = set(question_ids(judged))
     shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
@@ -380,7 +382,7 @@ def tune_reranker(
             [[hit.passage.id in example.positives for hit in hits] for example, hits in shown],
             [len(example.positives) for example, _ in shown],
             [(example.question.rewrite, [hit.passage.content for hit in hits]) for example, hits in shown_unanswerable],
-            question_ids(watched),
+            [*chose, *question_ids(watched)],
         ),
         dev_groups=dev_groups,
         watch=Watch(evaluations=settings.training.evaluations, report_to=settings.training.report_to),

@@ -39,7 +39,7 @@ run() { # NAME RECIPE [settings…]; trains on $train
   case " ${RUNS:-$name} " in *" $name "*) ;; *) return ;; esac
   [ ${#runs[@]} -eq 0 ] || [ "$name" = head-fresh ] || reuse=(--reuse "${runs[0]}")
   "$bin/rag" train reranker "$train" -i "$index" -o "$out/$name" --recipe "$recipe" --dev "$data/dev.txt" \
-    --negatives "$out/negatives.jsonl" --sample "${SAMPLE:-2000}" ${reuse[@]+"${reuse[@]}"} \
+    --negatives "$out/negatives.jsonl" --sample "${SAMPLE:-2000}" "${reuse[@]}" \
     $(printf -- '--set %s ' "$@") "${settings[@]}" "${rest[@]}"
   runs+=("$out/$name")
 }

@@ -108,10 +108,12 @@ def test_what_may_not_be_asked_ends_its_chain_of_events_and_costs_nothing(tmp_pa
     ada, bob = (SimpleNamespace(username=name, client=None) for name in ("ada", "bob"))
     running = Turn("who?")
     for turns, person in (([running], ada), ([], bob)):
-        for step, given in (("take", ["why?"]), ("may_ask", [])):
+        for step, given in (("take", ["why?"]), ("may_ask_again", [])):
             with pytest.raises(gr.Error) as raised:
                 functions[step].fn(*given, turns, person)
             assert (raised.value.visible, raised.value.print_exception) == (False, False)
+    with pytest.raises(gr.Error):
+        functions["may_ask_again"].fn([], ada)  # nothing was asked that could be asked again
     assert functions["take"].fn("why?", [], ada) == ("", "why?")
     with pytest.raises(gr.Error):
         functions["take"].fn("why?", [], ada)  # the second in a minute

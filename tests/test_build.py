@@ -73,7 +73,11 @@ def test_other_weights_of_the_same_size_are_another_generator(tiny_generator_fol
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert build.generator_identity(settings) != before
+    after = build.generator_identity(settings)
+    assert after != before
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ messages }}", "utf-8")
+    assert build.generator_identity(settings) not in (before, after)
 
 
 @pytest.mark.parametrize(("n_retrieved", "n_asked"), [(3, 3), (2, 5)])

@@ -57,7 +57,7 @@ def test_feedback_is_of_an_index_and_overwrites_nothing_else(tmp_path, passages,
     monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
     index, output = tmp_path / "index", tmp_path / "feedback.txt"
     command = ["feedback", "-i", str(index), "-o", str(output)]
-    with pytest.raises(IndexMismatchError, match="holds no index; make one: rag index"):
+    with pytest.raises(IndexMismatchError, match="holds no index; name the one"):
         CliRunner().invoke(app, command, catch_exceptions=False)
     assert not output.exists()
     assert not (tmp_path / "home").exists()
@@ -67,7 +67,10 @@ def test_feedback_is_of_an_index_and_overwrites_nothing_else(tmp_path, passages,
         if n_judged:
             history.judge("", history.keep("", "", [answered("When?")]), 1, True)
         assert f"{n_judged} judged answers in {output}" in CliRunner().invoke(app, command).output
-    output.write_text('{"qid": "q1", "question": "Whose work is this?"}\n')
+    write_corpus(tmp_path / "corpus.txt", passages[:3])  # whatever has become of the passages since
+    assert "2 judged answers" in CliRunner().invoke(app, command).output
+    with output.open("a", encoding="utf-8") as stream:
+        stream.write('{"qid": "q1", "question": "Whose work is this?"}\n')
     with pytest.raises(DataError, match="holds something else than feedback; name another file with -o"):
         CliRunner().invoke(app, command, catch_exceptions=False)
     assert "Whose work" in output.read_text()

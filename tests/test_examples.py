@@ -109,6 +109,16 @@ def test_an_evidence_labelled_0_stays_a_negative_where_judgements_are_given(tmp_
     assert [(e.question.id, e.negatives) for e in loaded.unanswerable] == [("c", ("d0@1",))]
 
 
+def test_judgements_go_with_questions_of_any_form(tmp_path):
+    (tmp_path / "judged.txt").write_text('{"line-1": {"d0@0": 1}, "a": {"d1@0": 1}}', "utf-8")
+    (tmp_path / "plain.txt").write_text("who built it?\n", "utf-8")
+    (example,) = load_examples(tmp_path / "plain.txt", CORPUS, tmp_path / "judged.txt").examples
+    assert (example.question.rewrite, example.positives) == ("who built it?", ("d0@0",))
+    file = write_rows(tmp_path / "odd.txt", [row("a", ["text 0"], [0, 1])])  # labels that nobody needs
+    (example,) = load_examples(file, CORPUS, tmp_path / "judged.txt").examples
+    assert (example.positives, example.negatives) == (("d1@0",), ())
+
+
 def test_random_passages_are_neither_taken_nor_gold_nor_copies_of_gold():
     corpus = Corpus([*CORPUS, Passage("copy@0", "TEXT  0")])
     example = Example(Question("q", "?", "?"), ("d0@0",))

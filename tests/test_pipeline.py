@@ -127,6 +127,21 @@ def test_of_a_best_context_that_does_not_fit_its_beginning_is_shown(make):
     assert of_sentences.dropped_contexts == 1
 
 
+def test_a_best_context_of_which_no_word_fits_makes_room_for_the_next(make):
+    class Letters(Echo):
+        def count_tokens(self, conversation):
+            return sum(len(message["content"]) for message in conversation)
+
+    endless, needed = Passage("code@0", "x" * 5000), 0
+    for passages, window in (([SHORT[0]], 10_000), ([endless, SHORT[0]], None)):
+        pipeline = make(Letters(window or needed + Letters.max_new_tokens), depths=Depths(contexts=2))
+        hits = tuple(Hit(passage, -float(n)) for n, passage in enumerate(passages))
+        _, response = pipeline.compose(Response(QUERIES[0], reranked=hits), pipeline.generator.get())
+        needed = response.tokens["prompt"]
+        assert [hit.passage.id for hit in response.contexts] == ["short0@0"]
+    assert (response.dropped_contexts, response.excerpts) == (1, {})
+
+
 def test_a_question_that_leaves_no_room_for_a_passage_is_refused_and_the_others_are_answered(make):
     pipeline = make(Echo(window=70), depths=Depths(contexts=2))
     endless = Query("x", "ferry to tern island " * 50)

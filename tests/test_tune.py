@@ -209,8 +209,6 @@ def test_what_cannot_end_well_is_refused_before_training(data):
         ("retriever", "margin", "mini_batch_size=4"),
         ("retriever", "mined", "contrastive_share=0.5"),
         ("retriever", "report", "guide_margin=0.1"),
-        ("reranker", "hybrid", "soft_share=0.5"),
-        ("reranker", "abstain", "soft_share=0.5"),
         ("reranker", "lambda", "positive_weight=2"),
         ("reranker", "report-1", "random_share=0.5"),
     ],

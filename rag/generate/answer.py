@@ -16,15 +16,11 @@ ASSISTANT_TURN = re.compile(r"(?:<\|im_start\|>|<\|start_header_id\|>)\s*assista
 BARE_ASSISTANT_LINE = re.compile(r"^\s*assistant\s*:?\s*$", re.I | re.M)
 LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
 ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
-# In small letters it may be a phrase of a passage: "cannot answer the telephone".
-REFUSAL = re.compile(
-    r"\A\W*(?:(?i:cannot_?answer)\b|CANNOT\sANSWER\b|(?i:cannot\sanswer)"
-    r"(?=\s*(?:\Z|[^\w\s])|\s+(?i:(?:this|the|that|your)\s+question|based|from|given|with)\b))"
-)
+REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
 TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b(?:[\s.,()\"']*\bCANNOTANSWER\b)*[\s.)\"']*\Z")
 VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
 ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])+|(?:\s|…|\[…\])+\Z")
-CHARACTERS_OF_A_COPY = 15
+CHARACTERS_OF_A_COPY, WORDS_OF_A_COPY = 15, 4
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 
@@ -32,9 +28,9 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
     """The clean answer in `raw`, given the passages that the prompt numbered [1]…[m].
 
     `none` takes the output as it is; `strip` trims it; `layered` removes think blocks and chat markup, maps `[n]` to
-    passage ids (numbers that no passage has are dropped), and strips the markers; brackets that were copied out of a
-    passage are text. An empty answer is CANNOTANSWER, and
-    so is one that ends with the verdict `Answered by the passages: no`.
+    passage ids (numbers that no passage has are dropped), and strips the markers; what was copied out of a passage,
+    brackets or the words "cannot answer", is text. An empty answer is CANNOTANSWER, and so is one that ends with the
+    verdict `Answered by the passages: no`.
     """
     if parser == "none":
         return Answer(raw, (), raw)
@@ -46,14 +42,22 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
         if verdict[1].lower() == "no":
             return Answer(CANNOTANSWER, (), raw)
         text = text[: verdict.start()]
-    if REFUSAL.match(text):
+    if _refuses(text, passages):
         return Answer(CANNOTANSWER, (), raw)
     text, numbers = _split_citations(text, passages)
-    text = TRAILING_REFUSAL.sub("", text) if not REFUSAL.match(text) else CANNOTANSWER
+    text = TRAILING_REFUSAL.sub("", text) if not _refuses(text, passages) else CANNOTANSWER
     text = _unquoted(ELLIPSES.sub("", text))
     if not text or text == CANNOTANSWER or not any(ch.isalnum() for ch in text):
         return Answer(CANNOTANSWER, (), raw)
     return Answer(text, tuple(dict.fromkeys(passages[n - 1].id for n in numbers)), raw)
+
+
+def _refuses(text: str, passages: Sequence[Passage]) -> bool:
+    """Whether an answer begins as a refusal; "cannot answer the telephone" may be what a passage says."""
+    opening = normalized_words(text)[:WORDS_OF_A_COPY]
+    is_copied = opening[:1] == ["cannot"] and len(opening) > 2
+    is_copied = is_copied and any(_contains(normalized_words(passage.content), opening) for passage in passages)
+    return REFUSAL.match(text) is not None and not is_copied
 
 
 def _without_markup(raw: str) -> str:

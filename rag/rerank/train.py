@@ -36,6 +36,7 @@ from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
 
 LEARNS_TO_REFUSE = ("none_of_these", "bce")
+TAKES_LABELS_OF_0_AND_1 = ("none_of_these", "hybrid")
 
 ALL_PAIRS = -1
 """A batch's pairs in one forward pass, so that pairs of like length can run together; parts would save no memory."""
@@ -73,8 +74,6 @@ class RerankerRecipe(Schedule):
     def unread(self) -> set[str]:
         """The settings that change nothing, with this loss and these negatives."""
         names = set() if self.loss == "bce" else {"positive_weight"}
-        if self.loss in ("hybrid", "none_of_these"):
-            names.add("soft_share")
         return names if self.negatives_from == "mined" else names | {"random_share"}
 
 
@@ -135,7 +134,7 @@ class DevCandidates:
     unanswerable: Sequence[tuple[str, Sequence[str]]] = ()
     """Unanswerable dev questions with the passages found for them."""
     ids: Sequence[str] = ()
-    """Of all of them, which choose the checkpoint and so do not judge it."""
+    """Of the questions that choose the checkpoint, or chose the one to start from, and so do not judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +164,8 @@ def make_groups(
         )
     if not recipe.negatives:
         raise ConfigError("a reranker learns by comparing; set training.negatives to 1 or more")
+    if recipe.loss in TAKES_LABELS_OF_0_AND_1 and recipe.soft_share:
+        raise ConfigError(f"the loss {recipe.loss!r} takes no soft labels; set training.soft_share = 0")
     if recipe.negatives_from == "mined" and mined is None:
         raise ConfigError(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
@@ -226,7 +227,7 @@ def train_reranker(
             [dev.queries, dev.candidates, dev.relevant, dev.n_gold, dev.unanswerable]
             + [made_of(group) for group in dev_groups]
         ),
-        "watched": sorted(dev.ids),
+        "watched": sorted(set(dev.ids)),
     }
     check_same_training(target, identity)
     finished = target / "model"

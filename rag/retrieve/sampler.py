@@ -12,7 +12,7 @@ class WholeEpochSampler(NoDuplicatesBatchSampler):
 
     Where few passages stand in many rows, sentence-transformers' own makes more batches, each smaller, and its trainer
     leaves an epoch after `len()` of them. Here the rows of those beyond fill up the others; what stands in a batch
-    twice then is a negative twice, and never one for a question that it is known to answer.
+    twice then is a negative twice, and where known positives are masked never one for a question that it answers.
     """
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -236,8 +236,9 @@ def roll_back(folder: str | Path) -> Manifest:
         raise IndexMismatchError(f"{folder} holds no index; make one: {_make(folder)}")
     with writer_lock(folder):
         current, previous = _read_current(folder), _read_pointer(folder, PREVIOUS)
-        if previous == current:  # killed between the two writes of an earlier switch
-            previous = next((other for other in sorted(folder.glob("generation-*")) if other != current), None)
+        if previous and current and _state(previous) == _state(current):  # killed between the writes of a switch
+            others = (other for other in sorted(folder.glob("generation-*")) if _state(other) != _state(current))
+            previous = next(others, None)
         if previous is None:
             raise IndexMismatchError(f"{folder} holds no generation to go back to")
         manifest = read_manifest(previous)
@@ -614,6 +615,11 @@ def _twins(target: Path, fingerprint: str) -> tuple[Path, Path]:
     return target / f"generation-{fingerprint}", target / f"generation-{fingerprint}{TWIN}"
 
 
+def _state(generation: Path) -> str:
+    """What a generation holds, whichever of the two folders it stands in."""
+    return generation.name.removesuffix(TWIN)
+
+
 def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
     """Make the finished build the generation that serves, and keep the one before."""
     generation = next(folder for folder in _twins(target, manifest.fingerprint) if folder != previous)
@@ -629,12 +635,16 @@ def _switch(target: Path, building: Path, manifest: Manifest, *, previous: Path 
 def _serve(target: Path, generation: Path, *, previous: Path | None) -> None:
     """Switch to a whole generation at once; all but it and the one before are dropped.
 
-    What serves in the place of its twin has the same generation before it.
+    What serves in the place of its twin has the same generation before it, if that is not the twin itself.
     """
-    if previous is not None and previous.name.removesuffix(TWIN) != generation.name.removesuffix(TWIN):
+    if previous is not None and _state(previous) != _state(generation):
         write_durably(target / PREVIOUS, previous.name + "\n")
     write_durably(target / CURRENT, generation.name + "\n")
-    kept = {generation, _read_pointer(target, PREVIOUS)}
+    before = _read_pointer(target, PREVIOUS)
+    if before is not None and _state(before) == _state(generation):
+        (target / PREVIOUS).unlink()
+        before = None
+    kept = {generation, before}
     for other in target.glob("generation-*"):
         if other not in kept:
             shutil.rmtree(other, ignore_errors=True)

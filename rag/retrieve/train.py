@@ -111,7 +111,7 @@ class DevPool:
     """Of each query: rows of `passages` that answer it."""
     passages: Sequence[str]
     ids: Sequence[str] = ()
-    """Of the questions, which choose the checkpoint and so do not judge it."""
+    """Of the questions that choose the checkpoint, or chose the one to start from, and so do not judge it."""
 
 
 def train_retriever(
@@ -149,7 +149,7 @@ def train_retriever(
         "data": digest([row.query, [corpus[n].content for n in row.columns], row.scores] for row in rows),
         "dev": digest([list(dev.queries), [sorted(gold) for gold in dev.gold], list(dev.passages)]),
         "prompts": dict(prompts),
-        "watched": sorted(dev.ids),
+        "watched": sorted(set(dev.ids)),
         **({"guide": guide_sha256} if recipe.filter_by_guide else {}),
     }
     check_same_training(target, identity)

@@ -51,12 +51,20 @@ def text(raw):
         ("Cannot answer: nothing is said of it", CANNOTANSWER),
         ("Cannot answer this question from the passages", CANNOTANSWER),
         ("cannot answer based on them", CANNOTANSWER),
-        ("cannot answer the telephone", "cannot answer the telephone"),
-        ("cannot answer for his deeds", "cannot answer for his deeds"),
+        ("Cannot answer this.", CANNOTANSWER),
+        ("Cannot answer because the passages do not say.", CANNOTANSWER),
     ],
 )
 def test_the_answer_is_taken_out_of_the_output(raw, wanted):
     assert text(raw) == wanted
+
+
+def test_what_a_passage_says_of_answering_is_no_refusal():
+    passages = [Passage("a", "In flight mode it cannot answer incoming calls, nor cannot answer.")]
+    for raw in ("cannot answer incoming calls", "Cannot answer incoming calls, nor make any."):
+        assert parse_answer(raw, passages).text == raw
+    for raw in ("cannot answer outgoing calls", "Cannot answer", "CANNOTANSWER incoming calls"):
+        assert parse_answer(raw, passages).text == CANNOTANSWER
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,13 @@ def test_a_loss_that_cannot_learn_to_refuse_takes_no_unanswerable_question():
         make_groups([UNANSWERABLE[0]], CORPUS, recipe("lambda"), MINED_UNANSWERABLE)
 
 
+@pytest.mark.parametrize("loss", ["hybrid", "none_of_these"])
+def test_a_loss_of_0_and_1_takes_no_soft_labels(loss):
+    with pytest.raises(ConfigError, match="no soft labels"):
+        make_groups([EXAMPLES[0]], CORPUS, recipe("distill", loss=loss), MINED)
+    assert make_groups([EXAMPLES[0]], CORPUS, recipe("distill", loss=loss, soft_share=0.0), MINED)
+
+
 def test_best_scores_of_unanswerable_questions_learn_to_fall_below_zero(tmp_path, tiny_reranker_folder):
     chosen = recipe("abstain", learning_rate=5e-3, epochs=20)
     groups = make_groups([*EXAMPLES, *UNANSWERABLE], CORPUS, chosen, MINED | MINED_UNANSWERABLE)

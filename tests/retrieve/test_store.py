@@ -153,6 +153,18 @@ def test_a_copy_that_takes_its_place_leaves_the_way_back(corpus_file, tmp_path, 
     assert roll_back(tmp_path / "index").n_passages == 7
 
 
+def test_a_copy_is_no_state_to_go_back_to(corpus_file, tmp_path, encoder):
+    build_index(corpus_file, tmp_path / "index", encoder)
+    pointers = tmp_path / "index" / "CURRENT", tmp_path / "index" / "PREVIOUS"
+    pointers[1].write_text(pointers[0].read_text())  # as a kill between the writes of a switch leaves them
+    shutil.rmtree(open_index(tmp_path / "index").folder / "bm25")
+    build_index(corpus_file, tmp_path / "index", encoder)
+    assert not pointers[1].exists()
+    with pytest.raises(IndexMismatchError, match="no generation to go back to"):
+        roll_back(tmp_path / "index")
+    assert open_index(tmp_path / "index").bm25()
+
+
 def test_a_build_is_on_the_disk_before_it_serves(corpus_file, tmp_path, encoder, monkeypatch):
     events = []
     for module in (store, rag.files):
