@@ -269,11 +269,11 @@ class Pipeline:
             )
             if beginning:
                 return fitting(wanted[:1], {**shown, best.id: beginning}) or nothing
-        contexts: list[Hit] = []
+        contexts, found = [], nothing
         for hit in wanted:
-            if fitting([*contexts, hit], excerpts):
-                contexts.append(hit)
-        return (fitting(contexts, excerpts) if contexts else None) or nothing
+            if larger := fitting([*contexts, hit], excerpts):
+                contexts, found = [*contexts, hit], larger
+        return found
 
     def _parse(self, raw: str, contexts: Sequence[Hit]) -> Answer:
         passages = [hit.passage for hit in contexts]
