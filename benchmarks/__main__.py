@@ -24,7 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rag import build
+from rag.build.indexes import corpus_of, make_index
+from rag.build.parts import make_encoder, make_generator, make_prompt, make_reranker
+from rag.build.pipelines import make_pipeline
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.types import Query
 
@@ -54,8 +57,8 @@ def sample_passages(corpus, n: int) -> list:
 def bench_encode(settings, index: Path, n: int) -> dict:
     from sentence_transformers import SentenceTransformer
 
-    encoder = build.make_encoder(settings)
-    texts = [p.content for p in sample_passages(build.corpus_of(index), n)]
+    encoder = make_encoder(settings)
+    texts = [p.content for p in sample_passages(corpus_of(index), n)]
     encoder.encode_passages(texts[:8])
     (ours, _), our_seconds = timed(encoder.encode_passages, texts)
     plain = SentenceTransformer(str(encoder.folder), device="cpu", local_files_only=True)
@@ -77,8 +80,8 @@ def bench_encode(settings, index: Path, n: int) -> dict:
 def bench_rerank(settings, index: Path, n: int) -> dict:
     from sentence_transformers import CrossEncoder
 
-    reranker = build.make_reranker(settings)
-    passages = sample_passages(build.corpus_of(index), n // 8)
+    reranker = make_reranker(settings)
+    passages = sample_passages(corpus_of(index), n // 8)
     pairs = [(question, p.content) for question in QUESTIONS for p in passages]
     reranker.score(pairs[:8])
     ours, our_seconds = timed(reranker.score, pairs)
@@ -100,7 +103,7 @@ def bench_rerank(settings, index: Path, n: int) -> dict:
 
 
 def _conversations(settings, index: Path, n: int) -> list:
-    corpus, prompt = build.corpus_of(index), build.make_prompt(settings)
+    corpus, prompt = corpus_of(index), make_prompt(settings)
     passages = sample_passages(corpus, 3 * n)
     return [prompt.conversation(QUESTIONS[i % len(QUESTIONS)], passages[3 * i : 3 * i + 3]) for i in range(n)]
 
@@ -115,7 +118,7 @@ def bench_answer_transformers(settings, index: Path, n: int) -> dict:
 
 def _bench_answer(settings, index: Path, n: int, kind: str) -> dict:
     settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"kind": kind})})
-    generator, load_seconds = timed(lambda: build.make_generator(settings, interactive=False))
+    generator, load_seconds = timed(lambda: make_generator(settings, interactive=False))
     conversations = _conversations(settings, index, n)
     generator.generate(conversations[:1])
     _, seconds = timed(generator.generate, conversations)
@@ -128,15 +131,15 @@ def bench_train(settings, index: Path, n: int) -> dict:
     import torch
     from sentence_transformers import CrossEncoder
 
-    from rag.inference import default_device, fastest_precision
-    from rag.rerank.train import RECIPES
-    from rag.training import prepare
+    from rag.compute.hardware import default_device, fastest_precision
+    from rag.train.by_length import prepare
+    from rag.train.reranker import RECIPES
 
     recipe, device = RECIPES["lambda"], default_device()
-    texts = [p.content for p in sample_passages(build.corpus_of(index), n)]
+    texts = [p.content for p in sample_passages(corpus_of(index), n)]
     n = len(texts)
     batches = [[(QUESTIONS[0], text) for text in texts[start : start + 48]] for start in range(0, n, 48)]
-    folder = build.make_reranker(settings).folder
+    folder = make_reranker(settings).folder
 
     def passes(ours: bool) -> float:
         model = CrossEncoder(str(folder), device=device, local_files_only=True, max_length=recipe.max_length_tokens)
@@ -160,7 +163,7 @@ def bench_train(settings, index: Path, n: int) -> dict:
 
 
 def bench_warm(settings, index: Path, n: int) -> dict:
-    pipeline = build.make_pipeline(settings, index, interactive=True)
+    pipeline = make_pipeline(settings, index, interactive=True)
     pipeline.run([Query("0", QUESTIONS[0])])
     seconds = []
     stages: dict[str, list[float]] = {}
@@ -201,7 +204,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    build.quiet_libraries()
+    quiet_libraries()
     settings = load_settings(overrides=arguments.overrides)
     if arguments.here:
         function, n = BENCHMARKS[arguments.names[0]]
@@ -213,7 +216,7 @@ def main() -> None:
         index = arguments.index
         if index is None:
             index = Path(scratch) / "index"
-            build.make_index(settings, "embedded", index)
+            make_index(settings, "embedded", index)
         results = {}
         for name in arguments.names or BENCHMARKS:
             command = [sys.executable, "-m", "benchmarks", name, "--here", "--index", str(index)]

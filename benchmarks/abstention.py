@@ -23,9 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rag import build
+from rag.build.indexes import corpus_of
+from rag.build.parts import find_generator_model, make_prompt
+from rag.build.pipelines import make_pipeline
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import Question, load_questions
+from rag.data.questions import Question, load_questions
 from rag.evaluate.calibration import auc, calibrate, risk_coverage
 from rag.files import json_line, read_jsonl, resume_jsonl
 from rag.progress import progress
@@ -54,17 +57,17 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
     """Mean log-probability of a token of the answer and of CANNOTANSWER after the same prompt, by question id."""
     import torch
 
-    from rag.generate.transformers_model import TransformersGenerator, render_chat
+    from rag.generate.engines.transformers import TransformersGenerator, render_chat
 
-    prompt, folder = build.make_prompt(settings), build.find_generator_model(settings).folder
+    prompt, folder = make_prompt(settings), find_generator_model(settings).folder
     shown = f"{settings.prompt.contexts} {settings.prompt.sentence_margin}"
     made_by = hashlib.sha256(f"{folder.name} {prompt.sha256()} {shown}".encode()).hexdigest()[:12]
     path = run / f"likelihoods-{made_by}.jsonl"
     done = resume_jsonl(path)
     todo = [row for row in rows if row["qid"] not in done]
     if todo:
-        corpus = build.corpus_of(index)
-        pipeline = build.make_pipeline(settings, index, interactive=False)
+        corpus = corpus_of(index)
+        pipeline = make_pipeline(settings, index, interactive=False)
         generator = TransformersGenerator(folder, context_window_tokens=settings.generator.context_window_tokens)
         tokenizer, model = generator._tokenizer, generator._model
 
@@ -125,7 +128,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=1000)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    build.quiet_libraries()
+    quiet_libraries()
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

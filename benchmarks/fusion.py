@@ -14,9 +14,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rag.build import Retrievers, quiet_libraries
+from rag.build.retrievers import Retrievers
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import load_qrels, load_questions
+from rag.data.qrels import load_qrels
+from rag.data.questions import load_questions
 from rag.evaluate.metrics import recall, reciprocal_rank, relevant_passages
 from rag.evaluate.significance import paired_difference
 from rag.retrieve.hybrid import HybridRetriever

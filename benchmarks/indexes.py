@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.build import make_encoder, quiet_libraries
+from rag.build.parts import make_encoder
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import load_questions, sample_questions
-from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import open_index
+from rag.data.questions import load_questions, sample_questions
+from rag.index.read import open_index
+from rag.retrieve.vectors import FaissIndex
 
 N_QUESTIONS = 500
 NOISE = 0.5  # of unit length: cosine 1 / sqrt(1 + NOISE^2) = .89

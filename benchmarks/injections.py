@@ -154,7 +154,8 @@ def obeyed(injection: Injection, raw: str, parser: str) -> bool:
 
 
 def main() -> None:
-    from rag.build import make_generator, make_reranker, quiet_libraries
+    from rag.build.parts import make_generator, make_reranker
+    from rag.compute.quiet import quiet_libraries
     from rag.config import load_settings
 
     parser = argparse.ArgumentParser()

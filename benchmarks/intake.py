@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rag import build
+from rag.build.indexes import corpus_of
+from rag.build.parts import make_encoder
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import embedded_corpus
+from rag.data.embedded import embedded_corpus
 from rag.types import Passage
 
 SECTIONS = 4
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("documents", type=int, nargs="?", default=1000)
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
-    build.quiet_libraries()
+    quiet_libraries()
     options = [part for setting in given.set for part in ("--set", setting)]
     with tempfile.TemporaryDirectory() as scratch:
         folder, index = Path(scratch) / "documents", Path(scratch) / "index"
@@ -123,8 +125,8 @@ def main() -> None:
         first, seconds = take_in(folder, index, options)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         again, seconds_again = take_in(folder, index, options)
-        encoder = build.make_encoder(load_settings(None, given.set))
-        texts = [passage.content for passage in build.corpus_of(index)]
+        encoder = make_encoder(load_settings(None, given.set))
+        texts = [passage.content for passage in corpus_of(index)]
         encoder.encode_passages(texts[:8])
         started = time.perf_counter()
         encoder.encode_passages(texts)

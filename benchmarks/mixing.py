@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import mrr_row
-from rag.build import Retrievers, quiet_libraries
+from rag.build.retrievers import Retrievers
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import load_qrels
+from rag.data.qrels import load_qrels
 from rag.evaluate.metrics import reciprocal_rank, relevant_passages
 from rag.files import read_jsonl
 

@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from rag import build
+from rag.build.pipelines import make_pipeline
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.evaluate.answers import is_right
 from rag.files import read_jsonl
@@ -56,11 +57,11 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    build.quiet_libraries()
+    quiet_libraries()
     options = [part for setting in arguments.set for part in ("--set", setting)]
     print(json.dumps(take_in(arguments.folder, arguments.index, options)), flush=True)
     rows = read_jsonl(QUESTIONS)
-    pipeline = build.make_pipeline(load_settings(None, arguments.set), arguments.index, interactive=False)
+    pipeline = make_pipeline(load_settings(None, arguments.set), arguments.index, interactive=False)
     sums = {"answerable": 0, "first after reranking": 0, "in the context": 0, "cited": 0, "right": 0, "refused": 0}
     refused_rightly = 0
     for row, response in zip(rows, pipeline.run([Query(row["id"], row["question"]) for row in rows]), strict=True):

@@ -28,8 +28,8 @@ from gradio_client import Client
 from playwright.async_api import Browser, Page, async_playwright
 from playwright.async_api import TimeoutError as PageTimeoutError
 
-from rag.history import history_path
 from rag.models.resolve import rag_home
+from rag.serve.history import history_path
 
 QUESTIONS = (
     "What does the nonlocal statement do?",

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-import rag.ingest
-from rag.build import quiet_libraries
+from rag.build import indexes
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import embedded_corpus
+from rag.data.embedded import embedded_corpus
 from rag.retrieve.encoder import EncoderFingerprint
 
 SECTIONS_A_FILE = 100
@@ -75,7 +75,7 @@ class Folder:
 def main(n_passages: int) -> None:
     quiet_libraries()
     encoder = HashEncoder()
-    rag.ingest.make_encoder = lambda settings, lazy: encoder
+    indexes.make_encoder = lambda settings, lazy: encoder
     settings = load_settings(None, [f"documents.chunk_tokens={WORDS_A_SECTION + 20}"])
     with tempfile.TemporaryDirectory() as folder:
         root, index = Path(folder) / "documents", Path(folder) / "index"
@@ -86,7 +86,7 @@ def main(n_passages: int) -> None:
             if isinstance(changed, int):
                 documents.change(changed)
             encoder.encoded, started = 0, time.perf_counter()
-            result = rag.ingest.ingest(settings, [root], index)
+            result = indexes.ingest_documents(settings, [root], index)
             seconds = time.perf_counter() - started
             whole = whole or seconds
             row = {"changed": changed, "passages": result.n_passages, "encoded": encoder.encoded}

@@ -21,12 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import mrr_row
-from rag.build import make_encoder, quiet_libraries
+from rag.build.parts import make_encoder
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import load_corpus
-from rag.examples import Example, load_examples
+from rag.data.corpus import load_corpus
+from rag.data.labelled import Example, load_examples
 from rag.models.resolve import resolve
-from rag.training import Schedule, Watch, fit, prepare
+from rag.train.by_length import prepare
+from rag.train.fit import fit
+from rag.train.run import Schedule, Watch
 from rag.types import Passage
 
 WORDS_A_SENTENCE = 5

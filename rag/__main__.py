@@ -1,6 +1,8 @@
 """`python -m rag`: the `rag` command, for launchers that take a module."""
 
-from rag.cli import main
+from __future__ import annotations
+
+from rag.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -4,19 +4,15 @@ parse."""
 from __future__ import annotations
 
 import dataclasses
-import gc
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from rag.errors import GenerationError
 from rag.generate.answer import parse_answer, verify_citations
 from rag.generate.excerpts import excerpted, longest_beginning, select_sentences
-from rag.generate.known import conversation_sha256
-from rag.generate.prompts import Prompt
+from rag.generate.prompts import Prompt, conversation_sha256
+from rag.lazy import Lazy
 from rag.types import (
     CANNOTANSWER,
     Answer,
@@ -32,41 +28,6 @@ from rag.types import (
     Span,
     ranked,
 )
-
-T = TypeVar("T")
-
-
-class Lazy(Generic[T]):
-    """A component loaded when it is first asked for, and released when its memory is wanted back."""
-
-    def __init__(self, load: Callable[[], T]):
-        self._load = load
-        self._value: T | None = None
-        self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, value: T) -> Lazy[T]:
-        return cls(lambda: value)
-
-    def get(self) -> T:
-        with self._lock:
-            if self._value is None:
-                self._value = self._load()
-            return self._value
-
-    @property
-    def loaded(self) -> bool:
-        return self._value is not None
-
-    def release(self) -> None:
-        with self._lock:
-            if hasattr(self._value, "close"):
-                self._value.close()
-            self._value = None
-        gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +265,3 @@ def count_text_tokens(generator: Generator, text: str) -> int:
     return generator.count_tokens([Message(role="user", content=text)]) - generator.count_tokens(
         [Message(role="user", content="")]
     )
-
-
-class KeepOrder:
-    """The reranker that changes nothing: candidates keep the retriever's order and scores."""
-
-    def rerank(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        return [list(hits) for hits in candidates]

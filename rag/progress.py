@@ -18,7 +18,6 @@ from rag.errors import Stopped
 
 LINE_EVERY_SECONDS = 30.0
 
-
 T = TypeVar("T")
 _on_advance: contextvars.ContextVar[Callable[[Progress], None] | None] = contextvars.ContextVar(
     "on_advance", default=None

@@ -14,8 +14,10 @@ import json
 import random
 from pathlib import Path
 
-from rag.data import load_corpus, load_qrels, load_questions, sample_questions
-from rag.examples import JUDGEMENTS_FILE, load_examples
+from rag.data.corpus import load_corpus
+from rag.data.labelled import JUDGEMENTS_FILE, load_examples
+from rag.data.qrels import load_qrels
+from rag.data.questions import load_questions, sample_questions
 from rag.files import write_json, write_whole
 
 NEEDED = ("corpus.txt", "train.txt", "dev.txt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,145 +10,16 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 import pytest
 
+from rag.build import indexes
 from rag.types import Passage
-
-WORDS = [
-    "the",
-    "a",
-    "of",
-    "in",
-    "on",
-    "is",
-    "was",
-    "who",
-    "what",
-    "where",
-    "when",
-    "why",
-    "how",
-    "which",
-    "river",
-    "lake",
-    "mountain",
-    "city",
-    "tower",
-    "bridge",
-    "king",
-    "queen",
-    "painter",
-    "poem",
-    "ship",
-    "train",
-    "bread",
-    "yeast",
-    "rises",
-    "flows",
-    "built",
-    "designed",
-    "painted",
-    "wrote",
-    "born",
-    "died",
-    "in",
-    "north",
-    "south",
-    "east",
-    "west",
-    "old",
-    "new",
-    "red",
-    "blue",
-    "green",
-    "clara",
-    "voss",
-    "amber",
-    "line",
-    "tern",
-    "island",
-    "graz",
-    "port",
-    "hale",
-    "1874",
-    "1931",
-    "14",
-    "km",
-    "long",
-    "people",
-    "live",
-    "there",
-    "it",
-    "and",
-]
+from tests.fakes.documents import WordEncoder
+from tests.fakes.tiny import bert_config, bert_tokenizer, make_tiny_encoder, word_tokenizer, write_corpus
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-
-
-def _word_tokenizer(special: list[str], template: str | None):
-    """Whole words and single characters, lower-cased; a BERT-style template where one is given."""
-    import string
-
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    pieces = [*special, *dict.fromkeys(WORDS), *string.ascii_lowercase, *string.digits, *string.punctuation]
-    pieces += ["##" + ch for ch in string.ascii_lowercase + string.digits]
-    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special[1]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if template:
-        tokenizer.post_processor = processors.BertProcessing(
-            ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
-        )
-    return tokenizer, len(vocabulary)
-
-
-def _bert_tokenizer(folder: Path, max_length: int) -> int:
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer, size = _word_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "bert")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    ).save_pretrained(folder)
-    return size
-
-
-def _bert_config(size: int, **extra):
-    from transformers import BertConfig
-
-    return BertConfig(
-        vocab_size=size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        **extra,
-    )
-
-
-def make_tiny_encoder(folder: Path, seed: int = 0) -> Path:
-    """A sentence-transformers checkpoint of random weights: 32 dimensions, 64 tokens, E5's prompts."""
-    import torch
-    from transformers import BertModel
-
-    from rag.models.e5_q4 import write_sentence_transformers_files
-
-    torch.manual_seed(seed)
-    size = _bert_tokenizer(folder, 64)
-    BertModel(_bert_config(size)).save_pretrained(folder)
-    write_sentence_transformers_files(folder, 32, 64)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -165,8 +35,8 @@ def tiny_reranker_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("reranker")
     torch.manual_seed(1)
-    size = _bert_tokenizer(folder, 64)
-    BertForSequenceClassification(_bert_config(size, num_labels=1)).save_pretrained(folder)
+    size = bert_tokenizer(folder, 64)
+    BertForSequenceClassification(bert_config(size, num_labels=1)).save_pretrained(folder)
     return folder
 
 
@@ -179,7 +49,7 @@ def tiny_generator_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("generator")
     torch.manual_seed(2)
     special = ["<|endoftext|>", "[UNK]", "<|im_start|>", "<|im_end|>"]
-    tokenizer, size = _word_tokenizer(special, None)
+    tokenizer, size = word_tokenizer(special, None)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<|endoftext|>",
@@ -225,12 +95,6 @@ def corpus_file(tmp_path, passages) -> Path:
     return write_corpus(tmp_path / "corpus.txt", passages)
 
 
-def write_corpus(path: Path, passages) -> Path:
-    rows = ({"id": p.id, "title": p.title, "text": p.text, "source": "made"} for p in passages)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="session")
 def compiled_graphs(tmp_path_factory):
     """Where the graphs of tiny models are kept: compiling one takes longer than training it."""
@@ -244,14 +108,21 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder, compi
     home.mkdir()
     (home / "compiled").symlink_to(compiled_graphs, target_is_directory=True)
     monkeypatch.setenv("RAG_HOME", str(home))
-    from rag import build
     from rag.config import load_settings
-    from tests.tuning import FAST, PASSAGES, rows
+    from tests.fakes.training import FAST, PASSAGES, rows
 
     corpus = write_corpus(tmp_path / "corpus.txt", PASSAGES)
     (tmp_path / "train.txt").write_text(rows(range(22)), "utf-8")
     (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
     overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
     settings = load_settings(overrides=[*overrides, *FAST, "training.freeze_embeddings=false", "retriever.kind=bm25"])
-    build.make_index(settings, corpus, tmp_path / "index")
+    indexes.make_index(settings, corpus, tmp_path / "index")
     return settings, tmp_path
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """An encoder of words, which every index of documents is made with."""
+    made = WordEncoder()
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: made)
+    return made

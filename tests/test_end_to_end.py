@@ -21,7 +21,7 @@ QUESTIONS = [
 
 def rag(*arguments, check=True):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "rag.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "rag", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert not check or result.returncode == 0, result.stderr[-3000:]
     return result
@@ -107,7 +107,8 @@ def test_a_mistake_is_one_sentence(tmp_path):
 
 
 def test_help_needs_no_model_library():
-    code = "import sys; from rag.cli import main; sys.argv = ['rag', '--help']\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom rag.cli.main import main\nsys.argv = ['rag', '--help']\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'transformers', 'gradio', 'vllm', 'faiss'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip().endswith("[]")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.evaluate.gate import GATE_FILE, KEEP_BASE, PROMOTE
+from rag.evaluate.verdict import GATE_FILE, KEEP_BASE, PROMOTE
 from rag.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"

@@ -1,42 +1,20 @@
-"""Results as lines for a terminal and as JSON for a program."""
+"""Results as lines for a terminal and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from rag.retrieve.store import Manifest
-from rag.types import CANNOTANSWER, Hit, Passage, Response
+from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
+from rag.index.manifest import Manifest
+from rag.types import CANNOTANSWER, Hit, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
-    from rag.generate.questions import Written
-
-MAX_LISTED = 10
-NOT_IN_DOCUMENTS = "Not in these documents."
-
-
-def place_of(passage: Passage) -> str:
-    """Where a passage can be found: its file and page, or its id where it is of no file."""
-    if passage.place is None:
-        return passage.id
-    return passage.source + (f", page {passage.place.page}" if passage.place.page is not None else "")
-
-
-def source_link(passage_id: str, attached: str = "") -> str:
-    """Where a passage opens in its document, below the chat's address; `attached` names a conversation with files."""
-    within = f"conversation/{attached}/" if attached else ""
-    return f"{within}source/{quote(passage_id, safe='@')}#passage"
-
-
-def citation_of(passage: Passage) -> str:
-    """A passage's title and place, as one cites it."""
-    return f"{passage.title}, {place_of(passage)}" if passage.title else place_of(passage)
+    from rag.train.written import Written
 
 
 def hit_json(hit: Hit, rank: int) -> dict:
@@ -108,37 +86,6 @@ def ingested_json(result: Ingested) -> dict:
         "n_passages": result.n_passages,
         "fingerprint": result.fingerprint,
     }
-
-
-def _some(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + "s" * (n != 1)
-
-
-def ingested_lines(result: Ingested, folder: Path) -> list[str]:
-    kinds = Counter(document.kind for document in result.documents)
-    shown = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
-    lines = [
-        f"{folder}: {_some(len(result.documents), 'document')} ({shown}), {_some(result.n_passages, 'passage')}",
-        f"{result.added:,} added, {result.kept:,} kept, {result.removed:,} removed",
-    ]
-    copies = sum(len(document.paths) > 1 for document in result.documents)
-    if copies:
-        lines.append(f"stored once though found under several paths: {_some(copies, 'document')}")
-    names = {document.sha256: document.paths[0]["path"] or document.title for document in result.documents}
-    for first, second, similarity in result.near_duplicates[:MAX_LISTED]:
-        lines.append(f"nearly the same ({similarity:.2f}): {names[first]} and {names[second]}")
-    if len(result.near_duplicates) > MAX_LISTED:
-        lines.append(f"… and {len(result.near_duplicates) - MAX_LISTED:,} more pairs that are nearly the same")
-    for document in result.documents:
-        lines += [f"{names[document.sha256]}: {note}" for note in document.notes]
-    if result.other_kinds:
-        total = sum(result.other_kinds.values())
-        kinds_of = ", ".join(
-            f"{n:,} {suffix or 'without suffix'}" for suffix, n in Counter(result.other_kinds).most_common(6)
-        )
-        lines.append(f"{total:,} files of kinds that are not read ({kinds_of})")
-    lines += [f"left out: {path}: {reason}" for path, reason in sorted(result.left_out.items())]
-    return [*lines, f"ask it: rag ask 'your question' -i {folder}, or rag chat -i {folder}"]
 
 
 def format_figure(value: float | None) -> str:

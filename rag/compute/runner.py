@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import shutil
@@ -27,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.errors import ConfigError, ModelError
+from rag.compute.hardware import fastest_precision, is_out_of_memory, n_threads
+from rag.errors import ModelError
 from rag.progress import progress
 
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 INT8_GROUP_VALUES = 128
 
@@ -48,46 +47,6 @@ class Tokenized:
     @property
     def lengths(self) -> np.ndarray:
         return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
-
-
-@functools.cache
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets of this CPU, as Linux names them; empty where they cannot be read."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return frozenset(line.split(":", 1)[1].split())
-    return frozenset()
-
-
-def default_device() -> str:
-    """`cuda` where torch sees a GPU, else `cpu`; without importing torch where no NVIDIA driver is loaded."""
-    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def fastest_precision(device: str) -> str:
-    """bf16 where the hardware multiplies bf16 natively, else fp32."""
-    if device == "cuda":
-        return "bf16"
-    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16"} else "fp32"
-
-
-def choose_precision(setting: str, device: str) -> str:
-    """Resolve `auto`; raises ConfigError on an unknown word or int8 on a GPU."""
-    if setting not in PRECISIONS:
-        raise ConfigError(f"precision {setting!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    if setting == "int8" and device != "cpu":
-        raise ConfigError("precision 'int8' is for CPUs; choose 'bf16' on a GPU")
-    return fastest_precision(device) if setting == "auto" else setting
-
-
-def n_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class BatchRunner:
@@ -234,12 +193,6 @@ def reading_weights(folder: str | Path) -> Iterator[None]:
         raise ModelError(f"the weights in {folder} cannot be read ({error}); bring the model here again") from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    said = ("out of memory", "bad_alloc", "allocate memory")  # of a GPU, of C++, of the allocator of PyTorch on a CPU
-    return isinstance(error, MemoryError) or any(words in text for words in said)
-
-
 def _valid_unicode(text: str) -> str:
     """Lone surrogates, which JSON can carry and no tokenizer takes, become U+FFFD."""
     return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
@@ -309,14 +262,6 @@ def _cached_graph(core, build_module, n_inputs: int, precision: str, cache_folde
     return graph
 
 
-def quiet_transformers() -> None:
-    """Keep transformers' progress bars and advice off the terminal; errors still come through."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-
-
 def _convert(module, n_inputs: int):
     import openvino as ov
     import torch
@@ -335,9 +280,3 @@ def _compress_weights(graph):
     nncf.set_log_level(logging.ERROR)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
-
-
-def describe_hardware() -> str:
-    """One line for manifests and reports: the device and the precision that `auto` means on it."""
-    device = default_device()
-    return json.dumps({"device": device, "threads": n_threads(), "precision": fastest_precision(device)})

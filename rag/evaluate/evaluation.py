@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from rag.data import Corpus, Question
-from rag.errors import DataError, RunMismatchError
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.evaluate.answers import (
     citation_scores,
     format_leaks,
@@ -25,55 +22,21 @@ from rag.evaluate.answers import (
     supported_share,
     words_of,
 )
-from rag.evaluate.calibration import risk_coverage
-from rag.evaluate.metrics import (
-    RANKING_METRICS,
-    exact_match,
-    mean,
-    ranking_scores,
-    relevant_passages,
-    shuffle_floor,
-    token_f1,
-)
+from rag.evaluate.files import FORMAT
+from rag.evaluate.metrics import exact_match, mean, ranking_scores, relevant_passages, shuffle_floor, token_f1
 from rag.evaluate.outcomes import Outcome, classify
-from rag.evaluate.significance import bootstrap_interval
-from rag.files import read_jsonl, write_json, write_whole
+from rag.evaluate.summary import abstention_figures, cost_figures, summarize
 from rag.types import CANNOTANSWER, Qrels, Run
 
 STAGES = {"retrieve": "retrieved", "rerank": "reranked"}
-METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
-FORMAT = 3
+
 MRR_BOUNDS = {"shuffled": "floor/mrr@10", "perfect": "perfect/mrr@10"}
-WITH_INTERVALS = ("recall@10", "success@10", "mrr@10", "ndcg@10")
+
 PASSAGE_WORDS, REFERENCE_WORDS, RAREST_WORD = (50, 100, 150, 250), (1, 3, 8, 20), (1, 5, 20, 100)
 SLICED_BY = ("source", "question_word", "passage_words", "reference_words", "rarest_word")
 BINNED = ("passage_words", "reference_words", "rarest_word")
-CURVE_POINTS = 200
-BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top passage"}
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-
-
-def read_predictions(folder: str | Path) -> list[dict]:
-    """The rows of RUN/predictions.jsonl. Raises RunMismatchError where there are none, DataError on a bad line."""
-    path = Path(folder) / "predictions.jsonl"
-    if not path.is_file():
-        raise RunMismatchError(f"{folder} holds no predictions; make them: rag batch QUERIES -i INDEX -o {folder}")
-    rows, seen = [], {}
-    for line, text in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            row = json.loads(text)
-            qid = row["qid"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}, line {line}: not a prediction ({error}); run rag batch again") from error
-        if qid in seen:
-            problem = f"the question {qid!r} already stands on line {seen[qid]}"
-            raise DataError(f"{path}, line {line}: {problem}; run rag batch into another folder")
-        seen[qid] = line
-        rows.append(row)
-    if not rows:
-        raise RunMismatchError(f"{path} is empty; run rag batch again")
-    return rows
 
 
 def evaluate(
@@ -108,13 +71,13 @@ def evaluate(
         "n_queries": len(asked),
         "n_judged": len(judged),
         "n_predicted": sum(qid in by_id for qid in asked),
-        **_summarize(questions, stages),
+        **summarize(questions, stages),
         "bounds": {name: mean([s[key] for s in questions if key in s]) for name, key in MRR_BOUNDS.items()},
         "outcomes": {outcome.value: sum(s["outcome"] == outcome for s in questions) for outcome in Outcome},
-        "abstention": _abstention(questions),
+        "abstention": abstention_figures(questions),
         "slices": {
             name: {
-                value: _summarize([s for s in questions if s.get(name) == value], stages, intervals=False)
+                value: summarize([s for s in questions if s.get(name) == value], stages, intervals=False)
                 for value in sorted(
                     {s[name] for s in questions if s.get(name)},
                     key=_bin_order if name in BINNED else None,
@@ -122,7 +85,7 @@ def evaluate(
             }
             for name in SLICED_BY
         },
-        "cost": _cost(rows),
+        "cost": cost_figures(rows),
     }
     return metrics, questions
 
@@ -317,166 +280,3 @@ def _place(score: dict, row: Mapping | None, corpus: Corpus | None, n_contexts: 
         ranked_in=bool(gold.intersection([*wanted, *shown])),
         in_context=bool(gold.intersection(shown)),
     )
-
-
-def _summarize(rows: Sequence[dict], stages: Sequence[str], *, intervals: bool = True) -> dict:
-    summary: dict = {"n": len(rows), "n_ranked": sum("retrieve/mrr@10" in row for row in rows), "stages": {}}
-    for stage in stages:
-        named = {name: [row[f"{stage}/{name}"] for row in rows if f"{stage}/{name}" in row] for name in RANKING_METRICS}
-        summary["stages"][stage] = {name: mean(values) for name, values in named.items()}
-        if intervals:
-            summary["stages"][stage]["intervals"] = {name: _interval(named[name]) for name in WITH_INTERVALS}
-    summary["answer"] = _summarize_answers(rows, intervals=intervals)
-    return summary
-
-
-def _summarize_answers(rows: Sequence[dict], *, intervals: bool) -> dict | None:
-    rows = [row for row in rows if "answerable" in row]
-    if not rows:
-        return None
-    answerable = [row for row in rows if row["answerable"]]
-    unanswerable = [row for row in rows if not row["answerable"]]
-    refused = [row for row in rows if row["abstained"]]
-    given = [row for row in rows if "n_citations" in row]
-    oracle = [row for row in answerable if row.get("gold_in_context")]
-    summary = {
-        "n": len(rows),
-        "n_answerable": len(answerable),
-        "cos_sim": _mean(rows, "cos_sim"),
-        "cos_sim_answerable": _mean(answerable, "cos_sim"),
-        "cos_sim_unanswerable": _mean(unanswerable, "cos_sim"),
-        "cos_sim_best_alias": _mean(rows, "cos_sim_best_alias"),
-        "cos_sim_gold_in_context": _mean(oracle, "cos_sim"),
-        "n_gold_in_context": len(oracle),
-        "exact_match": _mean(answerable, "exact_match"),
-        "f1": _mean(answerable, "f1"),
-        "reference_recall": _mean(answerable, "reference_recall"),
-        "right": mean([float(row["right"]) for row in rows]),
-        "grounded": _mean(given, "grounded"),
-        "format_leaks": mean([float(bool(row["leaks"])) for row in given]),
-        "abstain_precision": mean([float(not row["answerable"]) for row in refused]),
-        "abstain_recall": mean([float(row["abstained"]) for row in unanswerable]),
-        "wrong_refusals": mean([float(row["abstained"]) for row in answerable]),
-        "cited": mean([float(row["n_citations"] > 0) for row in given]),
-        "citation_precision": _mean(rows, "citation_precision"),
-        "citation_recall": _mean(rows, "citation_recall"),
-        "citation_supported": _mean(rows, "supported"),
-        "invented_in_output": sum(row.get("invented_in_output", 0) for row in rows),
-        "invented_shown": sum(row["invented_shown"] for row in given),
-        "n_cited_with_gold_in_context": sum("citation_precision" in row for row in rows),
-        "baselines": {
-            name: {
-                "cos_sim": _mean(rows, f"baseline/{key}"),
-                "cos_sim_answerable": _mean(answerable, f"baseline/{key}"),
-                "cos_sim_unanswerable": _mean(unanswerable, f"baseline/{key}"),
-            }
-            for key, name in BASELINES.items()
-        },
-    }
-    if intervals:
-        summary["intervals"] = {
-            "cos_sim": _interval(_values(rows, "cos_sim")),
-            "cos_sim_answerable": _interval(_values(answerable, "cos_sim")),
-            "cos_sim_unanswerable": _interval(_values(unanswerable, "cos_sim")),
-            "cos_sim_gold_in_context": _interval(_values(oracle, "cos_sim")),
-            "f1": _interval(_values(answerable, "f1")),
-            "right": _interval([float(row["right"]) for row in rows]),
-        }
-    return summary
-
-
-def _values(rows: Iterable[dict], key: str) -> list[float]:
-    return [row[key] for row in rows if row.get(key) is not None]
-
-
-def _mean(rows: Iterable[dict], key: str) -> float | None:
-    return mean(_values(rows, key))
-
-
-def _interval(values: Sequence[float]) -> list[float] | None:
-    interval = bootstrap_interval(values)
-    return list(asdict(interval).values()) if interval else None
-
-
-def _abstention(scores: Sequence[dict]) -> dict | None:
-    """The confusion of refusals, and what answering fewer questions would have cost or won."""
-    rows = [row for row in scores if "answerable" in row and row["outcome"] != Outcome.NOT_RUN]
-    if not rows:
-        return None
-    counts = {
-        name: sum(row["answerable"] == answerable and row["abstained"] == abstained for row in rows)
-        for name, answerable, abstained in (
-            ("answerable_answered", True, False),
-            ("answerable_refused", True, True),
-            ("unanswerable_answered", False, False),
-            ("unanswerable_refused", False, True),
-        )
-    }
-    scored = [row for row in rows if row.get("best_score") is not None]
-    answered = [row for row in scored if not row["abstained"]]
-    precision = mean([float(not row["answerable"]) for row in rows if row["abstained"]])
-    recall = mean([float(row["abstained"]) for row in rows if not row["answerable"]])
-    return {
-        "counts": counts,
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / (precision + recall) if precision and recall else None,
-        "risk": risk_coverage(
-            [row["best_score"] for row in answered], [not row["right"] for row in answered], len(rows), CURVE_POINTS
-        ),
-        "risk_unanswerable": risk_coverage(
-            [row["best_score"] for row in scored], [not row["answerable"] for row in scored], len(rows), CURVE_POINTS
-        ),
-    }
-
-
-def _cost(rows: Sequence[dict]) -> dict:
-    """Seconds per stage (sum, and quantiles over questions) and what was cut."""
-    stages: dict[str, list[float]] = {}
-    for row in rows:
-        for stage, seconds in row["seconds"].items():
-            stages.setdefault(stage, []).append(seconds)
-    tokens = {kind: _values([row.get("tokens", {}) for row in rows], kind) for kind in ("prompt", "answer")}
-    return {
-        "seconds": {
-            stage: {
-                "total": round(sum(values), 2),
-                "p50": round(float(np.percentile(values, 50)), 4),
-                "p95": round(float(np.percentile(values, 95)), 4),
-            }
-            for stage, values in stages.items()
-        },
-        "tokens": {kind: sum(values) for kind, values in tokens.items() if values},
-        "dropped_contexts": sum(row.get("dropped_contexts", 0) for row in rows),
-    }
-
-
-def write_evaluation(folder: str | Path, metrics: dict, scores: Sequence[dict]) -> None:
-    """RUN/metrics.json and RUN/scores.jsonl, each written whole."""
-    folder = Path(folder)
-    write_whole(folder / SCORES_FILE, "".join(json.dumps(row) + "\n" for row in scores))
-    write_json(folder / METRICS_FILE, metrics)
-
-
-def read_metrics(folder: str | Path) -> dict:
-    """RUN/metrics.json. Raises RunMismatchError where it is missing, damaged or of another version."""
-    path = Path(folder) / METRICS_FILE
-    again = f"rag evaluate {folder} --qrels QRELS --queries FILE"
-    if not path.is_file():
-        raise RunMismatchError(f"{folder} is not evaluated yet: {again}")
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        found = metrics.get("format")
-    except (ValueError, AttributeError) as error:
-        raise RunMismatchError(f"{path} is damaged; evaluate again: {again}") from error
-    if found != FORMAT:
-        raise RunMismatchError(f"{folder} was evaluated by another version of this program; evaluate again: {again}")
-    return metrics
-
-
-def read_scores(folder: str | Path) -> dict[str, dict]:
-    """The rows of RUN/scores.jsonl by question id. Raises RunMismatchError where there are none."""
-    path = Path(folder) / SCORES_FILE
-    if not path.is_file():
-        raise RunMismatchError(f"{folder} is not evaluated yet: rag evaluate {folder} --qrels QRELS --queries FILE")
-    return {row["qid"]: row for row in read_jsonl(path)}

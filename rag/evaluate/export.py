@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rag.errors import DataError
-from rag.evaluate.evaluation import STAGES, read_metrics, read_predictions, read_scores
+from rag.evaluate.evaluation import STAGES
+from rag.evaluate.files import read_metrics, read_predictions, read_scores
 from rag.evaluate.metrics import ranking
 from rag.files import write_whole
 from rag.types import Run

@@ -210,3 +210,8 @@ def get_prompt(name: str, own: dict[str, Prompt] | None = None) -> Prompt:
     if prompt.parser not in PARSERS:
         raise ConfigError(f"the prompt {name!r} names the parser {prompt.parser!r}; there are: {', '.join(PARSERS)}")
     return prompt
+
+
+def conversation_sha256(conversation: Conversation) -> str:
+    """A hash of everything that a generator is asked with."""
+    return hashlib.sha256(json.dumps(conversation).encode()).hexdigest()

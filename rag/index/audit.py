@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.data.passages import Corpus
+from rag.documents.citation import place_of
 from rag.errors import ConfigError
 from rag.generate.instructions import find_instructions, hidden_characters
-from rag.present import place_of
-from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import open_index
+from rag.index.read import open_index
+from rag.retrieve.vectors import FaissIndex
 
 PROBES, NEIGHBOURS = 1000, 10
 HUB_SHARE, HUB_TIMES = 0.02, 10.0

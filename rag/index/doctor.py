@@ -11,26 +11,20 @@ from typing import Literal
 
 import numpy as np
 
-from rag.build import make_encoder, read_calibration
-from rag.config import Settings
-from rag.data import Corpus, load_corpus
-from rag.documents.collection import HASH_CHARACTERS, ParsedDocuments
+from rag.data.corpus import load_corpus
+from rag.data.passages import Corpus
+from rag.documents.parsed import ParsedDocuments
+from rag.documents.records import HASH_CHARACTERS
 from rag.errors import ConfigError, RagError
 from rag.files import file_sha256
+from rag.index.calibration import read_calibration
+from rag.index.folder import BUILDING, CURRENT, PREVIOUS
+from rag.index.manifest import Manifest, check_source, read_manifest
+from rag.index.read import read_documents, read_sources, read_windows
+from rag.lazy import Lazy
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import (
-    BUILDING,
-    CURRENT,
-    PREVIOUS,
-    Manifest,
-    check_source,
-    read_documents,
-    read_manifest,
-    read_sources,
-    read_windows,
-)
+from rag.retrieve.vectors import FaissIndex
 
 SAMPLED_VECTORS = 16
 LEAST_COSINE = 0.99
@@ -45,14 +39,14 @@ class Finding:
     mend: str
 
 
-def examine(settings: Settings, index_folder: str | Path) -> list[Finding]:
+def examine(index_folder: str | Path, encoder: Lazy[Encoder]) -> list[Finding]:
     """Everything that is wrong with an index, the worst first; [] for a sound one.
 
     Looks at the generation that serves, its passages, vectors and BM25 against one another and against the encoder that
-    serves (16 passages are embedded again), and at the files that the documents were taken in from.
+    serves, `encoder` (16 passages are embedded again), and at the files that the documents were taken in from.
     """
     folder = Path(index_folder)
-    findings = list(_examine(settings, folder))
+    findings = list(_examine(folder, encoder))
     return sorted(findings, key=lambda finding: ("broken", "stale", "waste").index(finding.severity))
 
 
@@ -63,7 +57,7 @@ def finding_lines(findings: Sequence[Finding], folder: Path) -> list[str]:
     return [f"{finding.severity}: {finding.what}\n    mend it: {finding.mend}" for finding in findings]
 
 
-def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
+def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
     generation, own = folder / _pointer(folder, CURRENT), shlex.quote(str(folder))
     again = f"rag index CORPUS -o {own}, or of documents: rag ingest PATH -i {own}"
     if (previous := _pointer(folder, PREVIOUS)) and (folder / previous).is_dir():
@@ -86,7 +80,7 @@ def _examine(settings: Settings, folder: Path) -> Iterator[Finding]:
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
         yield Finding("broken", f"its {len(corpus):,} passages are not those of its manifest", mend)
         rebuild = mend
-    yield from _vectors(settings, generation, manifest, corpus, rebuild)
+    yield from _vectors(encoder, generation, manifest, corpus, rebuild)
     yield from _bm25(generation, corpus, rebuild)
     try:
         check_source(manifest, folder)
@@ -109,7 +103,7 @@ def _pointer(folder: Path, name: str) -> str:
 
 
 def _vectors(
-    settings: Settings, generation: Path, manifest: Manifest, corpus: Corpus, rebuild: str
+    serving: Lazy[Encoder], generation: Path, manifest: Manifest, corpus: Corpus, rebuild: str
 ) -> Iterator[Finding]:
     try:
         index = FaissIndex.load(generation / "vectors.faiss")
@@ -121,7 +115,7 @@ def _vectors(
         what = f"{len(corpus):,} passages" + (f" and {len(windows):,} windows" if len(windows) else "")
         yield Finding("broken", f"it holds {len(index):,} vectors for {what}", rebuild)
         return
-    encoder = make_encoder(settings, lazy=True)
+    encoder = serving.get()
     if encoder.fingerprint != manifest.encoder:
         what = f"its vectors are of another encoder ({manifest.encoder_model}) than the one that serves"
         yield Finding("broken", what, f"rag index --rebuild -o {shlex.quote(str(generation.parent))}")

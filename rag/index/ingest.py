@@ -7,56 +7,66 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rag.build import make_encoder
-from rag.config import Settings
-from rag.data import Corpus
-from rag.documents.collection import (
-    HASH_CHARACTERS,
-    FoundFile,
-    Ingested,
-    ParsedDocuments,
-    make_passages,
-    near_duplicates,
-    parse_all,
-    scan,
-)
-from rag.documents.recognise import usable
+from rag.compute.hardware import describe_hardware
+from rag.data.passages import Corpus
+from rag.documents.collection import Ingested, make_passages
+from rag.documents.duplicates import near_duplicates
+from rag.documents.ocr import usable
+from rag.documents.parsed import ParsedDocuments, parse_all
+from rag.documents.records import HASH_CHARACTERS
+from rag.documents.scan import FoundFile, scan
 from rag.documents.worker import ParserProcess
 from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
-from rag.inference import describe_hardware
+from rag.index.folder import is_index, serves, serving_manifest, writer_lock
+from rag.index.read import kept_documents, open_index, read_documents, read_sources
+from rag.index.write import build_generation
+from rag.lazy import Lazy
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.store import (
-    build_generation,
-    is_index,
-    kept_documents,
-    open_index,
-    read_documents,
-    read_sources,
-    serves,
-    serving_manifest,
-    writer_lock,
-)
 from rag.types import Passage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How documents are read and split: limits for each file, Tesseract's languages, and the length of passages."""
+
+    max_file_mib: float = 100.0
+    seconds_per_file: float = 120.0
+    ocr_languages: str = "eng"
+    chunk_tokens: int = 256
+    overlap_tokens: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How the index of documents is made. `encoder` is asked for once the documents are read.
+
+    None as `factory` or `window_sentences` keeps what an index has (`build_index`).
+    """
+
+    encoder: Lazy[Encoder]
+    encoder_model: str = ""
+    factory: str | None = None
+    window_sentences: int | None = None
+
+
 def ingest(
-    settings: Settings,
     paths: Sequence[str | Path],
     index_folder: str | Path,
+    reading: Reading,
+    making: Making,
     *,
     forget: Sequence[str | Path] = (),
-    encoder: Encoder | None = None,
 ) -> Ingested:
     """Take files and folders into an index, and bring those taken in before up to date.
 
     Without paths, what was named before is looked at again. `forget` names files or folders to leave out from now on,
-    until they are named again. `encoder` is one that is loaded already, else the one that the settings name.
-    Documents that are gone are dropped, changed ones replaced; a passage whose content the index holds already is not
-    encoded again. One bad file never stops a run. Raises DataError where nothing readable is left, IndexMismatchError
-    for an index that was made from a corpus file.
+    until they are named again. Documents that are gone are dropped, changed ones replaced; a passage whose content the
+    index holds already is not encoded again. One bad file never stops a run. Raises DataError where nothing readable is
+    left, IndexMismatchError for an index that was made from a corpus file.
     """
     for path in paths:
         if not Path(path).exists():
@@ -71,7 +81,7 @@ def ingest(
                 f"{gone[0]} was taken in before and is gone; bring it back, or drop its documents: "
                 f"rag ingest -i {shlex.quote(str(index_folder))} --forget {shlex.quote(gone[0])}"
             )
-        found = scan(roots, max_bytes=int(settings.documents.max_file_mib * 2**20), is_index=is_index)
+        found = scan(roots, max_bytes=int(reading.max_file_mib * 2**20), is_index=is_index)
         files = _once(found.files, forgotten)
         if not files:
             reasons = "; ".join(f"{path}: {reason}" for path, reason in list(found.left_out.items())[:3])
@@ -79,24 +89,21 @@ def ingest(
                 f"there is nothing to read in {', '.join(map(str, roots))}" + (f" ({reasons})" * bool(reasons))
             )
         store = ParsedDocuments(index_folder)
-        parser = ParserProcess(
-            seconds=settings.documents.max_seconds_per_file, ocr_languages=settings.documents.ocr_languages
-        )
+        parser = ParserProcess(seconds=reading.seconds_per_file, ocr_languages=reading.ocr_languages)
         try:
             with progress("Reading", len(files), "files") as bar:
                 parser.on_page = lambda: bar.advance(0)
-                failed = parse_all(files, store, parser.parse, bar.advance, usable(settings.documents.ocr_languages))
+                failed = parse_all(files, store, parser.parse, bar.advance, usable(reading.ocr_languages))
         finally:
             parser.close()
-        encoder = encoder or make_encoder(settings, lazy=True)
-        chunks = settings.documents
-        if chunks.chunk_tokens > encoder.room_tokens:
+        encoder = making.encoder.get()
+        if reading.chunk_tokens > encoder.room_tokens:
             raise ConfigError(
-                f"documents.chunk_tokens is {chunks.chunk_tokens}, but the encoder takes {encoder.room_tokens} at most"
+                f"documents.chunk_tokens is {reading.chunk_tokens}, but the encoder takes {encoder.room_tokens} at most"
             )
         chunking = {
-            "max_tokens": chunks.chunk_tokens,
-            "overlap_tokens": chunks.overlap_tokens,
+            "max_tokens": reading.chunk_tokens,
+            "overlap_tokens": reading.overlap_tokens,
             "encoder": encoder.fingerprint.weights_sha256,
         }
         with progress("Splitting", len(files), "files") as bar:
@@ -110,9 +117,9 @@ def ingest(
             encoder,
             documents=[dataclasses.asdict(document) for document in documents],
             sources={"roots": roots, "forgotten": forgotten},
-            encoder_model=settings.encoder.model,
-            factory=settings.index.factory,
-            window_sentences=settings.index.window_sentences,
+            encoder_model=making.encoder_model,
+            factory=making.factory,
+            window_sentences=making.window_sentences,
             hardware=describe_hardware(),
         )
         now, then = {d.sha256 for d in documents}, set(before)
@@ -138,12 +145,11 @@ def uploads_folder(index_folder: str | Path) -> Path:
 
 
 def add_uploads(
-    settings: Settings,
     files: Sequence[str | Path],
     index_folder: str | Path,
     uploads: str | Path,
-    *,
-    encoder: Encoder | None = None,
+    reading: Reading,
+    making: Making,
 ) -> Ingested:
     """Copy files into a folder of their own and take it in beside what the index holds.
 
@@ -162,7 +168,7 @@ def add_uploads(
             new.append(target)
             shutil.copyfile(file, target)
     try:
-        result = ingest(settings, [folder], index_folder, encoder=encoder)
+        result = ingest([folder], index_folder, reading, making)
     except Exception:
         for path in new:
             path.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rag.compute.quiet import quiet_transformers
 from rag.errors import DamagedFileError
-from rag.inference import quiet_transformers
 
 
 def convert_gguf(source: Path, target: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rag.compute.hardware import choose_precision, default_device
+from rag.compute.quiet import quiet_transformers
+from rag.compute.runner import BatchRunner, reading_weights
 from rag.errors import ModelError
-from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers, reading_weights
 from rag.types import Hit, ranked
 
 

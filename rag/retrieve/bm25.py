@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import IndexMismatchError
 from rag.types import Hit, ranked
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.retrieve.encoder import Encoder
 from rag.types import Hit, VectorIndex, ranked
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.compute.hardware import choose_precision, default_device
+from rag.compute.quiet import quiet_transformers
+from rag.compute.runner import BatchRunner, reading_weights
 from rag.errors import ModelError
 from rag.files import read_json_object, weights_sha256
-from rag.inference import BatchRunner, choose_precision, default_device, quiet_transformers, reading_weights
 
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.compute.hardware import n_threads
 from rag.errors import ConfigError, IndexMismatchError
-from rag.inference import n_threads
 
 TRAINING_POINTS_PER_CELL = 64
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from rag.generate.prompts import conversation_sha256
 from rag.types import Conversation, Generator
 
 KnownAnswers = Mapping[str, str]
-
-
-def conversation_sha256(conversation: Conversation) -> str:
-    """A hash of everything that a generator is asked with."""
-    return hashlib.sha256(json.dumps(conversation).encode()).hexdigest()
 
 
 class KnownAnswersGenerator:

@@ -28,11 +28,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from rag.chat import Conversation, Options, Turn
+from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import RagError
-from rag.present import NOT_IN_DOCUMENTS, place_of, source_link
+from rag.serve.conversation import Conversation
+from rag.serve.links import source_link
+from rag.serve.turns import Options, Turn
+from rag.serve.users import RateLimit, Users
 from rag.types import Answer, Query, Response
-from rag.users import RateLimit, Users
 
 MODEL = "rag"
 SOURCES = "\n\nSources:\n"

@@ -16,15 +16,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from rag.build import Retrievers
+from rag.build.indexes import add_files, ingest_documents
+from rag.build.retrievers import Retrievers
 from rag.config import Settings
+from rag.documents.ingested_lines import ingested_lines
 from rag.errors import DataError, IndexMismatchError, RagError
-from rag.ingest import add_uploads, ingest
-from rag.pipeline import Lazy
-from rag.present import ingested_lines
+from rag.index.folder import serves
+from rag.lazy import Lazy
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.store import serves
-from rag.sources import Sources
+from rag.serve.source_pages import Sources
 from rag.types import Retriever
 
 OPEN_AT_ONCE = 16
@@ -62,7 +62,7 @@ class Attachments:
         folder = self._folder(key)
         self.sweep()
         try:
-            result = add_uploads(self._settings, paths, folder / "index", folder / "files", encoder=self._encoder())
+            result = add_files(self._settings, paths, folder / "index", folder / "files", encoder=self._encoder())
             return ingested_lines(result, Path("this conversation"))[:-1]
         except RagError:
             if not serves(folder / "index"):
@@ -90,7 +90,7 @@ class Attachments:
             except IndexMismatchError:
                 if last:
                     raise
-                ingest(self._settings, [], self._root / key / "index", encoder=self._encoder())
+                ingest_documents(self._settings, [], self._root / key / "index", encoder=self._encoder())
                 self._close(key)
         raise AssertionError
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.chat import Turn
+from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import DataError
 from rag.files import json_line, write_whole
-from rag.present import NOT_IN_DOCUMENTS, place_of
+from rag.serve.turns import Turn
 from rag.types import CANNOTANSWER, Answer, Hit, Passage, Place, Query, Response
 
 SCHEMA_VERSION = 2

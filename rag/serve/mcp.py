@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.errors import RagError
-from rag.users import LOOPBACK_HOSTS
+from rag.serve.users import LOOPBACK_HOSTS
 
 MAX_AT_ONCE = 8
 INSTRUCTIONS = (

@@ -1,123 +1,35 @@
-"""The Gradio chat: a page around `rag.chat.Conversation`."""
+"""The Gradio chat: a page around `rag.serve.conversation.Conversation`."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import atexit
 import logging
-import os
-import shutil
-import sys
-import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 import gradio as gr
-from fastapi import Request
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from rag import build
-from rag.api import answer_record, make_router
-from rag.attachments import Attachments
-from rag.chat import Conversation, Options, Turn, documents_html, escape, message_html, settle, sources_html
-from rag.config import Settings, load_settings
+from rag.config import Settings
 from rag.errors import RagError
-from rag.history import History, as_markdown, history_path
-from rag.models.resolve import rag_home
-from rag.pipeline import Depths, Lazy
-from rag.present import ingested_lines
-from rag.progress import Background, Progress, say
-from rag.retrieve.joined import JoinedRetriever
-from rag.retrieve.store import serving_manifest
-from rag.sources import Sources, make_source_router
-from rag.types import Retriever
-from rag.users import LOOPBACK, LOOPBACK_HOSTS, RateLimit, Users
+from rag.pipeline import Depths
+from rag.progress import Background, Progress
+from rag.serve.access import asker_of, person_of
+from rag.serve.asking import answer_once, default_options
+from rag.serve.assets import SAVE_TEXT
+from rag.serve.attachments import Attachments
+from rag.serve.conversation import Conversation
+from rag.serve.history import History, as_markdown
+from rag.serve.html import documents_html, escape, message_html, sources_html
+from rag.serve.turns import Options, Turn, settle
+from rag.serve.users import RateLimit, Users
 
 log = logging.getLogger(__name__)
 FEEDBACK = ["Like", "Dislike", "Wrong source", "Should have refused", "Should have answered"]
-TRIES_A_MINUTE = 10
+
 SECONDS_BETWEEN_LOOKS = 0.5
 EVERYTHING, ATTACHED = "Everything indexed", "Files of this conversation"
 TO_ALL, TO_THIS = "All conversations", "This conversation only"
-EMBEDDED_EXAMPLES = (
-    "What does the nonlocal statement do?",
-    "When is the else clause of a for loop executed?",
-    "What is an orphan in a bonsai garden?",
-)
-
-CSS = """
-.searched, .status, footer, .score { color: var(--body-text-color-subdued); font-size: .85em; }
-.problem { border-left: 3px solid #d97706; padding-left: .6em; }
-.refusal { border-left: 3px solid #64748b; padding-left: .6em; }
-a.cite { text-decoration: none; font-weight: 600; }
-.card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .6em .8em; margin: .5em 0; }
-.card.cited { border-left: 4px solid var(--color-accent); }
-.card:target, .card.flash { outline: 2px solid var(--color-accent); }
-.card pre { white-space: pre-wrap; font: inherit; font-size: .9em; max-height: 16em; overflow: auto; margin: .4em 0; }
-.card .badge { background: var(--color-accent); color: white; border-radius: 6px; padding: 0 .4em; font-size: .75em; }
-.card .score { float: right; }
-.card footer { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1em; }
-.card .tools { display: inline-flex; gap: .8em; }
-.card .tools > * { font: inherit; color: inherit; text-decoration: underline; cursor: pointer; }
-.card .copy { background: none; border: 0; padding: 0; }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.listing ul { padding-left: 1.2em; font-size: .9em; } .listing summary { cursor: pointer; }
-#documents-files td.download { display: none; }
-#sources { max-height: 78vh; overflow-y: auto !important; }
-.turn > summary { cursor: pointer; font-weight: 600; margin: .4em 0; }
-"""
-
-# A citation scrolls to its card instead of opening a page.
-HEAD = """<script>
-document.addEventListener("click", (event) => {
-  const link = event.target.closest('a[href*="#source-"]');
-  if (!link) return;
-  const card = document.getElementById(link.getAttribute("href").split("#")[1]);
-  event.preventDefault();
-  event.stopPropagation();
-  if (!card) return;
-  card.closest("details").open = true;
-  document.querySelectorAll(".card.flash").forEach((other) => other.classList.remove("flash"));
-  card.classList.add("flash");
-  card.scrollIntoView({ behavior: "smooth", block: "center" });
-  card.focus({ preventScroll: true });
-}, true);
-// A citation is copied with the address of the passage in its document.
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button.copy[data-citation]");
-  if (!button) return;
-  const link = button.parentElement.querySelector("a").href;
-  const text = `${button.dataset.citation} (${link})`;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {  // no clipboard without https
-    const field = document.createElement("textarea");
-    field.value = text;
-    document.body.append(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-    button.focus();
-  }
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = "Copy citation"; }, 1500);
-});
-</script>"""
-
-
-SAVE_TEXT = """(text) => {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
-  link.download = "conversation.md";
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
 
 
 def make_app(
@@ -167,11 +79,11 @@ def make_app(
 
     def may_ask(turns, request: gr.Request):
         """Ends a chain of events, and says why, where nothing can be asked now."""
-        if users is not None and not users.knows(_person(request)):
+        if users is not None and not users.knows(person_of(request)):
             gr.Info("You may no longer ask here.")
         elif turns and not turns[-1].done:
             gr.Info("One question at a time: wait for the answer, or press Stop.")
-        elif (seconds := limit.wait_seconds(_who(request))) > 0:
+        elif (seconds := limit.wait_seconds(asker_of(request))) > 0:
             gr.Info(f"Too many questions in a minute; ask again in {seconds:.0f} s.")
         else:
             return
@@ -306,7 +218,7 @@ def make_app(
         if ways:
 
             def add(paths, way, key, kept_key, request: gr.Request):
-                if not paths or (users is not None and not users.knows(_person(request))):
+                if not paths or (users is not None and not users.knows(person_of(request))):
                     yield "", gr.skip(), gr.skip()
                     return
                 to_all = take_in is not None and (way == TO_ALL or attachments is None)
@@ -319,7 +231,7 @@ def make_app(
 
                 try:
                     if not to_all and history is not None and kept_key:
-                        history.attach(_person(request), kept_key, key)
+                        history.attach(person_of(request), kept_key, key)
                     adding[request.session_hash, to_all] = work = Background(one_by_one)
                     # The key is known from now on: a question asked meanwhile keeps the conversation with its files.
                     status = f'<div class="status" role="status">Taking in {len(paths)} file(s)…</div>'
@@ -364,14 +276,14 @@ def make_app(
                 return gr.Radio(choices, value=chosen if chosen in ids else None)
 
             def relisted(words, key, request: gr.Request):
-                return listed(_person(request), key, words)
+                return listed(person_of(request), key, words)
 
             def keep(turns, key, words, attached, request: gr.Request):
-                key = history.keep(_person(request), key, turns, attached)
-                return key, listed(_person(request), key, words)
+                key = history.keep(person_of(request), key, turns, attached)
+                return key, listed(person_of(request), key, words)
 
             def load(key, request: gr.Request):
-                person = _person(request)
+                person = person_of(request)
                 turns = history.load(person, key) if key else []
                 marks = history.judgements(person, key) if key else []
                 box = gr.Chatbot(show(turns), feedback_value=marks)
@@ -381,20 +293,20 @@ def make_app(
             def judge(key, data: gr.LikeData, request: gr.Request):
                 liked = None if not data.liked else data.liked == "Like" or data.liked is True
                 reason = data.liked if isinstance(data.liked, str) and data.liked not in ("Like", "Dislike") else ""
-                history.judge(_person(request), key, data.index // 2 + 1, liked, reason)
+                history.judge(person_of(request), key, data.index // 2 + 1, liked, reason)
 
             def renamed(key, title, words, request: gr.Request):
-                history.rename(_person(request), key, title)
-                return "", listed(_person(request), key, words)
+                history.rename(person_of(request), key, title)
+                return "", listed(person_of(request), key, words)
 
             def deleted(key, words, request: gr.Request):
                 if attachments is not None:
-                    attachments.drop(history.attached(_person(request), key))
-                history.delete(_person(request), key)
-                return "", listed(_person(request), "", words), [], [], sources_html(()), _rewritten(()), ""
+                    attachments.drop(history.attached(person_of(request), key))
+                history.delete(person_of(request), key)
+                return "", listed(person_of(request), "", words), [], [], sources_html(()), _rewritten(()), ""
 
             def exported(key, turns, request: gr.Request):
-                titles = {k.id: k.title for k in history.list(_person(request))}
+                titles = {k.id: k.title for k in history.list(person_of(request))}
                 return as_markdown(titles.get(key, "Conversation"), turns)
 
             quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -441,10 +353,10 @@ def make_app(
 
         def ask_once(question: str, request: gr.Request) -> dict:
             """Answer a standalone question: the answer, its citations, and whether it abstained."""
-            if users is not None and not users.knows(_person(request)):
+            if users is not None and not users.knows(person_of(request)):
                 raise gr.Error("You may no longer ask here.")
             try:
-                return _answer(conversation, _options(settings), limit, _who(request), question)
+                return answer_once(conversation, default_options(settings), limit, asker_of(request), question)
             except RagError as error:
                 raise gr.Error(str(error)) from error
 
@@ -461,93 +373,10 @@ def make_app(
     return page
 
 
-class _Shelf:
-    """The documents that answers come from: everybody's, and those of one conversation; and what adds files to them."""
-
-    def __init__(self, settings: Settings, index: str | Path, attached: Path, kept: Callable[[], Collection[str]]):
-        self.settings, self.index = settings, Path(index)
-        self.retrievers = build.Retrievers(settings, index)
-        self.attachments = Attachments(settings, attached, lambda: self.retrievers.encoder.get(), kept)
-
-    def take_in(self, paths: Sequence[str], conversation: Conversation) -> Sequence[str]:
-        """Take files in beside the index's documents, and let the conversation search them; returns what came of it."""
-        from rag.ingest import add_uploads, uploads_folder
-
-        result = add_uploads(self.settings, paths, self.index, uploads_folder(self.index))
-        encoder = self.retrievers.encoder
-        if encoder.loaded and encoder.get().fingerprint != serving_manifest(self.index)[1].encoder:
-            encoder = None  # another one was promoted since
-        self.retrievers = build.Retrievers(self.settings, self.index, encoder)
-        conversation.retrievers = self.retrievers.each()
-        return ingested_lines(result, self.index)[:-1]
-
-    def narrowed(self, kind: str, collections: Sequence[str] | None, attached: str) -> Lazy[Retriever]:
-        """A retriever over some collections (None: all) and the files of a conversation, where it has any."""
-        retrievers, parts = self.retrievers, []
-        if collections is None or collections:
-            parts.append(lambda: retrievers.get(kind, collections))
-        if attached:
-            parts.append(lambda: self.attachments.retriever(attached, kind))
-        return Lazy(parts[0] if len(parts) == 1 else lambda: JoinedRetriever([part() for part in parts]))
-
-
-def _door(users: Users) -> Callable[[str, str], object]:
-    """Password checks off the event loop, a few at a time, and so many tries a minute for each name."""
-    tries, at_once = RateLimit(TRIES_A_MINUTE), asyncio.Semaphore(2)
-
-    async def check(name: str, password: str) -> bool:
-        if tries.wait_seconds(name[:64]) > 0:
-            return False
-        async with at_once:
-            return await asyncio.to_thread(users.check_password, name, password)
-
-    return check
-
-
 def _rewritten(turns: Sequence[Turn]) -> gr.Textbox:
     """The box with what was searched for in place of the last question, to be edited; hidden where it was the same."""
     searched_for = turns[-1].searched_for if turns and turns[-1].done else ""
     return gr.Textbox(searched_for, visible=bool(searched_for))
-
-
-def _person(request: gr.Request) -> str:
-    """Who is logged in; nobody, where no one has to."""
-    return request.username or ""
-
-
-def _may_read(page: gr.Blocks, users: Users | None, request: Request) -> bool:
-    """Whether a request outside the page comes from someone who is logged in there, or carries a key."""
-    if users is None:
-        return True
-    cookies = (f"access-token-{page.app.cookie_id}", f"access-token-unsecure-{page.app.cookie_id}")
-    person = next(filter(None, (page.app.tokens.get(request.cookies.get(name)) for name in cookies)), None)
-    if person is None:
-        return bool(_key_of(users, request))
-    return users.knows(person)
-
-
-def _key_of(users: Users | None, request: Request) -> str:
-    """Whose API key a request carries, "" for nobody's; without users, where it comes from."""
-    if users is None:
-        return request.client.host if request.client else ""
-    return users.of_key(request.headers.get("authorization", "").removeprefix("Bearer ")) or ""
-
-
-def _answer(conversation: Conversation, options: Options, limit: RateLimit, who: str, question: str) -> dict:
-    if (seconds := limit.wait_seconds(who)) > 0:
-        raise RagError(f"too many questions in a minute; ask again in {seconds:.0f} s")
-    return answer_record(conversation, question, options)
-
-
-def _who(request: gr.Request) -> str:
-    """Whose questions are counted: a person's, else an address's."""
-    return _person(request) or (request.client.host if request.client else "")
-
-
-def _options(settings: Settings) -> Options:
-    """What is asked with where nobody chooses."""
-    depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
-    return Options(settings.retriever.kind, depths)
 
 
 def _progress_html(done: Progress) -> str:
@@ -559,106 +388,3 @@ def _progress_html(done: Progress) -> str:
 
 def _status_html(conversation: Conversation) -> str:
     return f'<div class="status" role="status">{escape(conversation.status)}</div>'
-
-
-def _keep_loopback_off_proxies() -> None:
-    """Gradio asks its own address once at the start; a proxy of the machine does not know it."""
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
-
-
-def serve(
-    settings: Settings,
-    index: str | Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    users: Users | None = None,
-    mcp: bool = False,
-    block: bool = True,
-) -> gr.Blocks:
-    """Open the chat over an index, and the API beside it, and print the address; with `block` it stays until
-    interrupted. With `users` the page asks for a password and the API for a key; with `mcp` the documents are a tool of
-    the Model Context Protocol, too."""
-    if users is not None:
-        users.names()  # a missing or damaged file is told now, not to the first who tries the door
-    elif host not in LOOPBACK:
-        say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
-    _, manifest = serving_manifest(index)
-    # Without names everybody would see everybody's: kept only where one person can be there.
-    history = History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None
-    if history is not None:
-        attached = history.path.with_name(f".{history.path.stem}.files")
-    else:  # nobody can come back to a conversation that is not kept
-        attached = Path(tempfile.mkdtemp(prefix="rag-files-"))
-        atexit.register(shutil.rmtree, attached, ignore_errors=True)
-    shelf = _Shelf(settings, index, attached, history.every_attached if history is not None else tuple)
-    shelf.attachments.sweep()
-    conversation = build.make_conversation(settings, index, lambda: shelf.retrievers, shelf.narrowed)
-    limit = RateLimit(settings.serving.questions_per_minute)
-    alone = users is None and host in LOOPBACK
-    may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
-    embedded = manifest.corpus_path == "embedded"
-    page = make_app(
-        conversation,
-        settings,
-        title="Ask the Python language reference" if embedded else "Ask your documents",
-        examples=EMBEDDED_EXAMPLES if embedded else (),
-        limit=limit,
-        history=history,
-        users=users,
-        collections=lambda: shelf.retrievers.collections(),
-        take_in=partial(shelf.take_in, conversation=conversation) if may_upload and not manifest.corpus_path else None,
-        attachments=shelf.attachments if may_upload else None,
-    )
-    sources = Sources(index, lambda: shelf.retrievers.index.get())
-    options = _options(settings)
-    router = make_router(conversation, options, users=users, limit=limit)
-    may_read = partial(_may_read, page, users)
-    source_router = make_source_router(sources, may_read, shelf.attachments.sources)
-    app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}
-    if alone:  # a page of the web that calls itself by a name of its own for this machine may not ask either
-        app_kwargs["middleware"] = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]
-    if mcp:
-        from rag.mcp_server import DocumentTools
-
-        def answer(question: str, request: Request) -> dict:
-            return _answer(conversation, options, limit, _key_of(users, request), question)
-
-        tools = DocumentTools(answer, lambda request: users is None or bool(_key_of(users, request)), local=alone)
-        app_kwargs |= {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
-    conversation.preload(settings.retriever.kind)
-    _keep_loopback_off_proxies()
-    try:
-        _, address, _ = page.launch(
-            server_name=host,
-            server_port=port,
-            quiet=True,
-            prevent_thread_lock=True,
-            css=CSS,
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-            head=HEAD,
-            footer_links=[],
-            max_file_size=int(settings.documents.max_file_mib * 2**20),
-            auth=_door(users) if users is not None else None,
-            app_kwargs=app_kwargs,
-            ssr_mode=False,
-        )
-    except OSError as error:
-        raise RagError(f"port {port} on {host} cannot be used ({error}); choose another: --port 7861") from error
-    print(f"The chat is at {address}, its API at {address.rstrip('/')}/v1 (Ctrl+C ends it)", flush=True)
-    if block:
-        page.block_thread()
-    return page
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="The chat over an index")
-    parser.add_argument("-i", "--index", required=True)
-    parser.add_argument("--port", type=int, default=7860)
-    arguments = parser.parse_args()
-    build.quiet_libraries()
-    try:
-        serve(load_settings(), arguments.index, port=arguments.port)
-    except RagError as error:
-        sys.exit(f"rag: {error}")

@@ -18,14 +18,15 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from rag.data import Corpus
-from rag.documents.collection import HASH_CHARACTERS, ParsedDocuments
+from rag.data.passages import Corpus
+from rag.documents.citation import place_of
 from rag.documents.document import Block, Document
 from rag.documents.pages import PageImage
+from rag.documents.parsed import ParsedDocuments
+from rag.documents.records import HASH_CHARACTERS
 from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
-from rag.present import place_of
-from rag.retrieve.store import OpenIndex, kept_documents
+from rag.index.read import OpenIndex, kept_documents
 from rag.types import Passage
 
 GONE = "The documents no longer hold this passage; ask again to find what they say now."

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rag.compute.quiet import quiet_transformers
 from rag.errors import ModelError
-from rag.inference import quiet_transformers
 
 
 def is_causal_lm(folder: str | Path) -> bool:

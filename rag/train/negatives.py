@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.data.labelled import Example, plain, random_passages, share_of
+from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.examples import Example, plain, random_passages, share_of
 from rag.files import json_line, read_jsonl, remember, resume_jsonl, write_json
 from rag.progress import progress
 from rag.types import Retriever

@@ -28,12 +28,16 @@ from typing import Literal
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.compute.hardware import default_device, fastest_precision
+from rag.compute.quiet import quiet_transformers
+from rag.data.labelled import Example, random_passages, share_of
+from rag.data.passages import Corpus
 from rag.errors import ConfigError, ModelError
-from rag.examples import Example, random_passages, share_of
 from rag.files import weights_sha256
-from rag.inference import default_device, fastest_precision, quiet_transformers
-from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
+from rag.train.by_length import prepare
+from rag.train.checkpoints import save_whole
+from rag.train.fit import fit
+from rag.train.run import Schedule, Watch, check_same_training, digest, note_training
 
 LEARNS_TO_REFUSE = ("none_of_these", "bce")
 TAKES_LABELS_OF_0_AND_1 = ("none_of_these", "hybrid")
@@ -325,7 +329,7 @@ def _loss(model, recipe: RerankerRecipe):
     import torch
     from sentence_transformers.cross_encoder import losses
 
-    from rag.rerank.losses import HybridLoss, NoneOfTheseLoss
+    from rag.train.reranker_losses import HybridLoss, NoneOfTheseLoss
 
     match recipe.loss:
         case "bce":

@@ -22,18 +22,23 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rag.data import Corpus
+from rag.compute.hardware import default_device, fastest_precision
+from rag.compute.quiet import quiet_transformers
+from rag.data.labelled import Example, random_passages
+from rag.data.passages import Corpus
 from rag.errors import ConfigError
-from rag.examples import Example, random_passages
 from rag.files import weights_sha256
-from rag.inference import default_device, fastest_precision, quiet_transformers
 from rag.progress import say
-from rag.retrieve.lasttoken import is_causal_lm, lasttoken_encoder
-from rag.retrieve.negatives import Mined, logit
-from rag.training import Schedule, Watch, check_same_training, digest, fit, note_training, prepare, save_whole
+from rag.train.by_length import prepare
+from rag.train.checkpoints import save_whole
+from rag.train.fit import fit
+from rag.train.lasttoken import is_causal_lm, lasttoken_encoder
+from rag.train.negatives import Mined, logit
+from rag.train.run import Schedule, Watch, check_same_training, digest, note_training
 
 if TYPE_CHECKING:
-    from rag.retrieve.losses import Guide
+    from rag.train.retriever_losses import Guide
+
 
 LASTTOKEN_MAX_LENGTH = 512
 
@@ -138,7 +143,7 @@ def train_retriever(
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
-    from rag.retrieve.sampler import WholeEpochSampler
+    from rag.train.sampler import WholeEpochSampler
 
     target = Path(target)
     rows = _rows(examples, corpus, recipe, mined)
@@ -271,7 +276,7 @@ def _dataset(rows: Sequence[_Row], corpus: Corpus, recipe: RetrieverRecipe):
 
 
 def _loss(model, rows: Sequence[_Row], recipe: RetrieverRecipe, guide):
-    from rag.retrieve.losses import DistilledLoss, MarginLoss, MaskedContrastiveLoss, PairTable
+    from rag.train.retriever_losses import DistilledLoss, MarginLoss, MaskedContrastiveLoss, PairTable
 
     if recipe.loss == "margin_mse":
         return MarginLoss(model)

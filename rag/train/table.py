@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rag.errors import DataError
-from rag.evaluate.gate import GATE_FILE
 from rag.evaluate.significance import holm
-from rag.training import COST_FILE, TRAINING_FILE
+from rag.evaluate.verdict import GATE_FILE
+from rag.train.run import COST_FILE, TRAINING_FILE
 
 SHARED = ("role", "primary", "base_fingerprint", "corpus_sha256", "dev_digest", "candidates_digest", "n_dev")
 """What two runs' gates must agree in to stand in one table."""

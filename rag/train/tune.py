@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from rag import build
-from rag.config import RetrieverKind, Settings
-from rag.data import Corpus, sample_questions
-from rag.errors import ConfigError, DataError
-from rag.examples import (
-    Example,
-    asked,
-    document,
-    load_examples,
-    overlaps,
-    refuse_test_file,
-    refuse_written,
-    split_by_document,
-)
+from rag.build import parts
+from rag.build.retrievers import Retrievers
+from rag.config import Settings
+from rag.data.labelled import Example
+from rag.data.passages import Corpus
+from rag.data.splits import refuse_written
+from rag.errors import ConfigError
 from rag.files import write_json
-from rag.gating import (
+from rag.index.read import OpenIndex, open_index
+from rag.models.promoted import serving
+from rag.models.resolve import resolve
+from rag.progress import say
+from rag.train.files import TrainingFiles, choose_watched
+from rag.train.gate import (
     check_reranks,
     gate_reranker,
     gate_retriever,
@@ -37,102 +33,9 @@ from rag.gating import (
     verdict_of,
     watched_ids,
 )
-from rag.generate.questions import MAX_NEW_TOKENS, Written, write_questions
-from rag.models.promoted import serving
-from rag.models.resolve import resolve
-from rag.progress import say
-from rag.retrieve.negatives import Mined, MiningSettings, PairScorer, load_mined, mine, mined_by
-from rag.retrieve.store import OpenIndex, open_index
-from rag.retrieve.train import RECIPES, make_dev_pool, train_retriever
-from rag.training import Watch, digest, is_first_process
-
-Scorer = Literal["encoder", "reranker", "none"]
-
-
-def write_training_questions(
-    settings: Settings, index_folder: str | Path, target: str | Path, *, sample: int | None = None
-) -> Written:
-    """Let the generator write a question for each passage of an index, or `sample` of them, into a training file."""
-    index = open_index(index_folder)
-    own = settings.model_copy(
-        update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
-    )
-    identity = {"index": index.manifest.fingerprint, "generator": build.generator_identity(own)}
-    start = functools.partial(build.make_generator, own, interactive=False)
-    return write_questions(index.corpus, start, target, sample=sample, identity=identity)
-
-
-def mine_negatives(
-    settings: Settings,
-    train: str | Path,
-    index_folder: str | Path,
-    target: str | Path,
-    mining: MiningSettings,
-    *,
-    qrels: str | Path | None = None,
-    retrievers: Sequence[str] = ("hybrid",),
-    scorer: Scorer = "reranker",
-    sample: int | None = None,
-    unanswerable: bool = True,
-) -> dict:
-    """Mine hard negatives for the questions of a training file, also for unanswerable ones; returns the report."""
-    if scorer not in get_args(Scorer):
-        raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
-    if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
-        raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
-    if scorer == "none" and mining.margin is not None:
-        raise ConfigError("--scorer none has no scores to measure a margin by; choose a scorer, or leave --margin out")
-    refuse_test_file(train, qrels)
-    index = open_index(index_folder)
-    given = load_examples(train, index.corpus, qrels)
-    examples = _sampled([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
-    available = build.Retrievers(settings, index_folder)
-    score, scorer_sha256 = _pair_scorer(settings, index, scorer)
-    identity = {
-        "index": index.manifest.fingerprint,
-        "retrievers": list(retrievers),
-        "scorer": scorer,
-        "scorer_sha256": scorer_sha256,
-        "questions": digest(asked(examples)),
-    }
-    chosen = {kind: available.get(kind) for kind in retrievers}
-    return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
-
-
-def _sampled(examples: Sequence[Example], sample: int | None) -> list[Example]:
-    """`sample` of the answerable questions, each source in its share, and the same share of the unanswerable ones."""
-    if sample is None:
-        return list(examples)
-    answerable = [example.question for example in examples if example.positives]
-    others = [example.question for example in examples if not example.positives]
-    n_others = round(len(others) * min(sample / max(len(answerable), 1), 1.0))
-    drawn = [*sample_questions(answerable, sample), *sample_questions(others, n_others)]
-    wanted = {question.id for question in drawn}
-    return [example for example in examples if example.question.id in wanted]
-
-
-def _watched(
-    held_out: Sequence[Example], n: int, without: Sequence[str] = (), before: Set[str] = frozenset()
-) -> tuple[list[Example], list[Example]]:
-    """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
-
-    `n` of the answerable ones are watched, and the same share of the unanswerable ones; none of the sources that are
-    left out of training, and of the others at most half, so that the gate judges what was trained for, too. Those that
-    chose the model to start from, `before`, are watched again.
-    """
-    of_trained = [example for example in held_out if example.question.source not in without]
-    n_answerable = sum(bool(example.positives) for example in of_trained)
-    if n_answerable < 2:
-        among = "of sources that are trained on" if without else "or more"
-        raise DataError(
-            f"dev needs two answerable questions {among}: some to watch the training by, others for the gate"
-        )
-    drawn = _sampled(of_trained, min(n, n_answerable // 2))
-    ids = {example.question.id for example in drawn} | before
-    watched = [example for example in held_out if example.question.id in ids]
-    if not any(example.positives for example in held_out if example.question.id not in ids):
-        raise DataError("every dev question has chosen a checkpoint on the way to this model: name others with --dev")
-    return watched, [example for example in held_out if example.question.id not in ids]
+from rag.train.negatives import Mined, mined_by
+from rag.train.retriever import RECIPES, make_dev_pool, train_retriever
+from rag.train.run import Watch, digest, is_first_process
 
 
 def _recipe(recipes: Mapping, name: str, settings: Settings):
@@ -150,109 +53,6 @@ def _recipe(recipes: Mapping, name: str, settings: Settings):
     if idle := sorted(overrides.keys() & recipe.unread()):
         raise ConfigError(f"training.{idle[0]} changes nothing in the recipe {name!r} as it is set; leave it out")
     return recipe
-
-
-def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
-    """Cosines by the index's own vectors, or the probability that the cross-encoder gives."""
-    if scorer == "none":
-        return None, ""
-    if scorer == "reranker":
-        reranker = build.make_reranker(settings)
-        if not hasattr(reranker, "score"):
-            raise ConfigError("--scorer reranker needs reranker.enabled = true")
-
-        def probability(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-            logits = reranker.score([(query, index.corpus.by_id(pid).content) for query, pid in pairs])
-            return 1 / (1 + np.exp(-np.asarray(logits)))
-
-        return probability, reranker.weights_sha256
-    encoder = build.make_encoder(settings)
-    index.check_encoder(encoder.fingerprint)
-    vectors, row_of = index.vectors(), _rows(index.corpus)
-
-    def cosine(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        queries = list(dict.fromkeys(query for query, _ in pairs))
-        number = {query: n for n, query in enumerate(queries)}
-        embedded = encoder.encode_queries(queries)
-        found = vectors.vectors([row_of[pid] for _, pid in pairs])
-        return np.einsum("nd,nd->n", embedded[[number[query] for query, _ in pairs]], found)
-
-    return cosine, encoder.fingerprint.weights_sha256
-
-
-def _rows(corpus: Corpus) -> dict[str, int]:
-    return {passage.id: row for row, passage in enumerate(corpus)}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFiles:
-    """What a model is trained and chosen on.
-
-    `sample` keeps that many training questions, each source in its share, of those that `negatives` were mined for;
-    `without` leaves whole sources out of training and not of dev, to see what tuning does to questions of a kind that
-    it has not met.
-    """
-
-    train: str | Path
-    dev: str | Path | None = None
-    qrels: str | Path | None = None
-    negatives: str | Path | None = None
-    sample: int | None = None
-    without: tuple[str, ...] = ()
-
-    def splits(self, corpus: Corpus, *, with_unanswerable: bool = False) -> tuple[list[Example], list[Example]]:
-        """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out.
-
-        With unanswerable questions both hold examples without positives.
-        """
-        refuse_test_file(self.train, self.dev, self.qrels)
-        given = load_examples(self.train, corpus, self.qrels)
-        say(given.summary(str(self.train), with_unanswerable=with_unanswerable))
-        unanswerable = given.unanswerable if with_unanswerable else ()
-        if self.dev is None:
-            training, held_out = split_by_document(given.examples)
-            documents = {document(pid) for example in held_out for pid in example.positives}
-            for example in unanswerable:
-                is_dev = any(document(pid) in documents for pid in example.negatives)
-                (held_out if is_dev else training).append(example)
-            say(f"dev: {len(held_out):,} questions split off by document")
-            return self._chosen(training, corpus), held_out
-        is_folder = Path(self.dev).is_dir()
-        chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
-        say(chosen.summary(str(self.dev), with_unanswerable=with_unanswerable))
-        for overlap in overlaps({"train": given.gold, "dev": chosen.gold}):
-            say(f"warning: {overlap}")
-        training = [*given.examples, *unanswerable]
-        held_out = [*chosen.examples, *(chosen.unanswerable if with_unanswerable else ())]
-        same = {example.question.id for example in training} & {example.question.id for example in held_out}
-        if same:
-            raise DataError(f"{len(same):,} questions, such as {min(same)!r}, stand in {self.train} and in {self.dev}")
-        return self._chosen(training, corpus), held_out
-
-    def _chosen(self, examples: Sequence[Example], corpus: Corpus) -> list[Example]:
-        sources = {example.question.source for example in examples}
-        if unknown := sorted(set(self.without) - sources):
-            known = ", ".join(sorted(sources - {""})) or "none is named"
-            raise DataError(f"no question of {self.train} is of the source {unknown[0]!r}; its sources: {known}")
-        left = [example for example in examples if example.question.source not in self.without]
-        if not left:
-            raise DataError(f"{self.train} holds no question of another source than {', '.join(self.without)}")
-        if self.sample is not None and self.negatives is not None:  # another sample's negatives would fit few of them
-            mined = load_mined(self.negatives, corpus)
-            left = [example for example in left if example.question.id in mined] or left
-        return _sampled(left, self.sample)
-
-    def mined(self, corpus: Corpus, training: Sequence[Example]) -> dict[str, Mined] | None:
-        """Mined negatives by question id, where a file of them is named; DataError for those of other questions."""
-        if self.negatives is None:
-            return None
-        mined = load_mined(self.negatives, corpus)
-        asked_of = {example.question.id: example.question.rewrite for example in training}
-        if other := next((qid for qid, query in asked_of.items() if qid in mined and mined[qid].query != query), None):
-            raise DataError(
-                f"{self.negatives} was mined for another question {other!r} than {self.train} holds; mine for this file"
-            )
-        return mined
 
 
 def tune_retriever(
@@ -279,12 +79,12 @@ def tune_retriever(
             f"the recipe {recipe.name!r} learns from the cross-encoder's scores; mine with them: rag mine TRAIN "
             "-i INDEX -o FILE --scorer reranker"
         )
-    encoder = build.make_encoder(settings)
+    encoder = parts.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
-    retrievers = build.Retrievers(settings, index_folder)
+    retrievers = Retrievers(settings, index_folder)
     start = resolve(base or serving(settings.encoder.model), source=settings.models.source).folder
     chose = watched_ids(start)
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, chose)
+    watched, judged = choose_watched(held_out, settings.training.dev_questions, files.without, chose)
     candidates = [
         [hit.passage.id for hit in hits]
         for hits in retrievers.get("dense").retrieve(
@@ -311,7 +111,7 @@ def tune_retriever(
 
 
 def _guide(encoder, index: OpenIndex) -> Callable:
-    from rag.retrieve.losses import Guide
+    from rag.train.retriever_losses import Guide
 
     def make(queries: Sequence[str]) -> Guide:
         vectors = index.vectors()
@@ -334,8 +134,8 @@ def tune_reranker(
 
     `reuse` are other runs' folders, from whose gate the base's scores are taken where they are of the same candidates.
     """
-    from rag.rerank.train import RECIPES as RERANKER_RECIPES
-    from rag.rerank.train import DevCandidates, make_groups, train_reranker
+    from rag.train.reranker import RECIPES as RERANKER_RECIPES
+    from rag.train.reranker import DevCandidates, make_groups, train_reranker
 
     recipe = _recipe(RERANKER_RECIPES, recipe_name, settings)
     check_reranks(settings)
@@ -360,7 +160,7 @@ def tune_reranker(
     if recipe.soft_share:
         groups = _softened(settings, groups, index.corpus, recipe, target)
     chose = watched_ids(start)
-    watched, judged = _watched(held_out, settings.training.dev_questions, files.without, chose)
+    watched, judged = choose_watched(held_out, settings.training.dev_questions, files.without, chose)
     found = list(zip(held_out, serving_candidates(settings, index_folder, held_out), strict=True))
     at_gate = set(question_ids(judged))
     shown = [(one, hits[: settings.training.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
@@ -428,9 +228,9 @@ def _by_falling_score(negative: tuple[str, float | None]) -> float:
 
 def _softened(settings: Settings, groups, corpus: Corpus, recipe, target: str | Path) -> list:
     """Labels mixed with what the serving reranker says of the same pairs; what it says is kept in the run's folder."""
-    from rag.rerank.train import soften
+    from rag.train.reranker import soften
 
-    reranker = build.make_reranker(settings)
+    reranker = parts.make_reranker(settings)
     pairs = [(group.query, corpus.by_id(pid).content) for group in groups for pid in group.ids]
     path = Path(target) / f"own-scores-{digest([reranker.weights_sha256, *pairs])}.json"
     if not path.is_file():

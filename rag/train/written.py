@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.data.labelled import WRITTEN
 from rag.errors import DataError
-from rag.examples import WRITTEN
 from rag.files import json_line, read_jsonl, remember, resume_jsonl
 from rag.generate.answer import parse_answer
 from rag.generate.instructions import withhold

@@ -5,29 +5,34 @@ import shutil
 
 import pytest
 
-from rag import build
-from rag.batch import PREDICTIONS, RETRIEVED, RUN_FILE
+from rag.build.identity import generator_identity
+from rag.build.indexes import make_index
+from rag.build.retrievers import Retrievers
 from rag.config import load_settings
 from rag.files import json_line, write_json
+from rag.index.calibration import CALIBRATION_FILE
+from rag.index.manifest import Manifest
 from rag.models.promoted import promote
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.retrieve.store import Manifest
-from tests.conftest import write_corpus
-from tests.tuning import PASSAGES
+from rag.runs.evaluate import make_evaluation
+from rag.runs.stored import PREDICTIONS, RETRIEVED, RUN_FILE
+from rag.serve.start import make_conversation
+from tests.fakes.tiny import write_corpus
+from tests.fakes.training import PASSAGES
 
 
 @pytest.fixture
 def talk(data):
     """A conversation over an index; the retrievers that it answers from; and what calibrates it at a threshold."""
     settings, folder = data
-    shelf = [build.Retrievers(settings, folder / "index")]
+    shelf = [Retrievers(settings, folder / "index")]
 
     def calibrate(threshold, manifest: Manifest):
         curve = [{"threshold": threshold - 1}, {"threshold": threshold + 1}]
         record = {"reranker_model": settings.reranker.model, "index": manifest.fingerprint}
-        write_json(folder / "index" / build.CALIBRATION_FILE, {**record, "threshold": threshold, "curve": curve})
+        write_json(folder / "index" / CALIBRATION_FILE, {**record, "threshold": threshold, "curve": curve})
 
-    conversation = build.make_conversation(settings, folder / "index", lambda: shelf[0], lambda *chosen: None)
+    conversation = make_conversation(settings, folder / "index", lambda: shelf[0], lambda *chosen: None)
     return conversation, shelf, calibrate
 
 
@@ -43,7 +48,7 @@ def test_what_changes_on_the_disk_changes_nothing_of_a_chat_that_runs(talk, data
     conversation, shelf, calibrate = talk
     settings, folder = data
     calibrate(1.5, shelf[0].index.get().manifest)
-    monkeypatch.setattr("rag.retrieve.store.file_sha256", lambda path: pytest.fail("the corpus was read again"))
+    monkeypatch.setattr("rag.index.manifest.file_sha256", lambda path: pytest.fail("the corpus was read again"))
     write_corpus(folder / "corpus.txt", PASSAGES[1:])
     promote(settings.reranker.model, folder)
     assert conversation.threshold_at(None) == 1.5
@@ -55,9 +60,9 @@ def test_after_an_upload_the_calibration_is_of_an_older_index_and_that_is_said_o
     settings, folder = data
     calibrate(1.5, shelf[0].index.get().manifest)
     write_corpus(folder / "corpus.txt", PASSAGES[1:])
-    build.make_index(settings, folder / "corpus.txt", folder / "index")
+    make_index(settings, folder / "corpus.txt", folder / "index")
     assert conversation.threshold_at(None) == 1.5  # what is loaded answers on
-    shelf[0] = build.Retrievers(settings, folder / "index")
+    shelf[0] = Retrievers(settings, folder / "index")
     capsys.readouterr()
     assert [conversation.threshold_at(None) for _ in range(3)] == [None] * 3
     assert capsys.readouterr().err.count("calibrate again") == 1
@@ -68,16 +73,16 @@ def test_after_an_upload_the_calibration_is_of_an_older_index_and_that_is_said_o
 def test_other_weights_of_the_same_size_are_another_generator(tiny_generator_folder, tmp_path):
     folder = shutil.copytree(tiny_generator_folder, tmp_path / "generator")
     settings = load_settings(None, [f"generator.model={folder}", "generator.kind=transformers"])
-    before = build.generator_identity(settings)
+    before = generator_identity(settings)
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    after = build.generator_identity(settings)
+    after = generator_identity(settings)
     assert after != before
     template = folder / "chat_template.jinja"
     template.write_text("{{ messages }}", "utf-8")
-    assert build.generator_identity(settings) not in (before, after)
+    assert generator_identity(settings) not in (before, after)
 
 
 @pytest.mark.parametrize(("n_retrieved", "n_asked"), [(3, 3), (2, 5)])
@@ -93,5 +98,5 @@ def test_an_unfinished_run_over_a_sample_is_scored_on_its_questions(tmp_path, n_
     bare = dict.fromkeys(("raw", "answer", "citations", "abstained", "abstained_by"))
     found = {"retrieved": [["d1", 1.0]], "reranked": [["d1", 1.0]], "contexts": [], "query": "who 1?", "source": "a"}
     (run / PREDICTIONS).write_bytes(json_line({"qid": "q1", **found, **bare, "seconds": {}, "tokens": {}}))
-    metrics = build.make_evaluation(load_settings(), run, tmp_path / "qrels.txt", queries, allow_unknown=False)
+    metrics = make_evaluation(load_settings(), run, tmp_path / "qrels.txt", queries, allow_unknown=False)
     assert (metrics["n_queries"], metrics["n_predicted"]) == (n_asked, 1)

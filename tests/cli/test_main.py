@@ -5,19 +5,19 @@ import subprocess
 import sys
 
 import pytest
-from test_history import turn as answered
-from test_ingest import WordEncoder
 from typer.testing import CliRunner
 
-from rag.cli import app, main
+from rag.cli.main import app, main
 from rag.errors import DataError, IndexMismatchError
-from rag.history import History, history_path
-from rag.retrieve.store import build_index
-from tests.conftest import write_corpus
+from rag.index.write import build_index
+from rag.serve.history import History, history_path
+from tests.fakes.conversations import turn as answered
+from tests.fakes.documents import WordEncoder
+from tests.fakes.tiny import write_corpus
 
 
 def rag(*arguments):
-    command = [sys.executable, "-m", "rag.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "rag", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

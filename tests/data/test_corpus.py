@@ -5,17 +5,10 @@ from collections import Counter
 
 import pytest
 
-from rag.data import (
-    EMBEDDED,
-    Corpus,
-    Question,
-    check_qrels,
-    corpus_file,
-    load_corpus,
-    load_qrels,
-    load_questions,
-    sample_questions,
-)
+from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
+from rag.data.passages import Corpus
+from rag.data.qrels import check_qrels, load_qrels
+from rag.data.questions import Question, load_questions, sample_questions
 from rag.errors import DataError
 from rag.types import CANNOTANSWER, Passage, Query
 

@@ -5,17 +5,11 @@ import random
 
 import pytest
 
-from rag.data import Corpus, Question
+from rag.data.labelled import Example, load_examples, random_passages, share_of
+from rag.data.passages import Corpus
+from rag.data.questions import Question
+from rag.data.splits import overlaps, refuse_test_file, split_by_document
 from rag.errors import DataError
-from rag.examples import (
-    Example,
-    load_examples,
-    overlaps,
-    random_passages,
-    refuse_test_file,
-    share_of,
-    split_by_document,
-)
 from rag.types import Passage
 
 CORPUS = Corpus([Passage(f"d{n // 2}@{n % 2}", f"text {n}") for n in range(20)])

@@ -7,9 +7,12 @@ from dataclasses import asdict
 
 import pytest
 
-from rag.documents.collection import ParsedDocuments, make_passages, near_duplicates, parse_all, scan
+from rag.documents.collection import make_passages
 from rag.documents.document import Block, Document
+from rag.documents.duplicates import near_duplicates
 from rag.documents.parse import parse_file
+from rag.documents.parsed import ParsedDocuments, parse_all
+from rag.documents.scan import scan
 from rag.documents.worker import ParserProcess
 from rag.errors import DataError, UnreadableFile
 

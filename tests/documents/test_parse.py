@@ -13,10 +13,12 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from rag.documents.parse import parse_file, sniff
-from rag.documents.recognise import why_not
+from rag.documents.ocr import why_not
+from rag.documents.parse import parse_file
+from rag.documents.sniff import sniff
 from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
+from tests.fakes.files import write_pdf
 
 HTML = """<!doctype html><html><head><title>Tern Island</title><style>p {color: red}</style></head><body>
 <nav><a href="/">Home</a> Menu</nav>
@@ -62,17 +64,6 @@ def write_xlsx(path):
         book.active.append(row)
     book.create_sheet("Tides").append(["high", "noon"])
     book.save(path)
-
-
-def write_pdf(path, pages=("The ferry sails daily.", "Dogs are free.")):
-    from matplotlib.backends.backend_pdf import PdfPages
-    from matplotlib.figure import Figure
-
-    with PdfPages(path, metadata={"Title": "Tern Island"}) as pdf:
-        for text in pages:
-            figure = Figure()
-            figure.text(0.1, 0.5, text)
-            pdf.savefig(figure)
 
 
 def write_epub(path):

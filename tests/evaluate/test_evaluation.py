@@ -5,15 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from rag.data import Corpus, Question
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
-from rag.evaluate.evaluation import (
-    evaluate,
-    read_metrics,
-    read_predictions,
-    read_scores,
-    write_evaluation,
-)
+from rag.evaluate.evaluation import evaluate
+from rag.evaluate.files import read_metrics, read_predictions, read_scores, write_evaluation
 from rag.evaluate.metrics import RANKING_METRICS
 from rag.evaluate.outcomes import Outcome
 from rag.types import CANNOTANSWER, Passage

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import pytrec_eval
-from test_report import make_run
 
 from rag.errors import DataError, RunMismatchError
-from rag.evaluate.evaluation import read_metrics
 from rag.evaluate.export import export_trec
+from rag.evaluate.files import read_metrics
+from tests.fakes.runs import make_run
 
 
 def read_columns(path, key, value, read):

@@ -6,7 +6,8 @@ from collections import Counter
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from rag.data import Corpus, Question
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.evaluate.evaluation import evaluate
 from rag.evaluate.outcomes import EXPLANATIONS, GOOD, Outcome, classify
 from rag.types import CANNOTANSWER, Passage

@@ -6,8 +6,8 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from rag.evaluate.gate import KEEP_BASE, PROMOTE, gate, gate_lines, refusal_figures
 from rag.evaluate.metrics import shuffle_floor
+from rag.evaluate.verdict import KEEP_BASE, PROMOTE, gate, gate_lines, refusal_figures
 
 
 def scores(mrr, recall=None):

@@ -2,11 +2,11 @@
 
 import json
 
-from rag import tune
-from rag.retrieve.negatives import MiningSettings
-from rag.tune import TrainingFiles
+from rag.train import mine as tune
+from rag.train.files import TrainingFiles
+from rag.train.negatives import MiningSettings
 from rag.types import Passage
-from tests.conftest import WORDS
+from tests.fakes.tiny import WORDS
 
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
 PASSAGES = [Passage(f"d{n}@0", f"the {word} and the {NOUNS[n - 1]}") for n, word in enumerate(NOUNS)]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rag import build
+from rag.build import parts as build
 from rag.config import load_settings
 from rag.errors import DataError
 from rag.generate.demonstrations import MAX_ANSWER_WORDS, MAX_CHARACTERS, Demonstration, Demonstrations

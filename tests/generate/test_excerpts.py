@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.injections import HELD_OUT, QUESTION, SEEN, planted
-from rag.build import make_reranker
+from rag.build.parts import make_reranker
 from rag.config import load_settings
 from rag.generate.excerpts import excerpted, longest_beginning, select_sentences
 from rag.generate.instructions import asks_something, find_instructions

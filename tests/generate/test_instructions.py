@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.injections import HELD_OUT, SEEN, TRUE, caught, obeyed, planted
-from rag.data import load_corpus
+from rag.data.corpus import load_corpus
 from rag.generate.instructions import WITHHELD, find_instructions, hidden_characters, withhold
 from rag.generate.prompts import Prompt, get_prompt
 from rag.types import Passage

@@ -3,15 +3,16 @@
 import json
 
 import numpy as np
-from test_ingest import WordEncoder
 from typer.testing import CliRunner
 
-from rag.audit import audit, hubs
-from rag.cli import app
-from rag.data import Corpus, load_corpus
-from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import build_index
+from rag.cli.main import app
+from rag.data.corpus import load_corpus
+from rag.data.passages import Corpus
+from rag.index.audit import audit, hubs
+from rag.index.write import build_index
+from rag.retrieve.vectors import FaissIndex
 from rag.types import Passage
+from tests.fakes.documents import WordEncoder
 
 
 def make_index(tmp_path, texts):

@@ -6,29 +6,26 @@ import shutil
 
 import numpy as np
 import pytest
-from test_ingest import SETTINGS, WordEncoder
 from typer.testing import CliRunner
 
-import rag.build
-import rag.doctor
-import rag.ingest
-from rag.cli import app
-from rag.doctor import examine
-from rag.ingest import ingest
-from rag.retrieve.index import FaissIndex
-from rag.retrieve.store import build_index, open_index
+from rag.build import indexes
+from rag.build.indexes import examine_index, ingest_documents
+from rag.cli.main import app
+from rag.index.read import open_index
+from rag.index.write import build_index
+from rag.retrieve.vectors import FaissIndex
+from tests.fakes.documents import SETTINGS, WordEncoder
 
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
     encoder = WordEncoder()
-    for module in (rag.ingest, rag.doctor, rag.build):
-        monkeypatch.setattr(module, "make_encoder", lambda settings, lazy: encoder)
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: encoder)
     root = tmp_path / "manuals"
     root.mkdir()
     for n in range(5):
         (root / f"{n}.txt").write_text(f"Rule {n} is about the harbour of Tern Island.", "utf-8")
-    ingest(SETTINGS, [root], tmp_path / "index")
+    ingest_documents(SETTINGS, [root], tmp_path / "index")
     return tmp_path / "index"
 
 
@@ -37,12 +34,12 @@ def generation(index):
 
 
 def mended(index):
-    ingest(SETTINGS, [], index)
-    return examine(SETTINGS, index) == []
+    ingest_documents(SETTINGS, [], index)
+    return examine_index(SETTINGS, index) == []
 
 
 def test_a_sound_index_has_no_finding(index):
-    assert examine(SETTINGS, index) == []
+    assert examine_index(SETTINGS, index) == []
 
 
 def carried_out(mend):
@@ -66,18 +63,18 @@ def test_what_is_damaged_is_found_and_mended(index, damage):
         other = FaissIndex(16)
         other.add(vectors)
         other.save(folder / "vectors.faiss")
-    findings = examine(SETTINGS, index)
+    findings = examine_index(SETTINGS, index)
     assert findings[0].severity == "broken"
     mend = "rag ingest -i" if damage == "passages" else "rag index --rebuild -o"
     assert findings[0].mend == f"{mend} {index}"
     carried_out(findings[0].mend)
-    assert examine(SETTINGS, index) == []
+    assert examine_index(SETTINGS, index) == []
 
 
 def test_files_that_changed_or_went_are_named(index, tmp_path):
     (tmp_path / "manuals" / "0.txt").write_text("other", "utf-8")
     (tmp_path / "manuals" / "1.txt").unlink()
-    changed, gone = examine(SETTINGS, index)
+    changed, gone = examine_index(SETTINGS, index)
     assert (changed.severity, gone.severity) == ("stale", "stale")
     assert "0.txt changed" in changed.what
     assert "1.txt gone" in gone.what
@@ -85,8 +82,8 @@ def test_files_that_changed_or_went_are_named(index, tmp_path):
 
 
 def test_an_encoder_that_was_promoted_since(index, monkeypatch):
-    monkeypatch.setattr(rag.doctor, "make_encoder", lambda settings, lazy: WordEncoder("v" * 64))
-    (finding,) = examine(SETTINGS, index)
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: WordEncoder("v" * 64))
+    (finding,) = examine_index(SETTINGS, index)
     assert finding.mend == f"rag index --rebuild -o {index}"
 
 
@@ -95,33 +92,33 @@ def test_passages_and_documents_that_disagree(index):
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     rows[0]["n_passages"] = 7
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]), "utf-8")
-    whats = [finding.what for finding in examine(SETTINGS, index)]
+    whats = [finding.what for finding in examine_index(SETTINGS, index)]
     assert any("1 passages are of no document" in what for what in whats)
     assert any("1 documents have more or fewer passages" in what for what in whats)
 
 
 def test_a_damaged_list_of_documents_is_broken_and_taking_in_mends_it(index):
     (generation(index) / "documents.jsonl").write_text('{"sha256": "ab\n', "utf-8")
-    (finding,) = [finding for finding in examine(SETTINGS, index) if finding.severity == "broken"]
+    (finding,) = [finding for finding in examine_index(SETTINGS, index) if finding.severity == "broken"]
     assert "documents.jsonl is damaged" in finding.what
     carried_out(finding.mend)
-    assert examine(SETTINGS, index) == []
+    assert examine_index(SETTINGS, index) == []
 
 
 def test_what_was_forgotten_stays_forgotten_when_documents_are_taken_in_anew(index):
     forgotten = index.parent / "manuals" / "1.txt"
     settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"window_sentences": 1})})
-    ingest(settings, [], index, forget=[forgotten])
+    ingest_documents(settings, [], index, forget=[forgotten])
     (generation(index) / "documents.jsonl").write_text(
         json.dumps({**json.loads((generation(index) / "documents.jsonl").read_text().splitlines()[0]), "n_passages": 7})
         + "\n",
         "utf-8",
     )
-    remove, again = next(f.mend for f in examine(SETTINGS, index) if f.severity == "broken").split(" && ")
+    remove, again = next(f.mend for f in examine_index(SETTINGS, index) if f.severity == "broken").split(" && ")
     assert remove == f"rm -r {generation(index)}"
     shutil.rmtree(generation(index))
     carried_out(again)
-    assert examine(SETTINGS, index) == []
+    assert examine_index(SETTINGS, index) == []
     opened = open_index(index)
     assert (len(opened.corpus), opened.manifest.window_sentences) == (4, 1)
 
@@ -129,33 +126,33 @@ def test_what_was_forgotten_stays_forgotten_when_documents_are_taken_in_anew(ind
 def test_leftovers_are_waste(index):
     (index / "building").mkdir()
     (index / "generation-old").mkdir()
-    findings = examine(SETTINGS, index)
+    findings = examine_index(SETTINGS, index)
     assert [finding.severity for finding in findings] == ["waste", "waste"]
 
 
 def test_no_index_at_all(tmp_path):
     again = f"rag index CORPUS -o {tmp_path}, or of documents: rag ingest PATH -i {tmp_path}"
-    (finding,) = examine(SETTINGS, tmp_path)
+    (finding,) = examine_index(SETTINGS, tmp_path)
     assert (finding.severity, finding.mend) == ("broken", again)
     (tmp_path / "CURRENT").write_text("generation-x", "utf-8")
     (tmp_path / "generation-x").mkdir()
-    (finding,) = examine(SETTINGS, tmp_path)
+    (finding,) = examine_index(SETTINGS, tmp_path)
     assert "manifest" in finding.what
     assert finding.mend == again
     (tmp_path / "PREVIOUS").write_text("generation-w", "utf-8")
     (tmp_path / "generation-w").mkdir()
-    (finding,) = examine(SETTINGS, tmp_path)
+    (finding,) = examine_index(SETTINGS, tmp_path)
     assert finding.mend == f"rag rollback {tmp_path}, or build it again: {again}"
 
 
 def test_a_corpus_file_that_changed(tmp_path, monkeypatch):
     encoder = WordEncoder()
-    monkeypatch.setattr(rag.doctor, "make_encoder", lambda settings, lazy: encoder)
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: encoder)
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(json.dumps({"id": "a", "text": "harbour"}) + "\n", "utf-8")
     build_index(corpus, tmp_path / "index", encoder)
-    assert examine(SETTINGS, tmp_path / "index") == []
+    assert examine_index(SETTINGS, tmp_path / "index") == []
     corpus.write_text(json.dumps({"id": "a", "text": "ferry"}) + "\n", "utf-8")
-    (finding,) = examine(SETTINGS, tmp_path / "index")
+    (finding,) = examine_index(SETTINGS, tmp_path / "index")
     assert finding.severity == "stale"
     assert finding.mend == f"rag index {corpus} -o {tmp_path / 'index'}"

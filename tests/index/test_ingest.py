@@ -1,6 +1,5 @@
 """Folders become an index and the index follows them; a kill at any moment costs nothing but the time."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -9,52 +8,21 @@ import textwrap
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-import rag.build
-import rag.ingest
-from rag.cli import app
+from rag.build import indexes
+from rag.build.indexes import add_files, ingest_documents, rebuild_index
+from rag.cli.main import app
 from rag.config import load_settings
 from rag.errors import ConfigError, DataError, IndexMismatchError, Stopped
-from rag.ingest import add_uploads, ingest, uploads_folder
+from rag.index.folder import roll_back
+from rag.index.ingest import uploads_folder
+from rag.index.read import kept_documents, open_index, read_documents, read_sources
+from rag.index.write import build_index
 from rag.progress import Background
-from rag.retrieve.encoder import EncoderFingerprint
-from rag.retrieve.store import build_index, kept_documents, open_index, read_documents, read_sources, roll_back
-
-
-class WordEncoder:
-    """A vector by the hash of a passage, a token a word; remembers what it embedded."""
-
-    def __init__(self, weights="w" * 64):
-        self.fingerprint = EncoderFingerprint(weights, "query: ", "passage: ", "mean", 300, 16)
-        self.room_tokens = 290
-        self.embedded = []
-
-    def count_tokens(self, texts):
-        return [len(text.split()) for text in texts]
-
-    def encode_passages(self, texts, label="", advance=lambda n: None):
-        advance(len(texts))
-        self.embedded += texts
-        return self._vectors(texts), 0
-
-    def encode_queries(self, texts, label=""):
-        return self._vectors(texts)
-
-    def _vectors(self, texts):
-        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in texts]
-        vectors = np.array([np.random.default_rng(seed).normal(size=16) for seed in seeds], np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-@pytest.fixture
-def encoder(monkeypatch):
-    made = WordEncoder()
-    monkeypatch.setattr(rag.ingest, "make_encoder", lambda settings, lazy: made)
-    return made
+from tests.fakes.documents import SETTINGS, WordEncoder, texts
 
 
 @pytest.fixture
@@ -66,27 +34,15 @@ def folder(tmp_path):
     return root
 
 
-SETTINGS = load_settings(None, ["documents.chunk_tokens=40"])
-
-
 def texts_of(index):
     return sorted(passage.text for passage in open_index(index).corpus)
 
 
-def texts(index):
-    opened = open_index(index)
-    vectors = opened.vectors().vectors(range(len(opened.corpus)))
-    wanted, _ = WordEncoder().encode_passages([passage.content for passage in opened.corpus])
-    assert np.allclose(vectors, wanted, atol=1e-6)
-    assert len(opened.bm25().retrieve(["harbour"], 50)[0]) == len(opened.corpus)
-    return sorted(passage.text for passage in opened.corpus)
-
-
 def test_a_second_run_embeds_nothing_and_changes_nothing(folder, encoder, tmp_path):
-    first = ingest(SETTINGS, [folder], tmp_path / "index")
+    first = ingest_documents(SETTINGS, [folder], tmp_path / "index")
     assert (first.n_passages, first.added, first.left_out) == (5, 5, {})
     assert len(encoder.embedded) == 5
-    again = ingest(SETTINGS, [], tmp_path / "index")
+    again = ingest_documents(SETTINGS, [], tmp_path / "index")
     assert (again.added, again.removed, again.kept) == (0, 0, 5)
     assert again.fingerprint == first.fingerprint
     assert len(encoder.embedded) == 5
@@ -94,13 +50,13 @@ def test_a_second_run_embeds_nothing_and_changes_nothing(folder, encoder, tmp_pa
 
 
 def test_changes_are_followed_and_only_they_are_embedded(folder, encoder, tmp_path):
-    ingest(SETTINGS, [folder], tmp_path / "index")
+    ingest_documents(SETTINGS, [folder], tmp_path / "index")
     encoder.embedded.clear()
     (folder / "0.txt").unlink()
     (folder / "1.txt").write_text("Rule 1 of the harbour has changed.", "utf-8")
     (folder / "2.txt").rename(folder / "2b.txt")
     (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
-    result = ingest(SETTINGS, [folder], tmp_path / "index")
+    result = ingest_documents(SETTINGS, [folder], tmp_path / "index")
     assert (result.added, result.removed, result.kept) == (2, 2, 3)
     assert sorted(text.split("\n")[-1] for text in encoder.embedded if "2b" not in text) == [
         "Rule 1 of the harbour has changed.",
@@ -121,19 +77,19 @@ def test_another_folder_is_added_and_one_is_forgotten(folder, encoder, tmp_path)
     other = tmp_path / "letters"
     other.mkdir()
     (other / "a.txt").write_text("The harbour master writes.", "utf-8")
-    ingest(SETTINGS, [folder], tmp_path / "index")
-    assert ingest(SETTINGS, [other], tmp_path / "index").n_passages == 6
-    result = ingest(SETTINGS, [], tmp_path / "index", forget=[folder])
+    ingest_documents(SETTINGS, [folder], tmp_path / "index")
+    assert ingest_documents(SETTINGS, [other], tmp_path / "index").n_passages == 6
+    result = ingest_documents(SETTINGS, [], tmp_path / "index", forget=[folder])
     assert (result.n_passages, result.removed) == (1, 5)
-    ingest(SETTINGS, [folder], tmp_path / "index")
-    result = ingest(SETTINGS, [], tmp_path / "index", forget=[folder / "3.txt"])
+    ingest_documents(SETTINGS, [folder], tmp_path / "index")
+    result = ingest_documents(SETTINGS, [], tmp_path / "index", forget=[folder / "3.txt"])
     assert result.n_passages == 5
     assert "Rule 3 is about the harbour of Tern Island." not in texts(tmp_path / "index")
 
 
 def test_one_bad_file_is_listed_and_the_others_are_read(folder, encoder, tmp_path):
     (folder / "bad.pdf").write_bytes(b"%PDF-1.4 and then nothing")
-    result = ingest(SETTINGS, [folder], tmp_path / "index")
+    result = ingest_documents(SETTINGS, [folder], tmp_path / "index")
     assert result.n_passages == 5
     ((path, reason),) = result.left_out.items()
     assert path.endswith("bad.pdf")
@@ -144,88 +100,88 @@ def test_nothing_to_read_is_an_error_and_leaves_the_index_as_it_is(folder, encod
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.pdf").write_bytes(b"%PDF-1.4")
     with pytest.raises(DataError, match=r"a\.pdf: damaged"):
-        ingest(SETTINGS, [tmp_path / "empty"], tmp_path / "index")
+        ingest_documents(SETTINGS, [tmp_path / "empty"], tmp_path / "index")
     for paths in ([], [tmp_path / "absent"]):
         with pytest.raises(DataError, match="name files or folders"):
-            ingest(SETTINGS, paths, tmp_path / "new")
+            ingest_documents(SETTINGS, paths, tmp_path / "new")
     with pytest.raises(IndexMismatchError, match="holds no index"):
         roll_back(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    ingest(SETTINGS, [folder], tmp_path / "index")
+    ingest_documents(SETTINGS, [folder], tmp_path / "index")
     for path in folder.iterdir():
         path.unlink()
     with pytest.raises(DataError, match="nothing to read"):
-        ingest(SETTINGS, [], tmp_path / "index")
+        ingest_documents(SETTINGS, [], tmp_path / "index")
     assert len(texts(tmp_path / "index")) == 5
 
 
 def test_chunks_must_fit_the_encoder(folder, encoder, tmp_path):
     with pytest.raises(ConfigError, match="290"):
-        ingest(load_settings(None, ["documents.chunk_tokens=291"]), [folder], tmp_path / "index")
+        ingest_documents(load_settings(None, ["documents.chunk_tokens=291"]), [folder], tmp_path / "index")
 
 
 @pytest.mark.parametrize("damaged", [None, "{", "[]", '{"roots": 7}'])
 def test_what_was_taken_in_is_known_from_the_documents_where_it_is_lost(folder, encoder, tmp_path, capsys, damaged):
     index, letter = tmp_path / "index", tmp_path / "letter.txt"
     letter.write_text("The harbour master writes.", "utf-8")
-    ingest(SETTINGS, [folder, letter], index)
+    ingest_documents(SETTINGS, [folder, letter], index)
     path = open_index(index).folder / "sources.json"
     path.unlink() if damaged is None else path.write_text(damaged, "utf-8")
     (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
-    assert ingest(SETTINGS, [], index).n_passages == 7
+    assert ingest_documents(SETTINGS, [], index).n_passages == 7
     assert capsys.readouterr().err.count("sources.json is missing or damaged") == 1
     assert read_sources(open_index(index).folder)["roots"] == [str(folder), str(letter)]
 
 
 def test_a_damaged_list_of_documents_is_told_and_mended_by_the_command_that_is_named(folder, encoder, tmp_path):
     index = tmp_path / "index"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     path = open_index(index).folder / "documents.jsonl"
     first, second, *rest = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([first, second[:20] + b"\n", *rest]))
     with pytest.raises(IndexMismatchError, match=r"documents\.jsonl is damaged; .*rag ingest -i"):
         read_documents(open_index(index).folder)
     encoder.embedded.clear()
-    assert ingest(SETTINGS, [], index).n_passages == 5
+    assert ingest_documents(SETTINGS, [], index).n_passages == 5
     assert len(read_documents(open_index(index).folder)) == 5
     assert encoder.embedded == []
     for name in ("documents.jsonl", "sources.json"):
         (open_index(index).folder / name).write_text("{", "utf-8")
     with pytest.raises(IndexMismatchError, match="delete it and name the files again"):
-        ingest(SETTINGS, [folder], index)
+        ingest_documents(SETTINGS, [folder], index)
 
 
 def test_a_damaged_generation_before_keeps_nobody_from_taking_in(folder, encoder, tmp_path):
     index = tmp_path / "index"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     before = open_index(index).folder
     (folder / "new.txt").write_text("Rule 5 of the harbour is new.", "utf-8")
-    ingest(SETTINGS, [], index)
+    ingest_documents(SETTINGS, [], index)
     (before / "documents.jsonl").write_text("{", "utf-8")
-    assert ingest(SETTINGS, [], index).n_passages == 6
+    assert ingest_documents(SETTINGS, [], index).n_passages == 6
     assert len(list(kept_documents(index))) == 6
 
 
 def test_rolling_back_and_forward(folder, encoder, tmp_path):
     index = tmp_path / "index"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     with pytest.raises(IndexMismatchError, match="no generation to go back to"):
         roll_back(index)
     before = texts(index)
     (folder / "0.txt").write_text("Rule 0 of the harbour has changed.", "utf-8")
-    ingest(SETTINGS, [], index)
+    ingest_documents(SETTINGS, [], index)
     after = texts(index)
     assert before != after
     roll_back(index)
     assert texts(index) == before
     roll_back(index)
     assert texts(index) == after
-    ingest(SETTINGS, [], index)  # changes nothing, and drops nothing that the state before needs
+    ingest_documents(SETTINGS, [], index)  # changes nothing, and drops nothing that the state before needs
     parsed = {path.stem for path in (index / "documents").iterdir()}
     assert parsed == {row["sha256"] for row in kept_documents(index)}
     assert len(parsed) == 6
     (folder / "0.txt").write_text("Rule 0 of the harbour has changed again.", "utf-8")
-    ingest(SETTINGS, [], index)
+    ingest_documents(SETTINGS, [], index)
     assert len(list(index.glob("generation-*"))) == 2
 
 
@@ -234,15 +190,15 @@ def test_an_index_of_a_corpus_file_takes_no_documents(folder, encoder, tmp_path)
     corpus.write_text(json.dumps({"id": "a", "text": "harbour"}) + "\n", "utf-8")
     build_index(corpus, tmp_path / "index", encoder)
     with pytest.raises(IndexMismatchError, match="an index of their own"):
-        ingest(SETTINGS, [folder], tmp_path / "index")
+        ingest_documents(SETTINGS, [folder], tmp_path / "index")
 
 
 def test_two_writers_at_once(folder, encoder, tmp_path):
     index = tmp_path / "index"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     (index / ".lock-holder").write_text("4711", "utf-8")
     with FileLock(index / ".lock"), pytest.raises(IndexMismatchError, match="process 4711 is changing"):
-        ingest(SETTINGS, [], index)
+        ingest_documents(SETTINGS, [], index)
 
 
 def test_a_corpus_file_that_grew_embeds_only_what_is_new(encoder, tmp_path):
@@ -262,7 +218,7 @@ def test_a_corpus_file_that_grew_embeds_only_what_is_new(encoder, tmp_path):
 
 def test_uploads_stand_beside_what_is_there_and_never_outside_their_folder(folder, encoder, tmp_path):
     index, uploads = tmp_path / "index", tmp_path / "uploads"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     sent = tmp_path / "sent"
     (sent / "a").mkdir(parents=True)
     (sent / "b").mkdir()
@@ -270,7 +226,7 @@ def test_uploads_stand_beside_what_is_there_and_never_outside_their_folder(folde
     (sent / "b" / "notes.txt").write_text("The harbour cat is Graz.", "utf-8")
     (sent / "..hidden.txt").write_text("The harbour has a secret.", "utf-8")
     names = [sent / "a" / "notes.txt", sent / "b" / "notes.txt", sent / "a" / "notes.txt", sent / "..hidden.txt"]
-    result = add_uploads(SETTINGS, names, index, uploads)
+    result = add_files(SETTINGS, names, index, uploads)
     assert sorted(path.name for path in uploads.iterdir()) == ["hidden.txt", "notes (1).txt", "notes.txt"]
     assert (result.added, result.kept, result.n_passages) == (3, 5, 8)
     assert len(texts(index)) == 8
@@ -283,7 +239,7 @@ def test_only_new_uploads_that_cannot_be_read_are_taken_away(folder, encoder, tm
     (sent / "new.txt").write_text("The harbour dog is Linz.", "utf-8")
     uploads.mkdir()
     (uploads / "earlier.pdf").write_bytes(b"%PDF-1.4, which another version could read")
-    result = add_uploads(SETTINGS, [sent / "new.pdf", sent / "new.txt"], index, uploads)
+    result = add_files(SETTINGS, [sent / "new.pdf", sent / "new.txt"], index, uploads)
     assert sorted(Path(path).name for path in result.left_out) == ["earlier.pdf", "new.pdf"]
     assert sorted(path.name for path in uploads.iterdir()) == ["earlier.pdf", "new.txt"]
 
@@ -295,14 +251,14 @@ def test_indexes_of_like_names_have_uploads_of_their_own(tmp_path):
 
 def test_uploads_that_are_stopped_leave_nothing(folder, encoder, tmp_path):
     index, uploads = tmp_path / "index", tmp_path / "index.uploads"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     before = texts(index)
     (tmp_path / "new.txt").write_text("The harbour dog is Linz.", "utf-8")
     waits = threading.Event()
 
     def work():
         waits.wait(10)
-        return add_uploads(SETTINGS, [tmp_path / "new.txt"], index, uploads)
+        return add_files(SETTINGS, [tmp_path / "new.txt"], index, uploads)
 
     stopped = Background(work)
     stopped.stop()
@@ -311,7 +267,7 @@ def test_uploads_that_are_stopped_leave_nothing(folder, encoder, tmp_path):
         stopped.result()
     assert list(uploads.iterdir()) == []
     assert texts(index) == before
-    assert add_uploads(SETTINGS, [tmp_path / "new.txt"], index, uploads).added == 1
+    assert add_files(SETTINGS, [tmp_path / "new.txt"], index, uploads).added == 1
 
 
 def run_cli(*arguments):
@@ -337,14 +293,14 @@ def test_the_command_lists_what_is_left_out_and_says_so_by_its_status(folder, en
 
 def test_a_rebuild_embeds_every_passage_with_the_encoder_that_serves_now(folder, encoder, tmp_path, monkeypatch):
     index = tmp_path / "index"
-    ingest(SETTINGS, [folder], index)
+    ingest_documents(SETTINGS, [folder], index)
     promoted = WordEncoder("v" * 64)
-    monkeypatch.setattr(rag.build, "make_encoder", lambda settings, lazy: promoted)
-    rebuilt = rag.build.rebuild_index(SETTINGS, index)
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: promoted)
+    rebuilt = rebuild_index(SETTINGS, index)
     assert len(promoted.embedded) == 5
     assert rebuilt.encoder.weights_sha256 == "v" * 64
     assert len(read_documents(open_index(index).folder)) == 5
-    again = rag.build.rebuild_index(SETTINGS, index)  # also where nothing has changed
+    again = rebuild_index(SETTINGS, index)  # also where nothing has changed
     assert again.fingerprint == rebuilt.fingerprint
     assert len(promoted.embedded) == 10
     assert len(texts_of(index)) == 5
@@ -356,23 +312,24 @@ KILLED = textwrap.dedent(
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     import bm25s, datasketch, faiss, scipy.integrate, Stemmer  # before the forks, once for all
-    import test_ingest
-    import rag.ingest
+    from rag.build import indexes
+    from rag.index import ingest
+    from tests.fakes.documents import SETTINGS, WordEncoder, texts
     from rag.documents.parse import parse_file
 
     class Parser:
         def __init__(self, seconds, ocr_languages): self.parse = parse_file
         def close(self): pass
 
-    rag.ingest.make_encoder = lambda settings, lazy: test_ingest.WordEncoder()
-    rag.ingest.ParserProcess = Parser
+    indexes.make_encoder = lambda settings, lazy: WordEncoder()
+    ingest.ParserProcess = Parser
     folder, index = Path(sys.argv[2]), Path(sys.argv[3])
 
     def take():
         child = os.fork()
         if child == 0:
             try:
-                rag.ingest.ingest(test_ingest.SETTINGS, [folder], index)
+                indexes.ingest_documents(SETTINGS, [folder], index)
                 os._exit(0)
             except BaseException as error:
                 print(repr(error), flush=True)
@@ -402,7 +359,7 @@ KILLED = textwrap.dedent(
         reader = os.fork()  # after the kill the index opens, old or new, whole
         if reader == 0:
             try:
-                found = test_ingest.texts(index)
+                found = texts(index)
                 os._exit(0 if len(found) in (6, 7) else 2)
             except BaseException as error:
                 print(repr(error), flush=True)
@@ -419,7 +376,7 @@ def test_killed_at_twenty_random_moments_the_index_opens_and_the_same_command_fi
     script = tmp_path / "killed.py"
     script.write_text(KILLED, "utf-8")
     index = tmp_path / "index"
-    command = [sys.executable, script, Path(__file__).parent, folder, index, "7"]
+    command = [sys.executable, script, Path(__file__).parents[2], folder, index, "7"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=400)
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]

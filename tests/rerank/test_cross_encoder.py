@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rag.errors import ModelError
-from rag.pipeline import KeepOrder
 from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.rerank.keep_order import KeepOrder
 from rag.types import Hit, Reranker
 
 QUERIES = ["who designed the amber line", "why does bread rise"]

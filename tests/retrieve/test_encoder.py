@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from rag.compute.runner import pack_by_length
 from rag.errors import ConfigError, ModelError
-from rag.inference import pack_by_length
 from rag.retrieve.encoder import Encoder
 
 TEXTS = ["the amber line", "why does bread rise when the yeast is old", "tern island", "who painted the red bridge"]

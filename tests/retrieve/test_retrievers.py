@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
-from rag import build
+from rag.build.indexes import make_index
+from rag.build.retrievers import Retrievers
 from rag.config import load_settings
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import ConfigError
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.dense import DenseRetriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.hybrid import HybridRetriever
-from rag.retrieve.index import FaissIndex
 from rag.retrieve.joined import JoinedRetriever
+from rag.retrieve.vectors import FaissIndex
 from rag.types import Hit, Passage, Retriever, VectorIndex
-from tests.conftest import write_corpus
+from tests.fakes.tiny import write_corpus
 
 QUESTIONS = ["who designed the amber line", "why does bread rise", "lighthouse of tern island"]
 
@@ -179,8 +180,8 @@ def test_the_retrievers_of_one_index_share_encoder_and_corpus(tmp_path, tiny_enc
     monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
     corpus_file = write_corpus(tmp_path / "corpus.jsonl", passages)
     settings = load_settings(overrides=[f"encoder.model={tiny_encoder_folder}"])
-    build.make_index(settings, corpus_file, tmp_path / "index")
-    retrievers = build.Retrievers(settings, tmp_path / "index")
+    make_index(settings, corpus_file, tmp_path / "index")
+    retrievers = Retrievers(settings, tmp_path / "index")
     dense, bm25, hybrid = (retrievers.get(kind) for kind in ("dense", "bm25", "hybrid"))
     assert hybrid.retrievers["dense"] is dense
     assert hybrid.retrievers["bm25"] is bm25

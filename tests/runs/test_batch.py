@@ -18,23 +18,18 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from rag import batch
-from rag.batch import (
-    EXCERPTS,
-    GENERATED,
-    PREDICTIONS,
-    RERANKED,
-    RETRIEVED,
-    RUN_FILE,
-    questions_sha256,
-    read_jsonl,
-    run_batch,
-)
-from rag.data import Corpus, Question
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
+from rag.files import read_jsonl
 from rag.generate.prompts import Prompt
-from rag.pipeline import Depths, KeepOrder, Lazy, Pipeline
+from rag.lazy import Lazy
+from rag.pipeline import Depths, Pipeline
+from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.hybrid import HybridRetriever
+from rag.runs import batch
+from rag.runs.batch import questions_sha256, run_batch
+from rag.runs.stored import EXCERPTS, GENERATED, PREDICTIONS, RERANKED, RETRIEVED, RUN_FILE
 from rag.types import CANNOTANSWER, Hit, Passage, ranked
 
 STAGES = (RETRIEVED, RERANKED, GENERATED, PREDICTIONS)
@@ -364,7 +359,7 @@ def size(folder):
 
 
 def start(folder):
-    root = Path(batch.__file__).parent.parent
+    root = Path(batch.__file__).parent.parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen([sys.executable, __file__, str(folder)], env=environment, stderr=subprocess.PIPE)
 

@@ -1,6 +1,6 @@
 """Scores taken over from another run, mixed with new ones."""
 
-from rag.rerank.known import KnownScoresReranker
+from rag.runs.known_scores import KnownScoresReranker
 from rag.types import Hit, Passage
 
 PASSAGES = [Passage(f"p{n}@0", f"text {n}") for n in range(4)]

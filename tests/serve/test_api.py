@@ -15,15 +15,18 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
-from rag.api import MAX_AT_ONCE, MODEL, _surely, make_router
-from rag.chat import Conversation, Options
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import GenerationError
 from rag.generate.prompts import get_prompt
-from rag.pipeline import Depths, KeepOrder, Lazy
+from rag.lazy import Lazy
+from rag.pipeline import Depths
+from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
-from rag.users import RateLimit, Users
-from tests.test_pipeline import Echo
+from rag.serve.api import MAX_AT_ONCE, MODEL, _surely, make_router
+from rag.serve.conversation import Conversation
+from rag.serve.turns import Options
+from rag.serve.users import RateLimit, Users
+from tests.fakes.pipelines import Echo
 
 
 class Rewriting(Echo):

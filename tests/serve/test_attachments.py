@@ -6,19 +6,15 @@ import time
 
 import pytest
 
-from rag.attachments import OPEN_AT_ONCE, Attachments
-from rag.build import Retrievers
+from rag.build.indexes import ingest_documents
+from rag.build.retrievers import Retrievers
 from rag.errors import DataError
-from rag.ingest import ingest
-from rag.pipeline import Lazy
-from rag.present import source_link
-from tests import test_ingest
-from tests.test_ingest import SETTINGS, WordEncoder
+from rag.lazy import Lazy
+from rag.serve.attachments import OPEN_AT_ONCE, Attachments
+from rag.serve.links import source_link
+from tests.fakes.documents import SETTINGS, WordEncoder
 
 KEY, OTHER = "a" * 32, "b" * 32
-
-
-encoder = test_ingest.encoder
 
 
 @pytest.fixture
@@ -117,10 +113,10 @@ def test_a_source_of_a_conversation_opens_for_whoever_knows_its_key(tmp_path, at
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from rag.sources import Sources, make_source_router
+    from rag.serve.source_pages import Sources, make_source_router
 
     index = tmp_path / "index"
-    ingest(SETTINGS, [write(tmp_path / "all", "dogs.txt", "Dogs are free.")], index)
+    ingest_documents(SETTINGS, [write(tmp_path / "all", "dogs.txt", "Dogs are free.")], index)
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     own = attachments.retriever(KEY, "bm25").retrieve(["ferry"], 1)[0][0].passage.id
     retrievers = Retrievers(SETTINGS, index, Lazy.of(encoder))
@@ -158,6 +154,6 @@ def test_they_are_not_taken_in_with_the_folder_around_them(tmp_path, attachments
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     shutil.rmtree(tmp_path / "up")
     write(tmp_path, "dogs.txt", "Dogs are free.")
-    result = ingest(SETTINGS, [tmp_path], tmp_path / "index")
+    result = ingest_documents(SETTINGS, [tmp_path], tmp_path / "index")
     assert [document.title for document in result.documents] == ["dogs"]
     assert result.n_passages == 1

@@ -8,17 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app import make_app
-from rag import build
-from rag.chat import Conversation
+from rag.build.indexes import make_index
+from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.generate.prompts import get_prompt
-from rag.history import History
-from rag.pipeline import KeepOrder, Lazy
+from rag.lazy import Lazy
+from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
+from rag.serve import start
+from rag.serve.conversation import Conversation
+from rag.serve.history import History
+from rag.serve.page import make_app
 from rag.types import Passage
-from tests.test_pipeline import Echo
+from tests.fakes.pipelines import Echo
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -34,8 +37,7 @@ HOSTILE = "<script>window.hacked = 1</script> ![x](http://evil.example/x.png) <i
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A small corpus, one passage hostile, served by the real chat on the real models."""
-    import app
-    from tests.conftest import write_corpus
+    from tests.fakes.tiny import write_corpus
 
     folder = tmp_path_factory.mktemp("page")
     corpus = write_corpus(
@@ -47,15 +49,15 @@ def address(tmp_path_factory):
             Passage("evil@0", f"The Zembla festival takes place in October. {HOSTILE}", f"Zembla {HOSTILE}"),
         ],
     )
-    build.quiet_libraries()
+    quiet_libraries()
     settings = load_settings(overrides=["abstain.rerank_threshold=-8.0"])
-    build.make_index(settings, corpus, folder / "index")
+    make_index(settings, corpus, folder / "index")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "history_path", lambda home, index: folder / "conversations.sqlite")
-        page = app.serve(settings, folder / "index", port=port, block=False, mcp=True)
+        patch.setattr(start, "history_path", lambda home, index: folder / "conversations.sqlite")
+        page = start.serve(settings, folder / "index", port=port, block=False, mcp=True)
     yield page.local_url
     page.close()
 

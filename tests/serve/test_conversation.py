@@ -4,23 +4,18 @@ import threading
 import numpy as np
 import pytest
 
-from rag.chat import (
-    MAX_QUESTION_CHARACTERS,
-    Conversation,
-    Options,
-    Turn,
-    documents_html,
-    escape,
-    message_html,
-    sources_html,
-)
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import GenerationError
 from rag.generate.prompts import get_prompt
-from rag.pipeline import Depths, KeepOrder, Lazy
+from rag.lazy import Lazy
+from rag.pipeline import Depths
+from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
+from rag.serve.conversation import MAX_QUESTION_CHARACTERS, Conversation
+from rag.serve.html import documents_html, escape, message_html, sources_html
+from rag.serve.turns import Options, Turn
 from rag.types import Answer, Hit, Passage, Query, Response
-from tests.test_pipeline import Echo
+from tests.fakes.pipelines import Echo
 
 OPTIONS = Options("bm25", Depths(10, 10, 2))
 

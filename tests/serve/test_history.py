@@ -7,22 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rag.chat import Turn
-from rag.data import Corpus
+from rag.data.labelled import load_examples
+from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.examples import load_examples
-from rag.history import History, as_markdown, export_feedback, history_path
-from rag.types import CANNOTANSWER, Answer, Hit, Passage, Place, Query, Response
-
-HITS = (
-    Hit(Passage("a@0", "The ferry leaves at noon.", "Ferry", "m/a.pdf", Place(3, 28, 2)), 4.5),
-    Hit(Passage("b@0", "Dogs are <b>free</b>.", "Dogs"), 1.0),
-)
-
-
-def turn(question, text="at noon", citations=("a@0",), **more):
-    answer = Answer(text, citations, "raw")
-    return Turn(question, response=Response(Query("chat", question), (), HITS, HITS, answer), done=True, **more)
+from rag.serve.history import History, as_markdown, export_feedback, history_path
+from rag.serve.turns import Turn
+from rag.types import CANNOTANSWER, Answer, Query, Response
+from tests.fakes.conversations import HITS, turn
 
 
 @pytest.fixture

@@ -15,20 +15,23 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.applications import Starlette
 
-import app
-from app import _key_of, _may_read, make_app
-from rag.chat import Conversation, Turn
 from rag.config import load_settings
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.generate.prompts import get_prompt
-from rag.mcp_server import DocumentTools
-from rag.pipeline import KeepOrder, Lazy
+from rag.lazy import Lazy
 from rag.progress import progress
+from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
+from rag.serve.access import key_of, may_read
+from rag.serve.conversation import Conversation
+from rag.serve.mcp import DocumentTools
+from rag.serve.page import make_app
+from rag.serve.start import serve
+from rag.serve.turns import Turn
+from rag.serve.users import RateLimit, Users
 from rag.types import Passage
-from rag.users import RateLimit, Users
-from tests.test_pipeline import Echo
-from tests.tuning import PASSAGES
+from tests.fakes.pipelines import Echo
+from tests.fakes.training import PASSAGES
 
 PEOPLE = 20
 
@@ -155,11 +158,11 @@ def test_doors_open_for_keys_and_logins_only(tmp_path):
         ({"cookie": "access-token-7=forged"}, False),
         ({"cookie": "access-token-7=old"}, False),
     ):
-        assert _may_read(page, users, request(headers)) == may
-    assert _key_of(users, request({"authorization": f"Bearer {key}"})) == "ada"
-    assert _key_of(users, request({"authorization": "Bearer wrong"})) == ""
+        assert may_read(page, users, request(headers)) == may
+    assert key_of(users, request({"authorization": f"Bearer {key}"})) == "ada"
+    assert key_of(users, request({"authorization": "Bearer wrong"})) == ""
     users.remove("ada")
-    assert not _may_read(page, users, request({"cookie": "access-token-7=t"}))
+    assert not may_read(page, users, request({"cookie": "access-token-7=t"}))
 
 
 def test_where_only_this_machine_may_ask_its_names_alone_are_heard(data, monkeypatch):
@@ -170,7 +173,7 @@ def test_where_only_this_machine_may_ask_its_names_alone_are_heard(data, monkeyp
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = app.serve(settings, folder / "index", port=port, block=False)
+    page = serve(settings, folder / "index", port=port, block=False)
     try:
         for path in ("", "v1/models", f"source/{PASSAGES[0].id}", "gradio_api/info"):
             heard = {
@@ -243,7 +246,7 @@ def test_files_go_to_the_conversation_or_to_all(tmp_path):
 
 
 def test_taking_files_in_shows_how_far_it_is_and_stops(monkeypatch):
-    monkeypatch.setattr("app.SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr("rag.serve.page.SECONDS_BETWEEN_LOOKS", 0.01)
     step, taken = threading.Semaphore(0), []
 
     def take_in(*given):

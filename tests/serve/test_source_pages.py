@@ -6,25 +6,21 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-import rag.build
-from rag.build import Retrievers
+from rag.build.indexes import ingest_documents
+from rag.build.retrievers import Retrievers
 from rag.config import load_settings
 from rag.documents.collection import collections_of
 from rag.documents.pages import _find, render_page
-from rag.errors import UnreadableFile
+from rag.errors import DataError, UnreadableFile
 from rag.files import file_sha256
-from rag.ingest import ingest
-from rag.present import source_link
-from rag.retrieve.store import build_index, open_index
-from rag.sources import CHARACTERS_AROUND, Sources, make_source_router
-from tests import test_ingest
-from tests.documents.test_parse import write_pdf
-from tests.test_ingest import SETTINGS
+from rag.index.read import open_index
+from rag.index.write import build_index
+from rag.serve.links import source_link
+from rag.serve.source_pages import CHARACTERS_AROUND, Sources, make_source_router
+from tests.fakes.documents import SETTINGS
+from tests.fakes.files import write_pdf
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=alert(1)>"
-
-
-encoder = test_ingest.encoder
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def test_a_passage_is_marked_where_it_stands(tmp_path, encoder, open_sources):
     text = "# Ferries\n\n" + " ".join(f"Ferry {n} sails at {n}." for n in range(40)) + "\n\n# Dogs\n\nDogs are free.\n"
     (tmp_path / "rules.md").write_text(text, "utf-8")
     index = tmp_path / "index"
-    ingest(SETTINGS, [tmp_path / "rules.md"], index)
+    ingest_documents(SETTINGS, [tmp_path / "rules.md"], index)
     client = open_sources(index)
     for passage in open_index(index).corpus:
         page = client.get("/" + source_link(passage.id))
@@ -68,7 +64,7 @@ def test_a_passage_is_marked_where_it_stands(tmp_path, encoder, open_sources):
 
 def test_a_document_cannot_act(tmp_path, encoder, open_sources):
     (tmp_path / "a.txt").write_text(f"Title {HOSTILE}\n========\n\nThe ferry sails daily. {HOSTILE}", "utf-8")
-    ingest(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
     page = open_sources(tmp_path / "index").get("/" + source_link(passage_with(tmp_path / "index", "ferry").id))
     assert "<script" not in page.text
     assert "<img" not in page.text
@@ -78,7 +74,7 @@ def test_a_document_cannot_act(tmp_path, encoder, open_sources):
 
 def test_of_a_very_long_document_the_surroundings_are_shown(tmp_path, encoder, open_sources):
     (tmp_path / "a.txt").write_text("\n\n".join(f"Paragraph {n} of many, many words." for n in range(6000)), "utf-8")
-    ingest(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
     page = open_sources(tmp_path / "index").get(
         "/" + source_link(passage_with(tmp_path / "index", "Paragraph 3000 ").id)
     )
@@ -91,7 +87,7 @@ def test_of_a_very_long_document_the_surroundings_are_shown(tmp_path, encoder, o
 def test_a_page_of_a_pdf_is_shown_with_the_passage_marked(tmp_path, encoder, open_sources):
     write_pdf(tmp_path / "a.pdf", ["The ferry sails daily.", "Dogs are free of charge on every ferry."])
     index = tmp_path / "index"
-    ingest(load_settings(None, ["documents.chunk_tokens=12"]), [tmp_path / "a.pdf"], index)
+    ingest_documents(load_settings(None, ["documents.chunk_tokens=12"]), [tmp_path / "a.pdf"], index)
     client = open_sources(index)
     address = "/" + source_link(passage_with(index, "Dogs").id)
     page = client.get(address).text
@@ -151,7 +147,7 @@ def test_letters_are_found_however_they_are_written(text):
 def test_a_passage_opens_without_the_text_that_was_kept(tmp_path, encoder, open_sources):
     (tmp_path / "a.txt").write_text("The ferry sails daily.", "utf-8")
     index = tmp_path / "index"
-    ingest(SETTINGS, [tmp_path / "a.txt"], index)
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], index)
     for kept in (index / "documents").iterdir():
         kept.write_text("damaged", "utf-8")
     page = open_sources(index).get("/" + source_link(passage_with(index, "ferry").id))
@@ -162,7 +158,7 @@ def test_a_passage_opens_without_the_text_that_was_kept(tmp_path, encoder, open_
 
 def test_a_page_number_that_is_none_shows_the_passage(tmp_path, encoder, open_sources):
     write_pdf(tmp_path / "a.pdf")
-    ingest(SETTINGS, [tmp_path / "a.pdf"], tmp_path / "index")
+    ingest_documents(SETTINGS, [tmp_path / "a.pdf"], tmp_path / "index")
     client = open_sources(tmp_path / "index")
     link = "/" + source_link(passage_with(tmp_path / "index", "Dogs").id)
     for page in ("", "x", "-1", "9" * 40, "²"):
@@ -198,7 +194,7 @@ def test_a_passage_of_a_corpus_file_stands_among_its_document(corpus_file, tmp_p
 
 def test_what_is_gone_or_not_allowed_is_told(tmp_path, encoder, open_sources):
     (tmp_path / "a.txt").write_text("The ferry sails daily.", "utf-8")
-    ingest(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
     client = open_sources(tmp_path / "index")
     for path in ("/source/nothing@0", "/source/../../etc/passwd", "/source/%2e%2e%2fpasswd@0"):
         assert client.get(path).status_code == 404
@@ -213,7 +209,7 @@ def test_a_search_within_collections_finds_nothing_else(tmp_path, encoder):
         (tmp_path / name / "a.txt").write_text(text, "utf-8")
         (tmp_path / name / "both.txt").write_text("The ferry of everybody sails.", "utf-8")
     index = tmp_path / "index"
-    ingest(SETTINGS, [tmp_path / "work", tmp_path / "home"], index)
+    ingest_documents(SETTINGS, [tmp_path / "work", tmp_path / "home"], index)
     retrievers = Retrievers(SETTINGS, index)
     assert {name: len(rows) for name, rows in retrievers.collections().items()} == {"home": 2, "work": 2}
 
@@ -221,5 +217,5 @@ def test_a_search_within_collections_finds_nothing_else(tmp_path, encoder):
     (hits,) = retrievers.get("bm25", ["home"]).retrieve(["ferry"], 10)
     found = sorted(hit.passage.text for hit in hits)
     assert found == ["The ferry of everybody sails.", "The ferry of the family sails."]
-    with pytest.raises(rag.build.DataError, match="no collection 'garden'; choose among home, work"):
+    with pytest.raises(DataError, match="no collection 'garden'; choose among home, work"):
         retrievers.get("bm25", ["garden"])

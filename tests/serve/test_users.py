@@ -6,9 +6,9 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from rag.cli import app
+from rag.cli.main import app
 from rag.errors import ConfigError
-from rag.users import RateLimit, Users
+from rag.serve.users import RateLimit, Users
 
 
 @pytest.fixture(scope="module")

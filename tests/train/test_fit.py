@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rag.training import as_kept, run_by_length
+from rag.train.by_length import run_by_length
+from rag.train.checkpoints import as_kept
 
 TEXTS = ["the river", "who built the old red bridge in graz", "tower", "the amber line of the tern island", "people"]
 

@@ -11,20 +11,27 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from rag import build, gating, tune
+from rag.build import parts
+from rag.build.indexes import make_index
+from rag.build.threshold import rerank_threshold
+from rag.data.labelled import load_examples
 from rag.errors import ConfigError, DataError, IndexMismatchError, ModelError, RunMismatchError
-from rag.evaluate.gate import KEEP_BASE, PROMOTE
-from rag.evaluate.training_table import training_table
-from rag.examples import load_examples
+from rag.evaluate.verdict import KEEP_BASE, PROMOTE
 from rag.files import read_jsonl
-from rag.gating import watched_ids
+from rag.index.calibration import CALIBRATION_FILE
+from rag.index.folder import serving_manifest
+from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.retrieve.store import open_index
-from rag.tune import TrainingFiles
+from rag.train import tune
+from rag.train.files import TrainingFiles
+from rag.train.gate import gate_reranker, watched_ids
+from rag.train.meet import average_models, gate_model
+from rag.train.promote import promote_model
+from rag.train.table import training_table
 from rag.types import Hit, Passage
-from tests.conftest import make_tiny_encoder
-from tests.tuning import mined, quick, rows
+from tests.fakes.tiny import make_tiny_encoder
+from tests.fakes.training import mined, quick, rows
 
 
 def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
@@ -90,9 +97,9 @@ def test_the_gate_lets_only_the_better_scorer_through(data, monkeypatch, score, 
     candidates = [[Hit(index.corpus[(n + step) % 30], 1.0 + step / 10) for step in (-1, -2, 0, -3)] for n in range(22)]
     found = list(zip(held_out, candidates, strict=True))
     scorers = iter([Scorer("base", good), Scorer("tuned", score)])
-    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    monkeypatch.setattr(parts, "make_reranker", lambda chosen: next(scorers))
     (folder / "run").mkdir()
-    record = gating.gate_reranker(settings, index, folder / "run", folder / "model", found)
+    record = gate_reranker(settings, index, folder / "run", folder / "model", found)
     assert record["verdict"] == verdict
 
 
@@ -111,9 +118,9 @@ def test_a_constant_scorer_does_not_win_by_how_passages_are_called(data, monkeyp
         return -2.0 if is_gold(query, passage) else float(place)
 
     scorers = iter([Scorer("base", poor), Scorer("tuned", lambda query, passage, place: 0.0)])
-    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    monkeypatch.setattr(parts, "make_reranker", lambda chosen: next(scorers))
     (folder / "run").mkdir()
-    record = gating.gate_reranker(settings, open_index(folder / "index"), folder / "run", folder / "model", found)
+    record = gate_reranker(settings, open_index(folder / "index"), folder / "run", folder / "model", found)
     assert record["metrics"]["mrr@10"]["tuned"] == pytest.approx(1 / 10)
     assert record["verdict"] == KEEP_BASE
 
@@ -125,10 +132,10 @@ def test_an_encoder_that_puts_all_in_one_place_is_kept_out(data, tiny_encoder_fo
     last = [name for name in weights if "layer.1.output.LayerNorm" in name]
     weights |= {name: torch.full_like(weights[name], float(name.endswith("bias"))) for name in last}
     save_file(weights, constant / "model.safetensors", metadata={"format": "pt"})
-    record = gating.gate_model(settings, constant, folder / "train.txt", folder / "index", folder / "met")
+    record = gate_model(settings, constant, folder / "train.txt", folder / "index", folder / "met")
     assert record["metrics"]["mrr@10"]["tuned"] == 0.0
     assert record["verdict"] == KEEP_BASE
-    copied = gating.gate_model(settings, tiny_encoder_folder, folder / "train.txt", folder / "index", folder / "copied")
+    copied = gate_model(settings, tiny_encoder_folder, folder / "train.txt", folder / "index", folder / "copied")
     assert copied["metrics"]["mrr@10"]["difference"] == 0.0
     assert copied["verdict"] == KEEP_BASE
 
@@ -144,9 +151,9 @@ def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, mo
         return -float(is_gold(query, passage))
 
     scorers = iter([Scorer("base", inverted), Scorer("tuned", lambda query, passage, place: float("nan"))])
-    monkeypatch.setattr(build, "make_reranker", lambda chosen: next(scorers))
+    monkeypatch.setattr(parts, "make_reranker", lambda chosen: next(scorers))
     (folder / "run").mkdir()
-    record = gating.gate_reranker(settings, index, folder / "run", folder / "model", found)
+    record = gate_reranker(settings, index, folder / "run", folder / "model", found)
     assert record["metrics"]["mrr@10"]["tuned"] == 0.0
     assert record["verdict"] == KEEP_BASE
 
@@ -154,7 +161,7 @@ def test_scores_that_are_no_numbers_do_not_live_on_the_retrievers_order(data, mo
 def test_both_retrievers_meet_in_an_index_of_the_same_kind(data):
     settings, folder = data
     of_vectors = settings.model_copy(update={"index": settings.index.model_copy(update={"factory": "HNSW8"})})
-    build.make_index(of_vectors, folder / "corpus.txt", folder / "hnsw")
+    make_index(of_vectors, folder / "corpus.txt", folder / "hnsw")
     files = dataclasses.replace(mined(settings, folder), sample=4)
     tune.tune_retriever(settings, files, folder / "hnsw", folder / "run", "mined")
     assert open_index(folder / "run" / "index").manifest.factory == "HNSW8"
@@ -181,16 +188,16 @@ def test_a_verdict_on_other_weights_is_not_applied(data):
     for name in ("first", "second"):
         record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
         (folder / name / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
-    assert "calibrate again" in gating.promote_model(folder / "first")
-    assert "serves already" in gating.promote_model(folder / "first")
+    assert "calibrate again" in promote_model(folder / "first")
+    assert "serves already" in promote_model(folder / "first")
     assert all_promoted() == {settings.reranker.model: [str((folder / "first" / "model").resolve())]}
     with pytest.raises(ConfigError, match="has met another model than the one that serves now"):
-        gating.promote_model(folder / "second")
+        promote_model(folder / "second")
     go_back(settings.reranker.model)
     weights = folder / "second" / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ConfigError, match="has changed since"):
-        gating.promote_model(folder / "second")
+        promote_model(folder / "second")
 
 
 def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
@@ -200,7 +207,7 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
     for seed, run in enumerate(runs):
         chosen = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
         tune.tune_reranker(chosen, files, index, run, "report-2")
-    record = gating.average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
+    record = average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
     assert record["role"] == "reranker"
     assert json.loads((folder / "mean" / "gate.json").read_text()) == record
     assert record["n_dev"] == len(watched_ids(folder / "mean")) == 4  # what chose the runs' checkpoints proves nothing
@@ -210,14 +217,14 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
     for name in first:
         assert torch.allclose(mean[name], (first[name] + second[name]) / 2)
     assert len(CrossEncoderReranker(folder / "mean" / "model").score([("a", "b")])) == 1
-    again = gating.average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
+    again = average_models(settings, runs, folder / "dev.txt", index, folder / "mean")
     assert again["tuned_fingerprint"] == record["tuned_fingerprint"]
     (folder / "all.txt").write_text(rows(range(30)), "utf-8")  # with what the runs have learnt by heart
-    record = gating.average_models(settings, runs, folder / "all.txt", index, folder / "mean")
+    record = average_models(settings, runs, folder / "all.txt", index, folder / "mean")
     assert record["n_dev"] == 4
     assert "22 questions of" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"have judged no question of .*train\.txt in common"):
-        gating.average_models(settings, runs, folder / "train.txt", index, folder / "mean")
+        average_models(settings, runs, folder / "train.txt", index, folder / "mean")
 
 
 def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
@@ -227,21 +234,21 @@ def test_what_cannot_be_averaged_is_told(data, tiny_encoder_folder, tmp_path):
     tune.tune_reranker(settings, files, index, run, "report-2")
     arguments = (folder / "dev.txt", index, folder / "mean")
     with pytest.raises(ConfigError, match="two models or more"):
-        gating.average_models(settings, [run], *arguments)
+        average_models(settings, [run], *arguments)
     assert not (folder / "mean").exists()
     shutil.copytree(run, other)
     shutil.rmtree(other / "model")
     shutil.copytree(tiny_encoder_folder, other / "model")
     with pytest.raises(ModelError, match=r"names or shapes|has no"):
-        gating.average_models(settings, [run, other], *arguments)
+        average_models(settings, [run, other], *arguments)
     for path in (other / "model").rglob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
     with pytest.raises(ModelError, match="another format than safetensors"):
-        gating.average_models(settings, [other, run], *arguments)
+        average_models(settings, [other, run], *arguments)
     assert not (folder / "mean").exists()
     (other / "gate.json").write_text(json.dumps({**json.loads((other / "gate.json").read_text()), "role": "retriever"}))
     with pytest.raises(ConfigError, match=r"of the same kind; these are .*first \(reranker\), .*other \(retriever\)"):
-        gating.average_models(settings, [run, other], *arguments)
+        average_models(settings, [run, other], *arguments)
 
 
 def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
@@ -249,7 +256,7 @@ def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     run, met = folder / "run", folder / "met"
     assert tune.tune_reranker(settings, files, index, run, "report-2", with_gate=False) is None
-    record = gating.gate_model(settings, run, folder / "dev.txt", index, met)
+    record = gate_model(settings, run, folder / "dev.txt", index, met)
     assert record["role"] == "reranker"
     assert record == json.loads((met / "gate.json").read_text("utf-8"))
     judged = {row["qid"] for row in read_jsonl(met / "gate-questions.jsonl")}
@@ -258,24 +265,24 @@ def test_a_model_from_elsewhere_meets_the_one_that_serves(data, capsys):
     assert len(watched_ids(met)) == len(watched_ids(run / "checkpoints" / "checkpoint-1")) == 4
     assert not judged & watched_ids(met)
     assert "| met | gate |" in "\n".join(training_table([met]))
-    assert gating.gate_model(settings, run / "model", folder / "dev.txt", index, met) == record
+    assert gate_model(settings, run / "model", folder / "dev.txt", index, met) == record
     shutil.copytree(run / "model", folder / "bare")  # of which nobody knows by what it was chosen
     for other in (settings.reranker.model, folder / "bare"):
         with pytest.raises(RunMismatchError, match="was made otherwise"):
-            gating.gate_model(settings, other, folder / "dev.txt", index, met)
+            gate_model(settings, other, folder / "dev.txt", index, met)
     (met / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
     shutil.rmtree(run)  # what met is what serves
-    gating.promote_model(met)
+    promote_model(met)
     assert serving(settings.reranker.model) == str(met / "model")
     promote(str(met / "model"), shutil.copytree(met / "model", folder / "later"))  # what would be judged now
     with pytest.raises(ConfigError, match=r"serves in the place of .*, which cannot be judged"):
-        gating.gate_model(settings, met, folder / "dev.txt", index, met)
+        gate_model(settings, met, folder / "dev.txt", index, met)
 
 
 def test_the_serving_model_does_not_beat_itself(data):
     settings, folder = data
     for role, model in (("reranker", settings.reranker.model), ("retriever", settings.encoder.model)):
-        record = gating.gate_model(settings, model, folder / "dev.txt", folder / "index", folder / role)
+        record = gate_model(settings, model, folder / "dev.txt", folder / "index", folder / role)
         assert (record["role"], record["verdict"], record["n_dev"]) == (role, KEEP_BASE, 8)
         assert record["metrics"]["mrr@10"]["difference"] == 0
 
@@ -296,18 +303,18 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
             path.chmod(0o555)
     arguments = (folder / "dev.txt", folder / "index", folder / "met")
     with pytest.raises(ModelError, match="does not say which prompt a query takes"):
-        gating.gate_model(settings, tmp_path / "elsewhere", *arguments)
+        gate_model(settings, tmp_path / "elsewhere", *arguments)
     assert not (folder / "met").exists()
     prompts = {"query_prompt": "ask: ", "passage_prompt": "read: "}
     chosen = settings.model_copy(update={"encoder": settings.encoder.model_copy(update=prompts)})
-    record = gating.gate_model(chosen, tmp_path / "elsewhere", *arguments)
+    record = gate_model(chosen, tmp_path / "elsewhere", *arguments)
     (folder / "met" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
-    gating.promote_model(folder / "met")
-    assert build.make_encoder(settings).prompts == {"query": "ask: ", "passage": "read: "}
+    promote_model(folder / "met")
+    assert parts.make_encoder(settings).prompts == {"query": "ask: ", "passage": "read: "}
     go_back(settings.encoder.model)
     corrected = chosen.encoder.model_copy(update={"query_prompt": "question: "})
     with pytest.raises(RunMismatchError, match=r"differing: gate"):
-        gating.gate_model(chosen.model_copy(update={"encoder": corrected}), tmp_path / "elsewhere", *arguments)
+        gate_model(chosen.model_copy(update={"encoder": corrected}), tmp_path / "elsewhere", *arguments)
 
 
 def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder, monkeypatch):
@@ -315,22 +322,22 @@ def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder,
     monkeypatch.setenv("RAG_HOME", str(folder / "bare"))  # a compiled graph would stand in for weights that do not load
     dev, index, target = folder / "dev.txt", folder / "index", folder / "met"
     with pytest.raises(ModelError, match="no sentence-transformers checkpoint"):
-        gating.gate_model(settings, tiny_generator_folder, dev, index, target)
+        gate_model(settings, tiny_generator_folder, dev, index, target)
     with pytest.raises(DataError, match="named as the test set"):
-        gating.gate_model(settings, settings.reranker.model, folder / "test_open.txt", index, target)
+        gate_model(settings, settings.reranker.model, folder / "test_open.txt", index, target)
     with pytest.raises(ModelError, match="cannot be had"):
-        gating.gate_model(settings, folder / "gone", dev, index, target)
+        gate_model(settings, folder / "gone", dev, index, target)
     without = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled = true"):
-        gating.gate_model(without, settings.reranker.model, dev, index, target)
+        gate_model(without, settings.reranker.model, dev, index, target)
     with pytest.raises(ConfigError, match="within the model's own folder"):
-        gating.gate_model(settings, settings.reranker.model, dev, index, Path(settings.reranker.model) / "met")
+        gate_model(settings, settings.reranker.model, dev, index, Path(settings.reranker.model) / "met")
     three = AutoModelForSequenceClassification.from_pretrained(
         settings.reranker.model, num_labels=3, ignore_mismatched_sizes=True
     )
     three.save_pretrained(shutil.copytree(settings.reranker.model, folder / "three"))
     with pytest.raises(ModelError, match="3 labels"):
-        gating.gate_model(settings, folder / "three", dev, index, target)
+        gate_model(settings, folder / "three", dev, index, target)
     for name, change, sentence in (
         ("config", {"hidden_size": 8}, "cannot be read"),
         ("causal", {"architectures": ["Qwen3ForCausalLM"]}, "no sequence classifier"),
@@ -340,31 +347,31 @@ def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder,
         (odd / "config.json").write_text(json.dumps(stored | change), "utf-8")
         (odd / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}', "utf-8")
         with pytest.raises(ModelError, match=sentence):
-            gating.gate_model(settings, odd, dev, index, target)
+            gate_model(settings, odd, dev, index, target)
     (odd / "config.json").write_text("[1", "utf-8")
     with pytest.raises(ModelError, match=r"config\.json is damaged"):
-        gating.gate_model(settings, odd, dev, index, target)
+        gate_model(settings, odd, dev, index, target)
     (odd / "training.json").write_text("{}", "utf-8")
     with pytest.raises(ConfigError, match="has not finished"):
-        gating.gate_model(settings, odd, dev, index, target)
+        gate_model(settings, odd, dev, index, target)
     other = str(make_tiny_encoder(folder / "other", seed=1))  # by which the index was not made
     changed = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": other})})
     with pytest.raises(IndexMismatchError):
-        gating.gate_model(changed, settings.encoder.model, dev, index, target)
+        gate_model(changed, settings.encoder.model, dev, index, target)
     assert not target.exists()
 
 
 def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
     settings, folder = data
-    _, manifest = build.serving_manifest(folder / "index")
+    _, manifest = serving_manifest(folder / "index")
     point = {"threshold": 1.5, "precision": 1.0, "recall": 1.0, "wrong_refusals": 0.0}
     calibration = {"reranker_model": settings.reranker.model, "serving": settings.reranker.model}
     calibration |= {"index": manifest.fingerprint, "threshold": 1.5, "curve": [point]}
-    (folder / "index" / build.CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
-    assert build.rerank_threshold(settings, folder / "index") == 1.5
+    (folder / "index" / CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
+    assert rerank_threshold(settings, folder / "index") == 1.5
     (tmp_path / "tuned").mkdir()
     promote(settings.reranker.model, tmp_path / "tuned")
-    assert build.rerank_threshold(settings, folder / "index") is None
+    assert rerank_threshold(settings, folder / "index") is None
 
 
 def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_path):

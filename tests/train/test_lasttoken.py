@@ -9,9 +9,9 @@ from sentence_transformers import SentenceTransformer
 
 from rag.errors import ModelError
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.lasttoken import force_eos, is_causal_lm, lasttoken_encoder
-from rag.retrieve.losses import MaskedContrastiveLoss, PairTable
-from tests.retrieve.test_losses import Given
+from rag.train.lasttoken import force_eos, is_causal_lm, lasttoken_encoder
+from rag.train.retriever_losses import MaskedContrastiveLoss, PairTable
+from tests.fakes.losses import Given
 
 PROMPTS = {"query": "query: ", "passage": "passage: "}
 TEXTS = ["the river", "who built the old tower in graz", "the amber line"]

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rag.data import Corpus, Question
+from rag.data.labelled import Example
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
-from rag.examples import Example
-from rag.retrieve.negatives import Mined, MiningSettings, load_mined, logit, mine, mined_by
+from rag.train.negatives import Mined, MiningSettings, load_mined, logit, mine, mined_by
 from rag.types import Hit, Passage
 
 CORPUS = Corpus([Passage(f"d{n}@0", f"text {n}") for n in range(12)] + [Passage("copy@0", "Text  0")])

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rag.data import Corpus, Question
+from rag.data.labelled import Example
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.errors import ConfigError, ModelError, RunMismatchError
-from rag.examples import Example
 from rag.files import read_jsonl
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.rerank.train import (
+from rag.train.reranker import (
     RECIPES,
     DevCandidates,
     Group,
@@ -36,10 +37,10 @@ from rag.rerank.train import (
     soften,
     train_reranker,
 )
-from rag.telemetry import LOG_FILE
-from rag.training import Watch
+from rag.train.run import Watch
+from rag.train.telemetry import LOG_FILE
 from rag.types import Passage
-from tests.conftest import WORDS
+from tests.fakes.tiny import WORDS
 
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:24]
 # What a tiny random model can learn in seconds: gold passages end in words that the others lack.
@@ -258,8 +259,8 @@ def test_a_run_that_diverges_at_once_leaves_no_model(tmp_path, tiny_reranker_fol
 KILLED_IN_ITS_SECOND_EPOCH = """
 import os, signal, sys
 from pathlib import Path
-from rag.telemetry import Telemetry
-from tests.rerank.test_train_reranker import train
+from rag.train.telemetry import Telemetry
+from tests.train.test_reranker import train
 
 def killed(self, args, state, control, **kwargs):
     if state.global_step == 5:

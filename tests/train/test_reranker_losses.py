@@ -6,7 +6,7 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from rag.rerank.losses import HybridLoss, NoneOfTheseLoss, hybrid_loss, none_of_these_loss
+from rag.train.reranker_losses import HybridLoss, NoneOfTheseLoss, hybrid_loss, none_of_these_loss
 
 
 def softplus(x):

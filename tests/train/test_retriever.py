@@ -9,18 +9,19 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
-from rag.data import Corpus, Question
+from rag.data.labelled import Example
+from rag.data.passages import Corpus
+from rag.data.questions import Question
 from rag.errors import ConfigError, RunMismatchError
-from rag.examples import Example
 from rag.files import read_jsonl
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.negatives import Mined
-from rag.retrieve.sampler import WholeEpochSampler
-from rag.retrieve.train import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever
-from rag.telemetry import LOG_FILE, Telemetry
-from rag.training import Watch
+from rag.train.negatives import Mined
+from rag.train.retriever import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever
+from rag.train.run import Watch
+from rag.train.sampler import WholeEpochSampler
+from rag.train.telemetry import LOG_FILE, Telemetry
 from rag.types import Passage
-from tests.conftest import WORDS
+from tests.fakes.tiny import WORDS
 
 PROMPTS = {"query": "query: ", "passage": "passage: "}
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:24]

@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rag.retrieve.losses import DistilledLoss, Guide, MarginLoss, MaskedContrastiveLoss, PairTable
-
-
-class Given(torch.nn.Module):
-    """A model whose embeddings are its inputs times a learnt scale."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, features):
-        return {"sentence_embedding": features["input"] * self.scale}
-
+from rag.train.retriever_losses import DistilledLoss, Guide, MarginLoss, MaskedContrastiveLoss, PairTable
+from tests.fakes.losses import Given
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 POSITIVES = torch.tensor([[0.6, 0.8], [0.0, 2.0]])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rag.errors import DataError
-from rag.evaluate.gate import gate
-from rag.evaluate.training_table import training_table
+from rag.evaluate.verdict import gate
+from rag.train.table import training_table
 
 SOURCES = ["nq"] * 60 + ["squad"] * 40
 BASE = np.random.default_rng(0).choice([0.0, 0.25, 0.5, 1.0], 100)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rag.telemetry import LOG_FILE, Telemetry, layer_drift, plot_log, warnings_of
+from rag.train.telemetry import LOG_FILE, Telemetry, layer_drift, plot_log, warnings_of
 
 
 def steps(losses, separations=None, per_epoch=10):

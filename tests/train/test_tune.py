@@ -8,30 +8,38 @@ import sys
 
 import pytest
 
-from rag import build, gating, tune
+from rag.build import parts
+from rag.build.indexes import corpus_of, make_index
 from rag.config import load_settings
-from rag.data import Question
+from rag.data.labelled import Example
+from rag.data.questions import Question
 from rag.errors import ConfigError, DataError, RunMismatchError
-from rag.evaluate.gate import KEEP_BASE, PROMOTE
-from rag.examples import Example
+from rag.evaluate.verdict import KEEP_BASE, PROMOTE
 from rag.files import read_jsonl
-from rag.gating import watched_ids
+from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, serving
-from rag.rerank import train
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from rag.retrieve.negatives import MiningSettings, load_mined
-from rag.retrieve.store import open_index
-from rag.telemetry import warnings_of
-from rag.tune import TrainingFiles, _sampled, _watched
+from rag.runs.calibrate import make_calibration
+from rag.runs.evaluate import _run_prompt
+from rag.runs.identity import run_identity
+from rag.train import mine
+from rag.train import promote as gating
+from rag.train import reranker as train
+from rag.train.files import TrainingFiles, choose_watched, sampled_files
+from rag.train.gate import watched_ids
+from rag.train.mine import mine_negatives, write_training_questions
+from rag.train.negatives import MiningSettings, load_mined
+from rag.train.telemetry import warnings_of
+from rag.train.tune import tune_reranker, tune_retriever
 from rag.types import CANNOTANSWER
-from tests.conftest import write_corpus
-from tests.tuning import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows
+from tests.fakes.tiny import write_corpus
+from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows
 
 
 def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     settings, folder = data
     files = mined(settings, folder)
-    record = tune.tune_retriever(settings, files, folder / "index", folder / "run", "mined")
+    record = tune_retriever(settings, files, folder / "index", folder / "run", "mined")
     assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
     assert (record["verdict"] == PROMOTE) == (not record["reasons"])
     assert record["n_dev"] == 4
@@ -50,7 +58,7 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     assert "Index again" in gating.promote_model(folder / "run")
     base = settings.encoder.model
     assert serving(base) == str(folder / "run" / "model")
-    tuned = build.make_encoder(settings)
+    tuned = parts.make_encoder(settings)
     assert tuned.fingerprint.weights_sha256 == record["tuned_fingerprint"]["weights_sha256"]
     assert go_back(base) == base
     assert all_promoted() == {}
@@ -61,20 +69,20 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
     long = [
         dataclasses.replace(p, text=f"{p.text}, and " + "so on " * 10, title=NOUNS[n]) for n, p in enumerate(PASSAGES)
     ]
-    build.make_index(settings, write_corpus(folder / "long.txt", long), folder / "long")
+    make_index(settings, write_corpus(folder / "long.txt", long), folder / "long")
 
     class Asks:
         def generate(self, conversations):
             return [f"who built the {conversation[-1]['content'].splitlines()[0]}?" for conversation in conversations]
 
     given = []
-    monkeypatch.setattr(build, "generator_identity", lambda settings: "asks")
-    monkeypatch.setattr(build, "make_generator", lambda settings, interactive: given.append(settings) or Asks())
-    written = tune.write_training_questions(settings, folder / "long", folder / "written.txt", sample=24)
+    monkeypatch.setattr(mine, "generator_identity", lambda settings: "asks")
+    monkeypatch.setattr(parts, "make_generator", lambda settings, interactive: given.append(settings) or Asks())
+    written = write_training_questions(settings, folder / "long", folder / "written.txt", sample=24)
     assert (written.n_passages, written.n_questions) == (24, 24)
     assert given[0].generator.max_new_tokens < settings.generator.max_new_tokens
     files, index = TrainingFiles(folder / "written.txt"), folder / "long"
-    for tuned, recipe in ((tune.tune_retriever, "report"), (tune.tune_reranker, "report-1")):
+    for tuned, recipe in ((tune_retriever, "report"), (tune_reranker, "report-1")):
         with pytest.raises(DataError, match="written by a model"):  # which proves nothing
             tuned(settings, files, index, folder / "run", recipe)
     asked = (folder / "dev.txt").read_text("utf-8")
@@ -82,12 +90,12 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
         asked = asked.replace(json.dumps(short.text), json.dumps(passage.text))
     (folder / "dev.txt").write_text(asked, "utf-8")
     files = TrainingFiles(folder / "written.txt", folder / "dev.txt")
-    assert tune.tune_retriever(quick(settings), files, index, folder / "run", "report")["n_dev"] == 4
+    assert tune_retriever(quick(settings), files, index, folder / "run", "report")["n_dev"] == 4
 
 
 def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     settings, folder = data
-    record = tune.tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")
+    record = tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")
     assert record["role"] == "reranker"
     assert 0 < record["shuffle_floor"] < 1
     assert record["metrics"]["mrr@10"]["n"] == 4
@@ -108,7 +116,7 @@ def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatc
     monkeypatch.setattr(train, "make_groups", lambda *given: groups.append(plain(*given)) or groups[-1])
     changes = {"hardest_first": True, "skip_easy": 0.0, "random_share": 0.0, "negatives": 2}
     chosen = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
-    tune.tune_reranker(chosen, files, folder / "index", folder / "run", "lambda", with_gate=False)
+    tune_reranker(chosen, files, folder / "index", folder / "run", "lambda", with_gate=False)
     assert {group.query for group in groups[0]} == {one.query for one in hard}
     scores = {one.query: dict(one.negatives) for one in hard}
     for group in groups[0]:
@@ -121,7 +129,7 @@ def test_where_every_question_is_easy_training_is_refused(data):
     files = mined(settings, folder, scorer="reranker")
     easy = settings.model_copy(update={"training": settings.training.model_copy(update={"skip_easy": -99.0})})
     with pytest.raises(ConfigError, match="every question is easy"):
-        tune.tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
+        tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
 
 
 def test_negatives_mined_for_other_labels_are_refused(data):
@@ -138,9 +146,9 @@ def test_negatives_mined_for_other_labels_are_refused(data):
 def test_the_base_judges_its_pairs_once_for_soft_labels(data, monkeypatch):
     settings, folder = data
     files, index = mined(settings, folder), folder / "index"
-    tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+    tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
     monkeypatch.setattr(CrossEncoderReranker, "score", lambda *given, **options: pytest.fail("scored again"))
-    tune.tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+    tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
 
 
 def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(data):
@@ -149,9 +157,7 @@ def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(dat
     deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 3})})
     kept = []
     for each in (settings, settings, deeper):
-        build.make_calibration(
-            each, folder / "index", "dev.txt", questions, None, min_precision=0.5, max_wrong_refusals=0.15
-        )
+        make_calibration(each, folder / "index", "dev.txt", questions, None, min_precision=0.5, max_wrong_refusals=0.15)
         kept.append([path.name for path in (folder / "index").glob("calibration-run*")])
     assert [len(names) for names in kept] == [1, 1, 1]
     assert kept[0] == kept[1] != kept[2]
@@ -159,24 +165,24 @@ def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(dat
 
 def test_a_run_is_made_of_demonstrations_only_where_there_are_any(data):
     settings, folder = data
-    plain = build.run_identity(settings, folder / "index", "questions.txt", generate=False)
+    plain = run_identity(settings, folder / "index", "questions.txt", generate=False)
     assert not {"demonstrations", "n_demonstrations", "min_likeness"} & plain["settings"]["prompt"].keys()
-    assert build._run_prompt(plain).demonstrations is None
+    assert _run_prompt(plain).demonstrations is None
     prompt = settings.prompt.model_copy(update={"demonstrations": str(folder / "train.txt"), "n_demonstrations": 2})
-    shown = build.run_identity(settings.model_copy(update={"prompt": prompt}), folder / "index", "q", generate=False)
+    shown = run_identity(settings.model_copy(update={"prompt": prompt}), folder / "index", "q", generate=False)
     assert shown["prompt_sha256"] != plain["prompt_sha256"]
-    assert build._run_prompt(shown).demonstrations.n == 2
+    assert _run_prompt(shown).demonstrations.n == 2
     (folder / "train.txt").unlink()
-    assert build._run_prompt(shown) is None
+    assert _run_prompt(shown) is None
 
 
 def test_unknown_scorers_and_retrievers_are_told(data):
     settings, folder = data
     arguments = (settings, folder / "train.txt", folder / "index", folder / "negatives.jsonl", MiningSettings())
     with pytest.raises(ConfigError, match="'cross-encoder' is unknown; choose one of encoder, reranker, none"):
-        tune.mine_negatives(*arguments, scorer="cross-encoder")
+        mine_negatives(*arguments, scorer="cross-encoder")
     with pytest.raises(ConfigError, match="no retriever is called 'BM25'"):
-        tune.mine_negatives(*arguments, retrievers=["BM25"])
+        mine_negatives(*arguments, retrievers=["BM25"])
 
 
 def test_what_cannot_end_well_is_refused_before_training(data):
@@ -184,22 +190,22 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     index, run = folder / "index", folder / "run"
     files = mined(settings, folder)
     with pytest.raises(ConfigError, match="--scorer reranker"):
-        tune.tune_retriever(settings, files, index, run, "distill")
+        tune_retriever(settings, files, index, run, "distill")
     for changes in ({"hardest_first": True}, {"skip_easy": 3.0}):
         hard = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
         with pytest.raises(ConfigError, match="--scorer reranker"):
-            tune.tune_reranker(hard, files, index, run, "lambda")
+            tune_reranker(hard, files, index, run, "lambda")
     hard = settings.model_copy(
         update={"training": settings.training.model_copy(update={"hardest_first": True, "negatives_from": "evidences"})}
     )
     with pytest.raises(ConfigError, match="takes no mined negatives"):
-        tune.tune_reranker(hard, files, index, run, "lambda")
+        tune_reranker(hard, files, index, run, "lambda")
     off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
-        tune.tune_reranker(off, files, index, run, "lambda")
+        tune_reranker(off, files, index, run, "lambda")
     by_loss = settings.model_copy(update={"training": settings.training.model_copy(update={"select": "loss"})})
     with pytest.raises(ConfigError, match="choose select = mrr"):
-        tune.tune_reranker(by_loss, files, index, run, "lambda")
+        tune_reranker(by_loss, files, index, run, "lambda")
     assert not run.exists()
 
 
@@ -216,7 +222,7 @@ def test_what_cannot_end_well_is_refused_before_training(data):
 def test_a_setting_that_would_change_nothing_is_refused(data, tuned, recipe, changes):
     _, folder = data
     odd = load_settings(overrides=[f"training.{changes}"])
-    tuning = tune.tune_retriever if tuned == "retriever" else tune.tune_reranker
+    tuning = tune_retriever if tuned == "retriever" else tune_reranker
     with pytest.raises(ConfigError, match=f"training.{changes.partition('=')[0]} changes nothing in the recipe"):
         tuning(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", recipe)
 
@@ -224,7 +230,7 @@ def test_a_setting_that_would_change_nothing_is_refused(data, tuned, recipe, cha
 def test_no_margin_is_measured_without_scores(data):
     settings, folder = data
     with pytest.raises(ConfigError, match="no scores to measure a margin by"):
-        tune.mine_negatives(
+        mine_negatives(
             settings,
             folder / "train.txt",
             folder / "index",
@@ -239,7 +245,7 @@ def test_negatives_of_other_questions_with_the_same_ids_are_refused(data):
     files = mined(settings, folder)
     train = folder / "train.txt"
     train.write_text(train.read_text("utf-8").replace("who built", "who painted"), "utf-8")
-    for tuning, recipe in ((tune.tune_retriever, "mined"), (tune.tune_reranker, "lambda")):
+    for tuning, recipe in ((tune_retriever, "mined"), (tune_reranker, "lambda")):
         with pytest.raises(DataError, match="was mined for another question 'q0'"):
             tuning(settings, files, folder / "index", folder / "run", recipe)
 
@@ -248,11 +254,11 @@ def test_what_chose_the_model_to_start_from_does_not_judge_the_next(data):
     settings, folder = quick(data[0]), data[1]
     files = mined(settings, folder)
     fewer = settings.model_copy(update={"training": settings.training.model_copy(update={"dev_questions": 2})})
-    tune.tune_retriever(settings, files, folder / "index", folder / "first", "mined", with_gate=False)
+    tune_retriever(settings, files, folder / "index", folder / "first", "mined", with_gate=False)
     first = watched_ids(folder / "first")
     assert len(first) == 4
     base = str(folder / "first" / "model")
-    tune.tune_retriever(fewer, files, folder / "index", folder / "second", "mined", base=base)
+    tune_retriever(fewer, files, folder / "index", folder / "second", "mined", base=base)
     judged = {row["qid"] for row in read_jsonl(folder / "second" / "gate-questions.jsonl")}
     assert first <= watched_ids(folder / "second")
     assert judged
@@ -291,12 +297,12 @@ def test_a_source_can_be_left_out_of_training(data):
 
 def test_a_source_that_is_left_out_of_training_chooses_no_checkpoint():
     dev = [Example(Question(f"q{n}", "", f"q {n}", source="nq" if n % 2 else "squad"), ("d@0",)) for n in range(12)]
-    watched, judged = _watched(dev, 6, ("nq",))
+    watched, judged = choose_watched(dev, 6, ("nq",))
     assert {example.question.source for example in watched} == {"squad"}
     assert len(watched) + len(judged) == 12
     assert {example.question.source for example in judged} == {"nq", "squad"}
     with pytest.raises(DataError, match="two answerable questions of sources that are trained on"):
-        _watched(dev, 6, ("nq", "squad"))
+        choose_watched(dev, 6, ("nq", "squad"))
 
 
 def test_what_is_named_as_the_test_set_is_neither_mined_nor_trained_on(data):
@@ -305,7 +311,7 @@ def test_what_is_named_as_the_test_set_is_neither_mined_nor_trained_on(data):
     with pytest.raises(DataError, match="is named as the test set"):
         TrainingFiles(folder / "test_open.txt", folder / "dev.txt").splits(open_index(folder / "index").corpus)
     with pytest.raises(DataError, match="is named as the test set"):
-        tune.mine_negatives(
+        mine_negatives(
             settings, folder / "test_open.txt", folder / "index", folder / "mined.jsonl", MiningSettings(per_question=2)
         )
 
@@ -314,7 +320,7 @@ def test_a_setting_of_the_other_model_is_refused(data):
     _, folder = data
     odd = load_settings(overrides=["training.loss=lambda"])
     with pytest.raises(ConfigError, match="one of contrastive, kl, margin_mse"):
-        tune.tune_retriever(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", "report")
+        tune_retriever(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", "report")
 
 
 @pytest.mark.parametrize(("model", "recipe"), [("retriever", "mined"), ("reranker", "hybrid")])
@@ -344,7 +350,7 @@ def test_several_processes_train_one_model(data, model, recipe):
 def test_without_dev_documents_are_held_out(data):
     settings, folder = data
     files = TrainingFiles(folder / "train.txt")
-    assert tune.tune_reranker(settings, files, folder / "index", folder / "run", "report-2", with_gate=False) is None
+    assert tune_reranker(settings, files, folder / "index", folder / "run", "report-2", with_gate=False) is None
     training, held_out = files.splits(open_index(folder / "index").corpus)
     assert len(training) + len(held_out) == 22
     assert 1 <= len(held_out) <= 4
@@ -355,18 +361,16 @@ def test_bad_input_is_told(data):
     (folder / "test_open.txt").write_text(rows(range(22, 30)), "utf-8")
     index, run = folder / "index", folder / "run"
     with pytest.raises(DataError, match="choose on dev"):
-        tune.tune_retriever(
-            settings, TrainingFiles(folder / "train.txt", folder / "test_open.txt"), index, run, "mined"
-        )
+        tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "test_open.txt"), index, run, "mined")
     with pytest.raises(DataError, match="choose on dev"):
-        tune.tune_retriever(settings, TrainingFiles(folder / "test_open.txt"), index, run, "mined")
+        tune_retriever(settings, TrainingFiles(folder / "test_open.txt"), index, run, "mined")
     with pytest.raises(DataError, match="stand in"):
-        tune.tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "train.txt"), index, run, "mined")
+        tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "train.txt"), index, run, "mined")
     with pytest.raises(ConfigError, match="no recipe is called 'best'; choose one of report, mined"):
-        tune.tune_retriever(settings, TrainingFiles(folder / "train.txt"), index, run, "best")
+        tune_retriever(settings, TrainingFiles(folder / "train.txt"), index, run, "best")
     odd = load_settings(overrides=["training.temperature=0.1"])
     with pytest.raises(ConfigError, match="has no setting training"):
-        tune.tune_reranker(odd, TrainingFiles(folder / "train.txt"), index, run, "lambda")
+        tune_reranker(odd, TrainingFiles(folder / "train.txt"), index, run, "lambda")
     with pytest.raises(ConfigError, match="holds no verdict"):
         gating.promote_model(folder)
 
@@ -377,7 +381,7 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
         with (folder / f"{name}.txt").open("a", encoding="utf-8") as stream:
             stream.write(unanswerable_rows(numbers))
     files = mined(settings, folder)
-    record = tune.tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
+    record = tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
     assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (4, 2)
     assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 4
     assert len(watched_ids(folder / "run")) == 4 + 2
@@ -388,14 +392,14 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
     wanted = load_settings(overrides=["training.unanswerable=true"]).training
     settings = settings.model_copy(update={"training": wanted})
     with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
-        tune.tune_reranker(settings, files, folder / "index", folder / "other", "lambda")
+        tune_reranker(settings, files, folder / "index", folder / "other", "lambda")
 
 
 def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):
     _, folder = data
     with (folder / "train.txt").open("a", encoding="utf-8") as stream:
         stream.write(unanswerable_rows(range(22)))
-    corpus = build.corpus_of(folder / "index")
+    corpus = corpus_of(folder / "index")
     training, held_out = TrainingFiles(folder / "train.txt").splits(corpus, with_unanswerable=True)
     gold = {pid for example in held_out for pid in example.positives}
     assert gold
@@ -411,8 +415,8 @@ def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):
 def test_a_sample_for_mining_is_the_sample_for_training_with_its_share_of_unanswerable_questions():
     answerable = [Example(Question(f"q{n}", "", f"q {n}", source=f"s{n % 3}"), ("d@0",)) for n in range(60)]
     unanswerable = [Example(Question(f"u{n}", "", f"u {n}", "CANNOTANSWER"), ()) for n in range(20)]
-    alone = {example.question.id for example in _sampled(answerable, 15)}
-    mixed = _sampled([*answerable, *unanswerable], 15)
+    alone = {example.question.id for example in sampled_files(answerable, 15)}
+    mixed = sampled_files([*answerable, *unanswerable], 15)
     assert {example.question.id for example in mixed if example.positives} == alone
     assert len(mixed) == 15 + 5
-    assert len(_sampled([*answerable, *unanswerable], 500)) == 80
+    assert len(sampled_files([*answerable, *unanswerable], 500)) == 80

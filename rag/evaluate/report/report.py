@@ -13,13 +13,14 @@ from typing import Protocol
 import jinja2
 from markupsafe import Markup
 
-from rag.data import Corpus
+from rag.data.passages import Corpus
 from rag.errors import RunMismatchError
-from rag.evaluate.evaluation import BASELINES, read_metrics, read_predictions, read_scores
-from rag.evaluate.figures import Dot, dots_figure, flow_svg, risk_figure, training_figure
-from rag.evaluate.gate import GATE_FILE
+from rag.evaluate.files import read_metrics, read_predictions, read_scores
 from rag.evaluate.outcomes import EXPLANATIONS, GOOD, Outcome
+from rag.evaluate.report.figures import Dot, dots_figure, flow_svg, risk_figure, training_figure
 from rag.evaluate.significance import holm, paired_difference
+from rag.evaluate.summary import BASELINES
+from rag.evaluate.verdict import GATE_FILE
 from rag.files import flatten, read_jsonl
 from rag.types import Conversation, Passage
 
@@ -465,7 +466,7 @@ def _plots(runs: Sequence[ReportedRun]) -> dict[str, Markup]:
 
 def _render(template: str, *, autoescape: bool, **context: object) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rag.evaluate", "templates"),
+        loader=jinja2.PackageLoader("rag.evaluate.report", "templates"),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -34,7 +34,8 @@ class TransformersGenerator:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from rag.inference import choose_precision, default_device, quiet_transformers
+        from rag.compute.hardware import choose_precision, default_device
+        from rag.compute.quiet import quiet_transformers
 
         quiet_transformers()
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rag.compute.hardware import choose_precision, default_device, n_threads
 from rag.errors import GenerationError, ModelError
-from rag.generate.transformers_model import render_chat
-from rag.generate.watchdog import Watchdog
-from rag.inference import choose_precision, default_device, n_threads
+from rag.generate.engines.transformers import render_chat
+from rag.generate.engines.watchdog import Watchdog
 from rag.types import Conversation
 
 

@@ -1,5 +1,5 @@
-from rag.evaluate.figures import Dot, dots_figure, flow_svg
 from rag.evaluate.outcomes import Outcome
+from rag.evaluate.report.figures import Dot, dots_figure, flow_svg
 
 
 def test_the_axis_of_dots_keeps_its_name_beside_a_legend():

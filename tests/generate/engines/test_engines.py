@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rag.errors import GenerationError, ModelError
-from rag.generate import vllm_engine
-from rag.generate.server import ServerGenerator
-from rag.generate.transformers_model import TransformersGenerator
+from rag.generate.engines import vllm as vllm_engine
+from rag.generate.engines.server import ServerGenerator
+from rag.generate.engines.transformers import TransformersGenerator
 from rag.types import Generator
 
 
@@ -86,7 +86,7 @@ def tiny(tiny_generator_folder):
 @pytest.fixture(scope="module")
 def tiny_vllm(tiny_generator_folder):
     pytest.importorskip("vllm")
-    from rag.generate.vllm_engine import VllmGenerator
+    from rag.generate.engines.vllm import VllmGenerator
 
     engine = VllmGenerator(
         tiny_generator_folder, max_new_tokens=8, context_window_tokens=200, max_sequences=4, cpu_cache_gib=1
@@ -152,7 +152,7 @@ def test_thinking_is_off_through_the_chat_template(tiny):
     ],
 )
 def test_half_precision_is_for_hardware_that_multiplies_it(tiny_generator_folder, monkeypatch, precision, flags, dtype):
-    monkeypatch.setattr("rag.inference.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("rag.compute.hardware.cpu_flags", lambda: frozenset(flags))
     generator = TransformersGenerator(tiny_generator_folder, precision=precision, device="cpu")
     assert str(generator._model.dtype) == f"torch.{dtype}"
     assert vllm_engine._dtype(precision, "cpu") == dtype

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import subprocess, sys, time
-from rag.generate.watchdog import Watchdog
+from rag.generate.engines.watchdog import Watchdog
 
 watchdog = Watchdog(0.05)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)

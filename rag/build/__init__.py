@@ -1,0 +1,1 @@
+"""Settings become components: factories and nothing else."""

@@ -1,0 +1,116 @@
+"""Indexes of corpus files, with the encoder of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.build.parts import make_encoder
+from rag.compute.hardware import describe_hardware
+from rag.config import Settings
+from rag.data.corpus import load_corpus
+from rag.data.passages import Corpus
+from rag.documents.collection import Ingested
+from rag.index.doctor import Finding, examine
+from rag.index.folder import serving_manifest
+from rag.index.ingest import Making, Reading, add_uploads, ingest
+from rag.index.manifest import Manifest
+from rag.index.read import open_index
+from rag.index.write import build_index
+from rag.lazy import Lazy
+
+if TYPE_CHECKING:
+    from rag.retrieve.encoder import Encoder
+
+
+def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Manifest:
+    """Index a corpus into a folder; an index that is already right is left as it is."""
+    load_corpus(corpus)  # a bad corpus should fail before any model loads
+    return build_index(
+        corpus,
+        target,
+        make_encoder(settings, lazy=True),
+        encoder_model=settings.encoder.model,
+        factory=settings.index.factory,
+        window_sentences=settings.index.window_sentences,
+        hardware=describe_hardware(),
+    )
+
+
+def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
+    """Encode the passages of an index again with the encoder that serves."""
+    from rag.index.folder import writer_lock
+    from rag.index.read import read_documents, read_sources
+    from rag.index.write import build_generation
+
+    serving_manifest(target)  # no folder is made where there is none
+    with writer_lock(target):
+        opened = open_index(target)
+        return build_generation(
+            opened.corpus,
+            target,
+            make_encoder(settings, lazy=True),
+            corpus_path=opened.manifest.corpus_path,
+            corpus_file_sha256=opened.manifest.corpus_file_sha256,
+            documents=read_documents(opened.folder) or None,
+            sources=read_sources(opened.folder),
+            from_scratch=True,
+            encoder_model=settings.encoder.model,
+            factory=settings.index.factory,
+            window_sentences=settings.index.window_sentences,
+            hardware=describe_hardware(),
+        )
+
+
+def corpus_of(index_folder: str | Path) -> Corpus:
+    return open_index(index_folder).corpus
+
+
+def ingest_documents(
+    settings: Settings,
+    paths: Sequence[str | Path],
+    index_folder: str | Path,
+    *,
+    forget: Sequence[str | Path] = (),
+    encoder: Encoder | None = None,
+) -> Ingested:
+    """`rag.index.ingest.ingest` by the settings; `encoder` is one that is loaded already."""
+    return ingest(paths, index_folder, _reading(settings), _making(settings, encoder), forget=forget)
+
+
+def add_files(
+    settings: Settings,
+    files: Sequence[str | Path],
+    index_folder: str | Path,
+    uploads: str | Path,
+    *,
+    encoder: Encoder | None = None,
+) -> Ingested:
+    """`rag.index.ingest.add_uploads` by the settings; `encoder` is one that is loaded already."""
+    return add_uploads(files, index_folder, uploads, _reading(settings), _making(settings, encoder))
+
+
+def examine_index(settings: Settings, index_folder: str | Path) -> list[Finding]:
+    """`rag.index.doctor.examine` with the encoder that the settings name."""
+    return examine(index_folder, Lazy(lambda: make_encoder(settings, lazy=True)))
+
+
+def _reading(settings: Settings) -> Reading:
+    documents = settings.documents
+    return Reading(
+        max_file_mib=documents.max_file_mib,
+        seconds_per_file=documents.max_seconds_per_file,
+        ocr_languages=documents.ocr_languages,
+        chunk_tokens=documents.chunk_tokens,
+        overlap_tokens=documents.overlap_tokens,
+    )
+
+
+def _making(settings: Settings, encoder: Encoder | None) -> Making:
+    return Making(
+        encoder=Lazy(lambda: encoder or make_encoder(settings, lazy=True)),
+        encoder_model=settings.encoder.model,
+        factory=settings.index.factory,
+        window_sentences=settings.index.window_sentences,
+    )

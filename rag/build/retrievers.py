@@ -1,0 +1,89 @@
+"""Retrievers over an index."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from rag.build.parts import make_encoder
+from rag.config import RetrieverKind, Settings
+from rag.documents.collection import collections_of
+from rag.documents.records import HASH_CHARACTERS
+from rag.errors import DataError
+from rag.index.folder import serving_manifest
+from rag.index.read import open_index, read_documents
+from rag.lazy import Lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rag.retrieve.encoder import Encoder
+    from rag.types import Retriever
+
+
+class Retrievers:
+    """Every retriever over one index. They share what they are made of, and each part loads when it is first needed.
+
+    The encoder must be the one that made the index (IndexMismatchError); one that is there already can be given.
+    """
+
+    def __init__(self, settings: Settings, index_folder: str | Path, encoder: Lazy[Encoder] | None = None):
+        self._settings = settings
+        self.encoder = encoder or Lazy(lambda: make_encoder(settings))
+        self.index = Lazy(lambda: open_index(index_folder))
+        self._bm25 = Lazy(lambda: self.index.get().bm25())
+        self._dense = Lazy(self._make_dense)
+        # Without opening the passages: the page asks for it before anybody asks a question.
+        self._collections = Lazy(lambda: collections_of(read_documents(serving_manifest(index_folder)[0])))
+
+    def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
+        """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
+        made = {"dense": self._dense, "bm25": self._bm25}
+        parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
+        if collections is not None:
+            within = self._rows(collections)
+            parts = {name: part.restricted_to(within) for name, part in parts.items()}
+        if kind in made:
+            return parts[kind]
+        from rag.retrieve.hybrid import HybridRetriever
+
+        chosen = self._settings.retriever
+        return HybridRetriever(
+            parts,
+            weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
+            rrf_k=chosen.rrf_k,
+            depth=chosen.fusion_depth,
+        )
+
+    def each(self) -> dict[str, Lazy[Retriever]]:
+        """Every kind, over the generation of the index that serves when one is first used."""
+        return {kind: Lazy(functools.partial(self.get, kind)) for kind in get_args(RetrieverKind)}
+
+    def collections(self) -> dict[str, list[Mapping]]:
+        """The documents of an index of files by the folder that was named; {} for an index of a corpus file."""
+        return self._collections.get()
+
+    def _rows(self, collections: Collection[str]) -> np.ndarray:
+        """(n,) bool: the passages of documents in any of the collections. Raises DataError where one is not there."""
+        import numpy as np
+
+        there = self.collections()
+        if missing := [name for name in collections if name not in there]:
+            raise DataError(f"there is no collection {missing[0]!r}; choose among {', '.join(there)}")
+        chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
+        return np.array([passage.id.split("@")[0] in chosen for passage in self.index.get().corpus], bool)
+
+    def _make_dense(self) -> Retriever:
+        from rag.retrieve.dense import DenseRetriever
+
+        encoder, index, chosen = self.encoder.get(), self.index.get(), self._settings.index
+        index.check_encoder(encoder.fingerprint)
+        vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
+        return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
+
+
+def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
+    """The chosen retriever over an index."""
+    return Retrievers(settings, index_folder).get(settings.retriever.kind)

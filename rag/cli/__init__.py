@@ -1,0 +1,1 @@
+"""The `rag` command: a module for each group of commands."""

@@ -1,0 +1,120 @@
+"""Commands over an index: index, ingest, rollback, doctor, audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag.cli.options import ConfigOption, IndexOption, JsonOption, SetOption, print_json, settings_of
+
+app = typer.Typer()
+
+
+@app.command()
+def index(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The index folder to write.")],
+    corpus: Annotated[str | None, typer.Argument(help="A corpus file, a folder that holds one, or 'embedded'.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Encode the passages of the index again.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a corpus. A killed build goes on where it was; an index that is already right is left as it is.
+
+    With --rebuild and no corpus the passages of an index are encoded again, by the encoder that serves now: after a
+    model was promoted, or settings of the index have changed.
+    """
+    if (corpus is None) != rebuild:
+        raise typer.BadParameter("name a corpus, or say --rebuild to encode the passages of the index again")
+    from rag.build.indexes import make_index, rebuild_index
+    from rag.cli.lines import manifest_lines
+
+    settings = settings_of(config, set_)
+    manifest = rebuild_index(settings, output) if rebuild else make_index(settings, corpus, output)
+    if as_json:
+        import dataclasses
+
+        print_json({**dataclasses.asdict(manifest), "fingerprint": manifest.fingerprint})
+    else:
+        print("\n".join(manifest_lines(manifest, output)))
+
+
+@app.command("ingest")
+def ingest_(
+    index: IndexOption,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; none: those taken in before.")] = None,
+    forget: Annotated[
+        list[Path] | None, typer.Option(help="A file or folder to leave out from now on; may be repeated.")
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take documents into an index, and follow their changes: only what is new or changed is encoded.
+
+    Reads text (.txt .rst .adoc .org .tex .log), Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, TSV, EPUB and JSON lines.
+    Exit status 3 says that a file was left out; each is listed with its reason.
+    """
+    settings = settings_of(config, set_)
+    from rag.build.indexes import ingest_documents
+    from rag.cli.lines import ingested_json
+    from rag.documents.ingested_lines import ingested_lines
+
+    result = ingest_documents(settings, paths or [], index, forget=forget or [])
+    if as_json:
+        print_json(ingested_json(result))
+    else:
+        print("\n".join(ingested_lines(result, index)))
+    if result.left_out:
+        raise typer.Exit(3)
+
+
+@app.command()
+def rollback(index: Annotated[Path, typer.Argument(help="The index folder.")]) -> None:
+    """Let the state before the last change of an index serve again; a second call goes forward again."""
+    from rag.cli.lines import manifest_lines
+    from rag.index.folder import roll_back
+
+    print("\n".join(manifest_lines(roll_back(index), index)))
+
+
+@app.command()
+def doctor(
+    index: Annotated[Path, typer.Argument(help="The index folder.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine an index: is it whole, does it fit its model and its files? Exit status 1 where it is not sound."""
+    settings = settings_of(config, set_)
+    from rag.build.indexes import examine_index
+    from rag.index.doctor import finding_lines
+
+    findings = examine_index(settings, index)
+    if as_json:
+        import dataclasses
+
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        print("\n".join(finding_lines(findings, index)))
+    if any(finding.severity != "waste" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    index: Annotated[Path, typer.Argument(help="The index folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Look for passages that could mislead: commands to the model, hidden characters, token soup, hubs."""
+    from rag.index.audit import audit, suspicion_lines
+
+    suspicions = audit(index)
+    if as_json:
+        import dataclasses
+
+        print_json([dataclasses.asdict(suspicion) for suspicion in suspicions])
+    else:
+        print("\n".join(suspicion_lines(suspicions, index)))

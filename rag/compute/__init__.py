@@ -1,0 +1,1 @@
+"""What runs encoders fast: the hardware, batches by length, compiled graphs."""

@@ -1,0 +1,1 @@
+"""Passages, questions and judgements, as files hold them."""

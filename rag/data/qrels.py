@@ -1,0 +1,139 @@
+"""Relevance judgements (qrels), from JSON, columns or a BEIR folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.data.passages import Corpus
+from rag.data.rows import line_error, numbered_lines
+from rag.errors import DataError
+from rag.types import Qrels
+
+
+def load_qrels(path: str | Path) -> Qrels:
+    """Relevance judgements: one JSON object, a TREC or BEIR file of columns, or a folder of BEIR's `qrels/*.tsv`."""
+    merged: Qrels = {}
+    for file in _qrels_files(Path(path)):
+        qrels = _json_qrels(file) if _is_json_object(file) else _column_qrels(file)
+        if not qrels:
+            raise DataError(
+                f"{file} holds no judgement; write {{qid: {{id: 1}}}}, or lines of query-id, passage-id, grade"
+            )
+        for qid, judged in qrels.items():
+            merged.setdefault(qid, {}).update(judged)
+    return merged
+
+
+def _qrels_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        folder = path / "qrels" if (path / "qrels").is_dir() else path
+        files = [folder / "test.tsv"] if (folder / "test.tsv").is_file() else sorted(folder.glob("*.tsv"))
+        if not files:
+            raise DataError(f"{path} holds no qrels (*.tsv); name the file of judgements")
+        return files
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; name the file of relevance judgements")
+    return [path]
+
+
+def _is_json_object(file: Path) -> bool:
+    return next((text for _, text in numbered_lines(file) if text.strip()), "").lstrip().startswith("{")
+
+
+def _json_qrels(file: Path) -> Qrels:
+    text = _whole_text(file)
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise line_error(
+            file, error.lineno, f"not valid JSON: {error.msg}", "write one object {qid: {id: 1}}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond what Python reads
+        raise line_error(file, 1, f"not valid JSON: {error}", "write one object {qid: {id: 1}}") from error
+    qrels: Qrels = {}
+    for start, qid, judged in _members(text):
+        line = text.count("\n", 0, start) + 1
+        if qid in qrels:
+            raise line_error(file, line, f"the query {qid!r} stands twice", "join its judgements")
+        if not isinstance(judged, dict) or not all(type(grade) is int for grade in judged.values()):
+            raise line_error(file, line, f"the judgements of {qid!r} are not {{passage id: integer}}", "correct them")
+        qrels[qid] = judged
+    return qrels
+
+
+def _whole_text(file: Path) -> str:
+    return "".join(text + "\n" for _, text in numbered_lines(file))
+
+
+def _members(text: str) -> Iterator[tuple[int, str, object]]:
+    """(offset, key, value) of every member of a valid JSON object; json.loads would keep the last of equal keys."""
+    decoder, end = json.JSONDecoder(), text.index("{") + 1
+    while text[start := re.compile(r"[\s,]*").match(text, end).end()] != "}":
+        key, end = decoder.raw_decode(text, start)
+        value, end = decoder.raw_decode(text, re.compile(r"\s*:\s*").match(text, end).end())
+        yield start, key, value
+
+
+def _column_qrels(file: Path) -> Qrels:
+    qrels: Qrels = {}
+    for line, qid, passage_id, grade in _judgements(file):
+        if (known := qrels.setdefault(qid, {}).setdefault(passage_id, grade)) != grade:
+            raise line_error(
+                file, line, f"for query {qid!r} the passage {passage_id!r} already has the grade {known}", "delete one"
+            )
+    return qrels
+
+
+def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
+    """(line, query id, passage id, grade) in TREC columns (`qid 0 id grade`) or BEIR's (`query-id corpus-id score`,
+    with a header), split by tab or space."""
+    for line, text in numbered_lines(file):
+        if not text.strip():
+            continue
+        columns = next(csv.reader([text], delimiter="\t")) if "\t" in text else text.split()
+        if line == 1 and columns[0] in ("query-id", "query_id", "qid"):
+            continue
+        if len(columns) == 4:
+            columns = [columns[0], columns[2], columns[3]]
+        try:
+            qid, passage_id, grade = columns
+            judgement = line, qid, passage_id, int(grade)
+        except ValueError as error:
+            raise line_error(
+                file, line, f"not a judgement: {text[:80]!r}", "write: query-id, passage-id, integer"
+            ) from error
+        yield judgement
+
+
+def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
+    """Raise DataError where a judged passage is not in the corpus."""
+    unknown = [(qid, pid) for qid, judged in qrels.items() for pid in judged if pid not in corpus]
+    if not unknown:
+        return
+    qid, pid = unknown[0]
+    file, line = _place(Path(path), qid, pid)
+    raise line_error(
+        file,
+        line,
+        f"query {qid!r} names passage {pid!r}, which is not in the corpus ({len(unknown)} such judgements)",
+        "index the corpus that the judgements were made for, or pass --allow-unknown to count them as lost",
+    )
+
+
+def _place(path: Path, qid: str, passage_id: str) -> tuple[Path, int]:
+    """The file and line of a judgement."""
+    for file in _qrels_files(path):
+        if not _is_json_object(file):
+            lines = (line for line, *judged, _ in _judgements(file) if judged == [qid, passage_id])
+        else:
+            text = _whole_text(file)
+            quoted = (json.dumps(passage_id), json.dumps(passage_id, ensure_ascii=False))
+            starts = (start for start, key, judged in _members(text) if key == qid and passage_id in judged)
+            lines = (text.count("\n", 0, max(text.find(q, start) for q in quoted)) + 1 for start in starts)
+        if line := next(lines, None):
+            return file, line
+    return path, 1

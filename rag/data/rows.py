@@ -1,0 +1,71 @@
+"""JSON lines, read with errors that name file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.errors import DataError
+
+
+def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text) of a UTF-8 file, a byte-order mark dropped; a wrong byte is an error with its line."""
+    with file.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise line_error(
+                    file, number, f"byte {error.start + 1} of the line is not UTF-8", "save the file as UTF-8"
+                ) from error
+            yield number, text.rstrip("\r\n")
+
+
+def json_rows(file: Path) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of a file of JSON lines; raises DataError naming the line."""
+    for line, text in numbered_lines(file):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise line_error(
+                file, line, f"not valid JSON: {error.msg} at column {error.colno}", "write one object a line"
+            ) from error
+        except (ValueError, RecursionError) as error:  # a number or a nesting beyond what Python reads
+            raise line_error(file, line, f"not valid JSON: {error}", "write one object a line") from error
+        if not isinstance(row, dict):
+            raise line_error(file, line, f"a {type(row).__name__}, not a JSON object", "write one object a line")
+        yield line, row
+
+
+def text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str:
+    for name in names:
+        if name in row:
+            value = row[name]
+            if isinstance(value, int) and not isinstance(value, bool) and name != "text":
+                value = str(value)
+            if not isinstance(value, str):
+                raise line_error(
+                    file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string"
+                )
+            if not value.strip():
+                raise line_error(file, line, f"the field {name!r} is empty", "fill it in or delete the line")
+            return value
+    wanted = " or ".join(repr(name) for name in names)
+    raise line_error(file, line, f"no field {wanted} (found: {', '.join(sorted(row)) or 'nothing'})", "add it")
+
+
+def optional_text(row: dict, name: str, file: Path, line: int) -> str:
+    value = row.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise line_error(file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string")
+    return value
+
+
+def line_error(file: Path, line: int, problem: str, remedy: str) -> DataError:
+    """The error to raise for a line: what is wrong with it, and what to do."""
+    return DataError(f"{file}, line {line}: {problem}; {remedy}")

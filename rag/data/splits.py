@@ -1,0 +1,94 @@
+"""Train, dev and test kept apart."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.data.labelled import WRITTEN, Example, document
+from rag.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Gold passages, and documents of gold passages, that two splits have in common."""
+
+    splits: tuple[str, str]
+    n_passages: int
+    n_documents: int
+    example: str
+
+    def __str__(self) -> str:
+        first, second = self.splits
+        return (
+            f"{first} and {second} have gold passages in common: {self.n_passages:,}, documents: {self.n_documents:,}, "
+            f"such as {self.example}"
+        )
+
+
+def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
+    """Every pair of splits whose gold passages, or their documents, overlap."""
+    names, found = list(gold), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            passages = gold[first] & gold[second]
+            documents = {document(pid) for pid in gold[first]} & {document(pid) for pid in gold[second]}
+            if documents:
+                example = min(passages) if passages else min(documents)
+                found.append(Overlap((first, second), len(passages), len(documents), example))
+    return found
+
+
+def refuse_test_file(*paths: str | Path | None) -> None:
+    """Models are trained on train and chosen on dev: a file named as the test set is refused for both (DataError)."""
+    for path in paths:
+        if path is not None and {"test", "testset"} & set(re.split(r"[^a-z]+", Path(path).stem.lower())):
+            raise DataError(
+                f"{path} is named as the test set; train on others, choose on dev, and read test once, at the end"
+            )
+
+
+def refuse_written(held_out: Iterable[Example]) -> None:
+    """A verdict is on people's questions: those that a model wrote are refused for it (DataError)."""
+    if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
+        raise DataError(
+            f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
+            "name a file of people's questions with --dev (two hundred do); --no-gate trains without a verdict"
+        )
+
+
+def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int = 0) -> tuple[list, list]:
+    """(train, dev): about `share` of the examples held out, no document on both sides.
+
+    Questions whose gold passages lie in common documents stay together.
+    """
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    for example in examples:
+        first, *others = {document(pid): None for pid in example.positives}
+        for other in others:
+            leader[find(other)] = find(first)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, example in enumerate(examples):
+        groups[find(document(example.positives[0]))].append(row)
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    wanted, held_out = round(share * len(examples)), set()
+    for name in order:
+        # A document that would overshoot by more than it brings is left in train.
+        if len(held_out) + len(groups[name]) / 2 <= wanted:
+            held_out.update(groups[name])
+    dev = [examples[row] for row in sorted(held_out)]
+    if not dev or len(dev) == len(examples):
+        raise DataError("no dev set can be split off by document: name a file of dev questions with --dev")
+    return [example for row, example in enumerate(examples) if row not in held_out], dev

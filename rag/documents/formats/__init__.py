@@ -1,0 +1,1 @@
+"""A parser for each family of file formats."""

@@ -1,0 +1,1 @@
+"""The report: one self-contained page, the same as Markdown, and its figures as JSON."""

@@ -1,0 +1,1 @@
+"""The index folder: reading, writing, following a folder of documents, examining."""

@@ -1,0 +1,175 @@
+"""Which generation of an index folder serves, and who may write."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag.errors import DataError, IndexMismatchError
+from rag.files import wait_for_disk, write_durably, write_json
+from rag.index.manifest import (
+    MANIFEST,
+    Manifest,
+    check_source,
+    how_to_make,
+    manifest_json,
+    read_manifest,
+    source_is_there,
+    source_sha256,
+)
+
+CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
+
+TWIN = "-b"  # ends the other name of a generation
+
+
+def roll_back(folder: str | Path) -> Manifest:
+    """Let the generation before the present one serve again; a second call goes forward again.
+
+    It serves though its corpus file has changed since, until that changes once more. Raises IndexMismatchError where
+    there is none.
+    """
+    folder = Path(folder)
+    if not _is_begun(folder):
+        raise IndexMismatchError(f"{folder} holds no index; make one: {how_to_make(folder)}")
+    with writer_lock(folder):
+        current, previous = read_current(folder), read_pointer(folder, PREVIOUS)
+        if previous and current and _state(previous) == _state(current):  # killed between the writes of a switch
+            others = (other for other in sorted(folder.glob("generation-*")) if _state(other) != _state(current))
+            previous = next(others, None)
+        if previous is None:
+            raise IndexMismatchError(f"{folder} holds no generation to go back to")
+        manifest = read_manifest(previous)
+        if source_is_there(manifest):
+            seen = dataclasses.replace(manifest, corpus_file_sha256=source_sha256(manifest.corpus_path))
+            manifest = touch_source(previous, manifest, seen)
+        serve_generation(folder, previous, previous=current)
+    return manifest
+
+
+def serves(folder: str | Path) -> bool:
+    """Whether a generation serves, sound or not."""
+    return read_current(Path(folder)) is not None
+
+
+def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
+    """The folder and manifest of the generation that serves, without loading anything else.
+
+    Raises IndexMismatchError, with the command that mends it, for a missing or damaged index, or a corpus file that
+    has changed since.
+    """
+    folder = Path(folder)
+    current = read_current(folder)
+    if current is None:
+        hint = " (an unfinished build is there: run the same command again)" if (folder / BUILDING).exists() else ""
+        raise IndexMismatchError(f"{folder} holds no index{hint}; make one: {how_to_make(folder)}")
+    manifest = read_manifest(current)
+    check_source(manifest, folder)
+    return current, manifest
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds a generation of an index, which names that others use too do not show."""
+    return (folder / CURRENT).is_file() or any(folder.glob("generation-*/" + MANIFEST))
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether an index was begun in a folder, though no generation of it need be there."""
+    return any((folder / name).exists() for name in (CURRENT, BUILDING, ".lock"))
+
+
+@contextlib.contextmanager
+def writer_lock(folder: str | Path) -> Iterator[None]:
+    """Be the one process that changes an index; the folder is made where there is none.
+
+    Raises DataError for a folder with other things in it, IndexMismatchError where another process holds the lock.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name a folder for the index")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_begun(folder):
+        raise DataError(f"{folder} holds other files and is no index; name a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / ".lock"), folder / ".lock-holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        with contextlib.suppress(OSError):
+            raise IndexMismatchError(
+                f"process {holder.read_text(encoding='utf-8').strip()} is changing {folder}; wait until it has finished"
+            ) from error
+        raise IndexMismatchError(f"another process is changing {folder}; wait until it has finished") from error
+    try:
+        holder.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def read_current(folder: Path) -> Path | None:
+    return read_pointer(folder, CURRENT)
+
+
+def read_pointer(folder: Path, pointer: str) -> Path | None:
+    try:
+        name = (folder / pointer).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return folder / name if name and (folder / name).is_dir() else None
+
+
+def touch_source(generation: Path, existing: Manifest, wanted: Manifest) -> Manifest:
+    """The same passages may come from another file, or from the same file written anew: remember which."""
+    updated = dataclasses.replace(
+        existing, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256
+    )
+    if updated != existing:
+        write_json(generation / MANIFEST, manifest_json(updated))
+    return updated
+
+
+def twins_of(target: Path, fingerprint: str) -> tuple[Path, Path]:
+    """The two folders that a generation may stand in: while it serves from one, it can be built again in the other."""
+    return target / f"generation-{fingerprint}", target / f"generation-{fingerprint}{TWIN}"
+
+
+def _state(generation: Path) -> str:
+    """What a generation holds, whichever of the two folders it stands in."""
+    return generation.name.removesuffix(TWIN)
+
+
+def switch_to(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
+    """Make the finished build the generation that serves, and keep the one before."""
+    generation = next(folder for folder in twins_of(target, manifest.fingerprint) if folder != previous)
+    shutil.rmtree(generation, ignore_errors=True)
+    for path in (*building.rglob("*"), building):
+        wait_for_disk(path)
+    os.rename(building, generation)
+    serve_generation(target, generation, previous=previous)
+    for leftover in (*generation.glob("shard-*"), generation / "key.json"):
+        leftover.unlink(missing_ok=True)
+
+
+def serve_generation(target: Path, generation: Path, *, previous: Path | None) -> None:
+    """Switch to a whole generation at once; all but it and the one before are dropped.
+
+    What serves in the place of its twin has the same generation before it, if that is not the twin itself.
+    """
+    if previous is not None and _state(previous) != _state(generation):
+        write_durably(target / PREVIOUS, previous.name + "\n")
+    write_durably(target / CURRENT, generation.name + "\n")
+    before = read_pointer(target, PREVIOUS)
+    if before is not None and _state(before) == _state(generation):
+        (target / PREVIOUS).unlink()
+        before = None
+    kept = {generation, before}
+    for other in target.glob("generation-*"):
+        if other not in kept:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Run folders: many questions answered, calibrated, evaluated."""

@@ -1,0 +1,131 @@
+"""The files of a run folder, and finished stages joined into responses again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rag.data.passages import Corpus
+from rag.data.questions import Question
+from rag.files import read_jsonl
+from rag.pipeline import Pipeline
+from rag.types import CANNOTANSWER, Answer, Hit, Response, Span
+
+RUN_FILE = "run.json"
+RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
+EXCERPTS = "excerpts.jsonl"
+PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "provenance.json"
+
+# What shapes each stage's file, besides the stages before it: keys of run.json.
+STAGE_KEYS = {
+    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
+    RERANKED: ("reranker", "settings.reranker", "oracle"),
+    EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin"),
+    GENERATED: (
+        "generator",
+        "prompt_sha256",
+        "settings.generator",
+        "settings.prompt.contexts",
+        "settings.prompt.order",
+        "settings.prompt.sentence_margin",
+        "settings.prompt.withhold_instructions",
+    ),
+}
+
+
+def hit_pairs(hits: Iterable[Hit]) -> list[list]:
+    return [[hit.passage.id, round(hit.score, 9)] for hit in hits]
+
+
+class StoredStages:
+    """The finished stages of a run folder, joined into responses again."""
+
+    def __init__(self, folder: Path, corpus: Corpus):
+        self._corpus = corpus
+        self._rows = {name: {row["qid"]: row for row in read_jsonl(folder / name)} for name in STAGE_KEYS}
+
+    def retrieved(self, question: Question) -> Response:
+        row = self._rows[RETRIEVED][question.id]
+        return Response(
+            question.query,
+            self._hits(row["retrieved"]),
+            parts={name: self._hits(pairs) for name, pairs in row.get("parts", {}).items()},
+            timings={"retrieve": row["seconds"]},
+        )
+
+    def reranked(self, question: Question) -> Response:
+        response, row = self.retrieved(question), self._rows[RERANKED][question.id]
+        timings = {**response.timings, "rerank": row["seconds"]}
+        return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
+
+    def excerpted(self, question: Question) -> Response:
+        response, row = self.reranked(question), self._rows[EXCERPTS].get(question.id)
+        if row is None:
+            return response
+        timings = {**response.timings, "excerpt": row["seconds"]}
+        return dataclasses.replace(response, excerpts=_spans(row), timings=timings)
+
+    def generated(self, question: Question) -> Response:
+        response, row = self.excerpted(question), self._rows[GENERATED][question.id]
+        hits = {hit.passage.id: hit for hit in response.reranked}
+        return dataclasses.replace(
+            response,
+            contexts=tuple(hits[pid] for pid in row["contexts"] if pid in hits),
+            excerpts=_spans(row) if "excerpts" in row else response.excerpts,
+            dropped_contexts=row["dropped_contexts"],
+            answer=Answer(row["raw"] or CANNOTANSWER, (), row["raw"]),
+            tokens=row.get("tokens", {}),
+            timings={**response.timings, "generate": row["seconds"]},
+        )
+
+    def _hits(self, pairs: Iterable[Sequence]) -> tuple[Hit, ...]:
+        return tuple(Hit(self._corpus.by_id(pid), score) for pid, score in pairs)
+
+
+def _spans(row: Mapping) -> dict[str, tuple[Span, ...]]:
+    return {pid: tuple((start, end) for start, end in spans) for pid, spans in row["excerpts"].items()}
+
+
+def retrieved_row(question: Question, response: Response) -> dict:
+    row: dict = {"retrieved": hit_pairs(response.retrieved), "seconds": response.timings["retrieve"]}
+    if response.parts:
+        row["parts"] = {name: hit_pairs(hits) for name, hits in response.parts.items()}
+    return row
+
+
+def generated_row(question: Question, response: Response) -> dict:
+    return {
+        "contexts": [hit.passage.id for hit in response.contexts],
+        "excerpts": response.excerpts,
+        "dropped_contexts": response.dropped_contexts,
+        "prompt_sha256": response.prompt_sha256,
+        "raw": response.answer.raw,
+        "tokens": dict(response.tokens),
+        "seconds": response.timings["generate"],
+    }
+
+
+def prediction_row(question: Question, response: Response, pipeline: Pipeline) -> dict:
+    answer = response.answer
+    refused_by = None
+    if answer is not None and answer.abstained:
+        by_generator = "model" if response.contexts else "window"
+        refused_by = "score" if pipeline.refuses(response.reranked) else by_generator
+    return {
+        "query": question.rewrite,
+        "source": question.source,
+        "retrieved": hit_pairs(response.retrieved),
+        **({"parts": {name: hit_pairs(hits) for name, hits in response.parts.items()}} if response.parts else {}),
+        "reranked": hit_pairs(response.reranked),
+        "contexts": [hit.passage.id for hit in response.contexts],
+        **({"excerpts": response.excerpts} if response.excerpts else {}),
+        "dropped_contexts": response.dropped_contexts,
+        "raw": answer.raw if answer else None,
+        "answer": answer.text if answer else None,
+        "citations": list(answer.citations) if answer else None,
+        "abstained": answer.abstained if answer else None,
+        "abstained_by": refused_by,
+        "tokens": dict(response.tokens),
+        "seconds": {stage: round(seconds, 4) for stage, seconds in response.timings.items()},
+    }

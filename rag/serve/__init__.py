@@ -1,0 +1,1 @@
+"""The chat page, its API and tools, and what they keep."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: questions become negatives, models, verdicts."""

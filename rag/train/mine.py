@@ -1,0 +1,108 @@
+"""Mining, and questions that a model writes, with the components of the settings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from rag.build import parts
+from rag.build.identity import generator_identity
+from rag.build.retrievers import Retrievers
+from rag.config import RetrieverKind, Settings
+from rag.data.labelled import asked, load_examples
+from rag.data.passages import Corpus
+from rag.data.splits import refuse_test_file
+from rag.errors import ConfigError
+from rag.index.read import OpenIndex, open_index
+from rag.train.files import sampled_files
+from rag.train.negatives import MiningSettings, PairScorer, mine
+from rag.train.run import digest
+from rag.train.written import MAX_NEW_TOKENS, Written, write_questions
+
+Scorer = Literal["encoder", "reranker", "none"]
+
+
+def write_training_questions(
+    settings: Settings, index_folder: str | Path, target: str | Path, *, sample: int | None = None
+) -> Written:
+    """Let the generator write a question for each passage of an index, or `sample` of them, into a training file."""
+    index = open_index(index_folder)
+    own = settings.model_copy(
+        update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
+    )
+    identity = {"index": index.manifest.fingerprint, "generator": generator_identity(own)}
+    start = functools.partial(parts.make_generator, own, interactive=False)
+    return write_questions(index.corpus, start, target, sample=sample, identity=identity)
+
+
+def mine_negatives(
+    settings: Settings,
+    train: str | Path,
+    index_folder: str | Path,
+    target: str | Path,
+    mining: MiningSettings,
+    *,
+    qrels: str | Path | None = None,
+    retrievers: Sequence[str] = ("hybrid",),
+    scorer: Scorer = "reranker",
+    sample: int | None = None,
+    unanswerable: bool = True,
+) -> dict:
+    """Mine hard negatives for the questions of a training file, also for unanswerable ones; returns the report."""
+    if scorer not in get_args(Scorer):
+        raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
+    if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
+        raise ConfigError(f"no retriever is called {unknown[0]!r}; choose one of {', '.join(get_args(RetrieverKind))}")
+    if scorer == "none" and mining.margin is not None:
+        raise ConfigError("--scorer none has no scores to measure a margin by; choose a scorer, or leave --margin out")
+    refuse_test_file(train, qrels)
+    index = open_index(index_folder)
+    given = load_examples(train, index.corpus, qrels)
+    examples = sampled_files([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
+    available = Retrievers(settings, index_folder)
+    score, scorer_sha256 = _pair_scorer(settings, index, scorer)
+    identity = {
+        "index": index.manifest.fingerprint,
+        "retrievers": list(retrievers),
+        "scorer": scorer,
+        "scorer_sha256": scorer_sha256,
+        "questions": digest(asked(examples)),
+    }
+    chosen = {kind: available.get(kind) for kind in retrievers}
+    return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
+
+
+def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
+    """Cosines by the index's own vectors, or the probability that the cross-encoder gives."""
+    if scorer == "none":
+        return None, ""
+    if scorer == "reranker":
+        reranker = parts.make_reranker(settings)
+        if not hasattr(reranker, "score"):
+            raise ConfigError("--scorer reranker needs reranker.enabled = true")
+
+        def probability(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+            logits = reranker.score([(query, index.corpus.by_id(pid).content) for query, pid in pairs])
+            return 1 / (1 + np.exp(-np.asarray(logits)))
+
+        return probability, reranker.weights_sha256
+    encoder = parts.make_encoder(settings)
+    index.check_encoder(encoder.fingerprint)
+    vectors, row_of = index.vectors(), _rows(index.corpus)
+
+    def cosine(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        number = {query: n for n, query in enumerate(queries)}
+        embedded = encoder.encode_queries(queries)
+        found = vectors.vectors([row_of[pid] for _, pid in pairs])
+        return np.einsum("nd,nd->n", embedded[[number[query] for query, _ in pairs]], found)
+
+    return cosine, encoder.fingerprint.weights_sha256
+
+
+def _rows(corpus: Corpus) -> dict[str, int]:
+    return {passage.id: row for row, passage in enumerate(corpus)}

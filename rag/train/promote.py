@@ -1,0 +1,48 @@
+"""A tuned model serves in the place of its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rag.errors import ConfigError
+from rag.evaluate.verdict import PROMOTE
+from rag.files import weights_sha256
+from rag.models.promoted import all_promoted, promote, serving
+from rag.models.resolve import resolve
+from rag.train.gate import verdict_of
+
+
+def promote_model(target: str | Path) -> str:
+    """Let a model that passed the gate serve in the place of its base; returns a line to tell.
+
+    Raises ConfigError where the verdict is another, or was given on other weights than those at hand: the model has
+    changed since, or what serves is no longer what it has beaten.
+    """
+    record, _ = verdict_of(target)
+    if record["verdict"] != PROMOTE:
+        raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
+    model, base = Path(target) / "model", record["base"]
+    if serving(base) == str(model.resolve()):
+        return f"{model} serves already in the place of {base}."
+    if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
+        raise ConfigError(
+            f"{model} has changed since it met the gate; let it meet again: "
+            f"rag train gate {target} -i INDEX -o MET --dev DEV"
+        )
+    if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
+        raise ConfigError(
+            f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
+            f"one, too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
+        )
+    promote(base, model)
+    again = {
+        "retriever": "Index again: rag index --rebuild -o INDEX.",
+        "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
+    }
+    names = [name for name in all_promoted() if serving(name) == str(model.resolve())]
+    return f"{model} now serves in the place of {', '.join(names)}. {again[record['role']]}"
+
+
+def _weights(fingerprint: str | Mapping) -> str:
+    return fingerprint if isinstance(fingerprint, str) else fingerprint["weights_sha256"]
