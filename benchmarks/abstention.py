@@ -30,8 +30,9 @@ from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.data.questions import Question, load_questions
 from rag.evaluate.calibration import auc, calibrate, risk_coverage
-from rag.files import json_line, read_jsonl, resume_jsonl
+from rag.files import json_line
 from rag.progress import progress
+from rag.resume import read_jsonl, resume_jsonl
 from rag.types import CANNOTANSWER, Hit, Query, Response
 
 

@@ -19,7 +19,7 @@ from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.data.qrels import load_qrels
 from rag.evaluate.metrics import reciprocal_rank, relevant_passages
-from rag.files import read_jsonl
+from rag.resume import read_jsonl
 
 WEIGHTS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150)
 

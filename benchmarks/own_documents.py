@@ -22,7 +22,7 @@ from rag.build.pipelines import make_pipeline
 from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.evaluate.answers import is_right
-from rag.files import read_jsonl
+from rag.resume import read_jsonl
 from rag.types import CANNOTANSWER, Query
 
 QUESTIONS = Path(__file__).parent / "documents" / "questions.jsonl"

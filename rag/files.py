@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rag.errors import ModelError, RunMismatchError
+from filelock import FileLock, Timeout
+
+from rag.errors import DataError, ModelError, RagError
+
+LOCK = ".lock"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -53,79 +58,55 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def flatten(record: Mapping, prefix: str = "") -> dict:
-    """Nested keys of a record joined by dots."""
-    flat = {}
-    for key, item in record.items():
-        flat.update(flatten(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item})
-    return flat
-
-
 def write_json(path: Path, value: object) -> None:
     """`write_whole` of indented JSON."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
-def remember(record: Path, identity: Mapping, made: Path) -> None:
-    """Note in `record` what `made` is made from; raises RunMismatchError where that is noted already and differs."""
-    check_made(record, identity, made)
-    if not record.is_file():
-        write_json(record, identity)
+def read_json(path: Path, error: type[RagError], *, fix: str = "", default: dict | None = None) -> dict:
+    """The JSON object of a file; `default` where the file is not there.
 
-
-def check_made(record: Path, identity: Mapping, made: Path) -> None:
-    """Raises RunMismatchError where `record` notes that `made` is made from something else."""
-    if not record.is_file():
-        return
-    stored, identity = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(identity))
-    if differing := sorted(key for key in stored.keys() | identity.keys() if stored.get(key) != identity.get(key)):
-        raise RunMismatchError(
-            f"{made} was made otherwise (differing: {', '.join(differing)}); choose another -o, or delete it"
-        )
-
-
-def read_json_object(path: Path) -> dict:
-    """A model's JSON file, {} where it is not there; raises ModelError where it is no JSON object."""
+    Raises `error` where it is not there and there is no default, or where it is damaged: not readable, no JSON, or no
+    object. `fix` says what a person can do about it.
+    """
+    if default is not None and not path.is_file():
+        return default
+    then = f"; {fix}" if fix else ""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error})") from error
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path} is missing{then}") from None
+    except (OSError, ValueError) as reason:
+        raise error(f"{path} is damaged ({reason}){then}") from reason
     if not isinstance(stored, dict):
-        raise ModelError(f"{path} is damaged (it holds no JSON object)")
+        raise error(f"{path} is damaged (it holds no JSON object){then}")
     return stored
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
-    return [row for _, row in _whole_lines(path)]
+def json_if_sound(path: Path) -> dict | None:
+    """The JSON object of a file that can be made again: None where it is not there, or damaged."""
+    with contextlib.suppress(DataError):
+        return read_json(path, DataError)
+    return None
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """(offset behind the line, row) of every whole line."""
-    if not path.is_file():
-        return
-    offset = 0
-    with path.open("rb") as stream:
-        for raw in stream:
-            if not raw.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(raw)
-            except ValueError:
-                return  # zeros that a crash of the machine left
-            offset += len(raw)
-            yield offset, row
-
-
-def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
-    """The ids already there; whatever follows the last whole line is cut off."""
-    done, end = set(), 0
-    for behind, row in _whole_lines(path):
-        done.add(row[key])
-        end = behind
-    if path.is_file() and path.stat().st_size != end:
-        os.truncate(path, end)
-    return done
+@contextlib.contextmanager
+def only_writer(folder: Path, error: type[RagError]) -> Iterator[None]:
+    """Be the one process that writes a folder, which exists; raises `error`, naming the other process, otherwise."""
+    lock, holder = FileLock(folder / LOCK), folder / ".lock-holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        process = "another process"
+        with contextlib.suppress(OSError):
+            process = f"process {holder.read_text(encoding='utf-8').strip()}"
+        raise error(f"{process} is writing {folder}; wait until it has finished") from None
+    try:
+        holder.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 def json_line(row: Mapping) -> bytes:

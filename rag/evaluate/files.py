@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rag.errors import DataError, RunMismatchError
-from rag.files import read_jsonl, write_json, write_whole
+from rag.files import read_json, write_json, write_whole
+from rag.resume import read_jsonl
 
 METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
 FORMAT = 3
@@ -48,12 +49,8 @@ def read_metrics(folder: str | Path) -> dict:
     again = f"rag evaluate {folder} --qrels QRELS --queries FILE"
     if not path.is_file():
         raise RunMismatchError(f"{folder} is not evaluated yet: {again}")
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        found = metrics.get("format")
-    except (ValueError, AttributeError) as error:
-        raise RunMismatchError(f"{path} is damaged; evaluate again: {again}") from error
-    if found != FORMAT:
+    metrics = read_json(path, RunMismatchError, fix=f"evaluate again: {again}")
+    if metrics.get("format") != FORMAT:
         raise RunMismatchError(f"{folder} was evaluated by another version of this program; evaluate again: {again}")
     return metrics
 

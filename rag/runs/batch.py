@@ -15,24 +15,20 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
-from rag.files import flatten, json_line, read_jsonl, resume_jsonl, write_json
+from rag.files import json_line, only_writer, write_json
 from rag.lazy import Lazy
 from rag.pipeline import Pipeline
-from rag.progress import progress
+from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.runs.cost import StageCost
 from rag.runs.known_answers import KnownAnswersGenerator
 from rag.runs.known_scores import KnownScoresReranker
@@ -84,7 +80,7 @@ def run_batch(
     folder = Path(folder)
     gold = _gold(oracle, questions, corpus) if oracle is not None else {}
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with only_writer(folder, RunMismatchError):
         identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
         if gold:
             ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
@@ -198,45 +194,11 @@ def _gold_first(response: Response, gold: Sequence[Passage]) -> Response:
     return dataclasses.replace(response, reranked=tuple(ranked([*(Hit(passage, best) for passage in gold), *rest])))
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunMismatchError(f"another process is writing {folder}; wait for it, or choose another -o") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _check_identity(folder: Path, identity: dict) -> None:
     path = folder / RUN_FILE
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(
-            key
-            for key in flatten(stored).keys() | flatten(identity).keys()
-            if flatten(stored).get(key) != flatten(identity).get(key)
-        )
-        if differing:
-            details = "; ".join(
-                f"{key}: {_short(flatten(stored).get(key))} there, {_short(flatten(identity).get(key))} now"
-                for key in differing[:4]
-            )
-            raise RunMismatchError(
-                f"{folder} holds predictions made otherwise ({details}); choose another folder with -o, or delete it"
-            )
-        return
-    if any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
+    if not path.is_file() and any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
         raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")
-    write_json(path, identity)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "…'"
+    remember(path, identity, folder)
 
 
 def _run_stage(
@@ -249,16 +211,8 @@ def _run_stage(
 ) -> None:
     done = resume_jsonl(path)
     todo = [question for question in questions if question.id not in done]
-    if not todo:
-        return
-    with (
-        path.open("ab") as stream,
-        progress(label, len(questions), "questions", already_done=len(questions) - len(todo)) as bar,
-    ):
-        for start in range(0, len(todo), chunk_size):
-            chunk = todo[start : start + chunk_size]
-            results = work(chunk)
-            stream.write(b"".join(json_line({"qid": q.id, **row(q, r)}) for q, r in zip(chunk, results, strict=True)))
-            stream.flush()
-            os.fsync(stream.fileno())
-            bar.advance(len(chunk))
+
+    def rows(chunk: Sequence[Question]) -> list[dict]:
+        return [{"qid": q.id, **row(q, response)} for q, response in zip(chunk, work(chunk), strict=True)]
+
+    append_rows(path, todo, rows, label=label, n_done=len(questions) - len(todo), chunk_size=chunk_size)

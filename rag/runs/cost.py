@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.files import write_json
+from rag.files import json_if_sound, write_json
 
 
 class StageCost:
@@ -21,10 +20,7 @@ class StageCost:
 
     def __init__(self, path: Path):
         self._path = path
-        try:
-            self._record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._record = {"stages": {}}
+        self._record = json_if_sound(path) or {"stages": {}}
 
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[dict]:

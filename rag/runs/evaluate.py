@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from rag.data.passages import Corpus
 from rag.data.qrels import check_qrels, load_qrels
 from rag.data.questions import load_questions
 from rag.errors import ConfigError, DataError, RunMismatchError
-from rag.files import read_jsonl
+from rag.files import read_json
 from rag.generate.prompts import Prompt
 from rag.index.folder import serving_manifest
 from rag.progress import say
+from rag.resume import read_jsonl
 
 
 def make_evaluation(
@@ -77,14 +77,8 @@ def _run_record(run_folder: str | Path) -> dict:
     """RUN/run.json; {} where it is missing. Raises RunMismatchError where it is damaged."""
     from rag.runs.stored import RUN_FILE
 
-    path = Path(run_folder) / RUN_FILE
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunMismatchError(f"{path} is damaged; run rag batch again into another folder") from error
-    return record if isinstance(record, dict) else {}
+    fix = "run rag batch again into another folder"
+    return read_json(Path(run_folder) / RUN_FILE, RunMismatchError, fix=fix, default={})
 
 
 def _run_corpus(run_folder: str | Path, identity: dict, index: str | Path | None) -> Corpus | None:

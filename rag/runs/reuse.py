@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rag.errors import RunMismatchError
-from rag.files import flatten, json_line, read_jsonl, write_whole
+from rag.files import json_line, read_json, write_whole
+from rag.resume import flatten, read_jsonl
 from rag.runs.known_answers import KnownAnswers
 from rag.runs.known_scores import KnownScores
 from rag.runs.stored import EXCERPTS, GENERATED, PREDICTIONS, RUN_FILE, STAGE_KEYS
 
 
 def read_identity(run: Path) -> dict:
-    try:
-        return flatten(json.loads((run / RUN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise RunMismatchError(f"{run} is no run folder: {error}") from error
+    return flatten(read_json(run / RUN_FILE, RunMismatchError, fix=f"{run} is no run folder"))
 
 
 def known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rag.data.passages import Corpus
 from rag.data.questions import Question
-from rag.files import read_jsonl
 from rag.pipeline import Pipeline
+from rag.resume import read_jsonl
 from rag.types import CANNOTANSWER, Answer, Hit, Response, Span
 
 RUN_FILE = "run.json"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rag.errors import ModelError
+from rag.files import json_if_sound
 from rag.train.run import is_first_process
 
 NOT_COPIED = (
@@ -54,16 +54,8 @@ def as_kept(model, base: Mapping, tuned_share: float) -> Iterator[None]:
 def last_checkpoint(target: Path) -> Path | None:
     """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, or a part of it."""
     states = (target / "checkpoints").glob("checkpoint-*/trainer_state.json")
-    whole = [path.parent for path in states if _is_json(path)]
+    whole = [path.parent for path in states if json_if_sound(path) is not None]
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
 
 
 def check_averageable(models: Sequence[Path]) -> None:

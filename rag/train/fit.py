@@ -18,8 +18,9 @@ from pathlib import Path
 
 from rag.compute.hardware import default_device, fastest_precision, is_out_of_memory
 from rag.errors import ConfigError, ModelError
-from rag.files import read_jsonl, write_json
+from rag.files import write_json
 from rag.progress import say
+from rag.resume import read_jsonl
 from rag.train.checkpoints import as_kept, last_checkpoint, mix_with_base
 from rag.train.run import COST_FILE, Schedule, Watch, is_first_process, n_processes
 

@@ -9,7 +9,6 @@ RUN/gate-questions.jsonl   each question's scores
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +18,15 @@ from rag.build.indexes import make_index
 from rag.build.retrievers import Retrievers, make_retriever
 from rag.config import Settings
 from rag.data.labelled import Example, asked
-from rag.errors import ConfigError, IndexMismatchError
+from rag.errors import ConfigError, IndexMismatchError, ModelError
 from rag.evaluate.metrics import ranking_scores, shuffle_floor
 from rag.evaluate.verdict import GATE_FILE, GATE_QUESTIONS_FILE, gate, refusal_figures
-from rag.files import json_line, read_json_object, read_jsonl, write_json, write_whole
+from rag.files import json_line, read_json, write_json, write_whole
 from rag.index.folder import serving_manifest
 from rag.index.read import OpenIndex, open_index
 from rag.models.promoted import serving
 from rag.progress import say
+from rag.resume import read_jsonl
 from rag.train.run import TRAINING_FILE, WATCHED, digest
 from rag.types import Hit
 
@@ -214,7 +214,9 @@ def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
             f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: "
             f"rag train gate {run} -i INDEX -o MET --dev DEV"
         )
-    return json.loads(path.read_text(encoding="utf-8")), read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
+    return read_json(path, ConfigError, fix="let the model meet the gate again"), read_jsonl(
+        Path(run) / GATE_QUESTIONS_FILE
+    )
 
 
 def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> dict | None:
@@ -238,5 +240,5 @@ def watched_ids(model: str | Path) -> set[str]:
     place = Path(model).resolve()
     for folder in (place, *place.parents[:2]):
         if (folder / TRAINING_FILE).is_file():
-            return set(read_json_object(folder / TRAINING_FILE).get(WATCHED, ()))
+            return set(read_json(folder / TRAINING_FILE, ModelError, default={}).get(WATCHED, ()))
     return set()

@@ -11,7 +11,7 @@ from rag.config import Settings
 from rag.data.labelled import Example, load_examples
 from rag.data.splits import refuse_test_file, refuse_written
 from rag.errors import ConfigError, DataError, ModelError
-from rag.files import read_json_object, weights_sha256, write_json
+from rag.files import read_json, weights_sha256, write_json
 from rag.index.read import OpenIndex, open_index
 from rag.models.resolve import ResolvedModel, resolve
 from rag.progress import say
@@ -126,9 +126,9 @@ def is_cross_encoder(folder: Path) -> bool:
     """Whether a checkpoint scores pairs. Raises ModelError where it does in another way than a sequence classifier."""
     is_classifier = any(
         name.endswith("ForSequenceClassification")
-        for name in read_json_object(folder / "config.json").get("architectures") or ()
+        for name in read_json(folder / "config.json", ModelError, default={}).get("architectures") or ()
     )
-    kind = read_json_object(folder / "config_sentence_transformers.json").get("model_type")
+    kind = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("model_type")
     if kind == "CrossEncoder" and not is_classifier:
         raise ModelError(f"{folder} is a cross-encoder, but no sequence classifier; only such rerankers can serve")
     if kind is None and (folder / "modules.json").is_file():
@@ -143,7 +143,7 @@ def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Pat
     saving = copy_model(model, target.with_name(f".{target.name}"))
     if prompts is not None:
         path = saving / "config_sentence_transformers.json"
-        stored = read_json_object(path)
+        stored = read_json(path, ModelError, default={})
         write_json(path, {**stored, "prompts": {**(stored.get("prompts") or {}), **prompts}})
     saving.rename(target)
     return target

@@ -8,8 +8,6 @@ bunch high, so that the cross-encoder tells better.
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +19,8 @@ import numpy as np
 from rag.data.labelled import Example, plain, random_passages, share_of
 from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.files import json_line, read_jsonl, remember, resume_jsonl, write_json
-from rag.progress import progress
+from rag.files import read_json, write_json
+from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.types import Retriever
 
 CHUNK_QUESTIONS = 256
@@ -100,18 +98,14 @@ def mine(
     remember(_settings_of(target), identity, target)
     done = resume_jsonl(target)
     todo = [example for example in examples if example.question.id not in done]
-    if todo:
-        with (
-            target.open("ab") as stream,
-            progress("Mining", len(examples), "questions", already_done=len(examples) - len(todo)) as bar,
-        ):
-            for start in range(0, len(todo), CHUNK_QUESTIONS):
-                chunk = todo[start : start + CHUNK_QUESTIONS]
-                for mined in _mine_chunk(chunk, corpus, retrievers, score, settings):
-                    stream.write(json_line(asdict(mined)))
-                stream.flush()
-                os.fsync(stream.fileno())
-                bar.advance(len(chunk))
+    append_rows(
+        target,
+        todo,
+        lambda chunk: [asdict(mined) for mined in _mine_chunk(chunk, corpus, retrievers, score, settings)],
+        label="Mining",
+        n_done=len(examples) - len(todo),
+        chunk_size=CHUNK_QUESTIONS,
+    )
     report = _report(load_mined(target, corpus).values(), corpus, settings)
     write_json(target.with_suffix(".report.json"), report)
     return report
@@ -143,7 +137,7 @@ def _settings_of(mined: Path) -> Path:
 def mined_by(path: str | Path) -> str:
     """The scorer whose scores stand in a file of mined negatives; empty where nothing beside the file says."""
     settings = _settings_of(Path(path))
-    return json.loads(settings.read_text(encoding="utf-8")).get("scorer", "") if settings.is_file() else ""
+    return read_json(settings, DataError, fix="mine again into another file", default={}).get("scorer", "")
 
 
 def _mine_chunk(

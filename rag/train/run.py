@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.files import check_made, remember
+from rag.resume import check_made, remember
 
 TRAINING_FILE, WATCHED = "training.json", "watched"
 COST_FILE = "cost.json"

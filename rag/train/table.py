@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rag.errors import DataError
 from rag.evaluate.significance import holm
 from rag.evaluate.verdict import GATE_FILE
+from rag.files import read_json
 from rag.train.run import COST_FILE, TRAINING_FILE
 
 SHARED = ("role", "primary", "base_fingerprint", "corpus_sha256", "dev_digest", "candidates_digest", "n_dev")
@@ -81,9 +81,4 @@ def _difference(figures: Mapping) -> str:
 
 
 def _read(run: Path, name: str, default: dict | None = None) -> dict:
-    path = run / name
-    if not path.is_file():
-        if default is not None:
-            return default
-        raise DataError(f"{run} holds no {name}: train it with the gate first (rag train …)")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(run / name, DataError, fix="train it with the gate first (rag train …)", default=default)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from rag.files import read_jsonl, write_json, write_whole
+from rag.files import write_json, write_whole
 from rag.progress import progress, say
+from rag.resume import read_jsonl
 
 LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
 COLLAPSED_SHARE = 0.05

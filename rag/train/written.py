@@ -8,20 +8,18 @@ https://arxiv.org/abs/2112.07577).
 
 from __future__ import annotations
 
-import os
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.data.labelled import WRITTEN
 from rag.errors import DataError
-from rag.files import json_line, read_jsonl, remember, resume_jsonl
 from rag.generate.answer import parse_answer
 from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
-from rag.progress import progress
+from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.types import Conversation, Generator, Message, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
@@ -122,18 +120,15 @@ def write_questions(
 
 
 def _write_rest(chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str]) -> None:
-    with target.open("ab") as stream, progress("Writing", len(chosen), "questions", already_done=start) as bar:
-        for first in range(start, len(chosen), CHUNK_PASSAGES):
-            chunk = chosen[first : first + CHUNK_PASSAGES]
-            raws = generator.generate([question_conversation(passage) for passage in chunk])
-            for passage, raw in zip(chunk, raws, strict=True):
-                question = parse_question(raw)
-                if question and question.lower() not in asked:
-                    asked.add(question.lower())
-                    stream.write(json_line(_row(passage, question)))
-            stream.flush()
-            os.fsync(stream.fileno())
-            bar.advance(len(chunk))
+    def rows(chunk: Sequence[Passage]) -> Iterator[dict]:
+        raws = generator.generate([question_conversation(passage) for passage in chunk])
+        for passage, raw in zip(chunk, raws, strict=True):
+            question = parse_question(raw)
+            if question and question.lower() not in asked:
+                asked.add(question.lower())
+                yield _row(passage, question)
+
+    append_rows(target, chosen[start:], rows, label="Writing", n_done=start, chunk_size=CHUNK_PASSAGES)
 
 
 def _qid(passage: Passage) -> str:

@@ -21,11 +21,11 @@ from filelock import FileLock
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
-from rag.files import read_jsonl
 from rag.generate.prompts import Prompt
 from rag.lazy import Lazy
 from rag.pipeline import Depths, Pipeline
 from rag.rerank.keep_order import KeepOrder
+from rag.resume import read_jsonl
 from rag.retrieve.hybrid import HybridRetriever
 from rag.runs import batch
 from rag.runs.batch import questions_sha256, run_batch

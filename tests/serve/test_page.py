@@ -26,7 +26,7 @@ from rag.serve.access import key_of, may_read
 from rag.serve.conversation import Conversation
 from rag.serve.mcp import DocumentTools
 from rag.serve.page import make_app
-from rag.serve.start import serve
+from rag.serve.start import serve as open_chat
 from rag.serve.turns import Turn
 from rag.serve.users import RateLimit, Users
 from rag.types import Passage
@@ -173,7 +173,7 @@ def test_where_only_this_machine_may_ask_its_names_alone_are_heard(data, monkeyp
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = serve(settings, folder / "index", port=port, block=False)
+    page = open_chat(settings, folder / "index", port=port, block=False)
     try:
         for path in ("", "v1/models", f"source/{PASSAGES[0].id}", "gradio_api/info"):
             heard = {

@@ -17,12 +17,12 @@ from rag.build.threshold import rerank_threshold
 from rag.data.labelled import load_examples
 from rag.errors import ConfigError, DataError, IndexMismatchError, ModelError, RunMismatchError
 from rag.evaluate.verdict import KEEP_BASE, PROMOTE
-from rag.files import read_jsonl
 from rag.index.calibration import CALIBRATION_FILE
 from rag.index.folder import serving_manifest
 from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, promote, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.resume import read_jsonl
 from rag.train import tune
 from rag.train.files import TrainingFiles
 from rag.train.gate import gate_reranker, watched_ids

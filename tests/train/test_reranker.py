@@ -19,8 +19,8 @@ from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.errors import ConfigError, ModelError, RunMismatchError
-from rag.files import read_jsonl
 from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.resume import read_jsonl
 from rag.train.reranker import (
     RECIPES,
     DevCandidates,

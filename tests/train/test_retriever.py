@@ -13,7 +13,7 @@ from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.errors import ConfigError, RunMismatchError
-from rag.files import read_jsonl
+from rag.resume import read_jsonl
 from rag.retrieve.encoder import Encoder
 from rag.train.negatives import Mined
 from rag.train.retriever import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever

@@ -15,10 +15,10 @@ from rag.data.labelled import Example
 from rag.data.questions import Question
 from rag.errors import ConfigError, DataError, RunMismatchError
 from rag.evaluate.verdict import KEEP_BASE, PROMOTE
-from rag.files import read_jsonl
 from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
+from rag.resume import read_jsonl
 from rag.runs.calibrate import make_calibration
 from rag.runs.evaluate import _run_prompt
 from rag.runs.identity import run_identity

@@ -21,7 +21,8 @@ from rag.evaluate.report.figures import Dot, dots_figure, flow_svg, risk_figure,
 from rag.evaluate.significance import holm, paired_difference
 from rag.evaluate.summary import BASELINES
 from rag.evaluate.verdict import GATE_FILE
-from rag.files import flatten, read_jsonl
+from rag.files import json_if_sound
+from rag.resume import flatten, read_jsonl
 from rag.types import Conversation, Passage
 
 HEADLINE = (
@@ -214,11 +215,7 @@ def _read_run(folder: Path, corpus: Corpus | None, prompt: PromptTemplate | None
 
 def _json(path: Path) -> dict:
     """What a file beside a run says; {} where it is missing or damaged: the report then says what it lacks."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return json_if_sound(path) or {}
 
 
 def _training(provenance: Mapping) -> dict:

@@ -1,0 +1,116 @@
+"""Work that goes on after a kill: what a file or folder was made from, and the rows it already holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rag.errors import RunMismatchError
+from rag.files import json_line, read_json, write_json
+from rag.progress import progress
+
+T = TypeVar("T")
+DIFFERENCES_NAMED = 4
+MAX_VALUE_CHARACTERS = 40
+
+
+def remember(record: Path, identity: Mapping, made: Path) -> None:
+    """Note in `record` what `made` is made from; raises RunMismatchError where it notes something else already."""
+    check_made(record, identity, made)
+    if not record.is_file():
+        write_json(record, identity)
+
+
+def check_made(record: Path, identity: Mapping, made: Path) -> None:
+    """Raises RunMismatchError where `record` notes that `made` is made from something else."""
+    if not record.is_file():
+        return
+    stored = read_json(record, RunMismatchError, fix="choose another -o, or delete it")
+    if found := differences(stored, identity):
+        raise RunMismatchError(f"{made} was made otherwise ({found}); choose another -o, or delete it")
+
+
+def differences(stored: Mapping, now: Mapping) -> str:
+    """The first values that differ, nested keys joined by dots; an empty text where all are equal.
+
+    Values are compared as JSON holds them: a tuple equals the list of its items.
+    """
+    theirs, ours = flatten(stored), flatten(json.loads(json.dumps(now)))
+    differing = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+    named = [f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} now" for key in differing]
+    return "; ".join(named[:DIFFERENCES_NAMED])
+
+
+def flatten(record: Mapping, prefix: str = "") -> dict:
+    """Nested keys of a record joined by dots."""
+    flat = {}
+    for key, item in record.items():
+        flat.update(flatten(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item})
+    return flat
+
+
+def append_rows(
+    path: Path,
+    todo: Sequence[T],
+    work: Callable[[Sequence[T]], Iterable[Mapping]],
+    *,
+    label: str,
+    n_done: int,
+    chunk_size: int,
+    unit: str = "questions",
+) -> None:
+    """Append the rows that `work` makes of each chunk of `todo` to a file of JSON lines.
+
+    Each chunk is on the disk before the next begins, so that a kill costs one chunk at most. `n_done` items were done
+    before and count in the progress shown.
+    """
+    if not todo:
+        return
+    with path.open("ab") as stream, progress(label, n_done + len(todo), unit, already_done=n_done) as bar:
+        for start in range(0, len(todo), chunk_size):
+            chunk = todo[start : start + chunk_size]
+            stream.write(b"".join(json_line(row) for row in work(chunk)))
+            stream.flush()
+            os.fsync(stream.fileno())
+            bar.advance(len(chunk))
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
+    return [row for _, row in _whole_lines(path)]
+
+
+def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
+    """The ids already there; whatever follows the last whole line is cut off."""
+    done, end = set(), 0
+    for behind, row in _whole_lines(path):
+        done.add(row[key])
+        end = behind
+    if path.is_file() and path.stat().st_size != end:
+        os.truncate(path, end)
+    return done
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """(offset behind the line, row) of every whole line."""
+    if not path.is_file():
+        return
+    offset = 0
+    with path.open("rb") as stream:
+        for raw in stream:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(raw)
+            except ValueError:
+                return  # zeros that a crash of the machine left
+            offset += len(raw)
+            yield offset, row
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 3] + "…'"
