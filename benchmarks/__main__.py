@@ -1,14 +1,15 @@
-"""Each benchmark runs in a process of its own, so that its peak memory is its own; results go to stdout as JSON lines.
+"""Measure speed. Each benchmark runs in a process of its own, to measure its peak memory; results are JSON lines.
 
-    encode    our encoder against SentenceTransformer.encode (fp32, its defaults) on the same passages
-    rerank    our reranker against CrossEncoder.predict (fp32, its defaults) on the same pairs
-    answer    vLLM in one call against transformers' generate at batch 8 on the same prompts
-    train     forward and backward passes of the reranker as `rag train` runs them against the checkpoint as loaded,
-              both in the fastest precision, without dropout, word embeddings frozen
-    warm      one question with everything loaded: hybrid, depth 50, 3 contexts, transformers
-    cold      `rag ask` as a new process, weights and compiled graphs cached
+    encode                our encoder against SentenceTransformer.encode (fp32, its defaults), on the same passages
+    rerank                our reranker against CrossEncoder.predict (fp32, its defaults), on the same pairs
+    answer_vllm           vLLM, all prompts in one call
+    answer_transformers   transformers, the same prompts; with both, the ratio is printed too
+    train                 forward and backward passes of the reranker as `rag train` runs them, against the checkpoint
+                          as loaded; both in the fastest precision, without dropout, word embeddings frozen
+    warm                  one question with everything loaded, by the settings (default: hybrid, depth 50, 3 contexts)
+    cold                  `rag ask` as a new process, weights and compiled graphs cached
 
-The passages are the embedded corpus, or those of `--index INDEX`.
+The passages are those of the sample corpus, or of `--index INDEX`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from rag.build.indexes import corpus_of, make_index
 from rag.build.parts import make_encoder, make_generator, make_prompt, make_reranker
 from rag.build.pipelines import make_pipeline
+from rag.build.serving import serving_over
 from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.types import Query
@@ -132,8 +134,8 @@ def bench_train(settings, index: Path, n: int) -> dict:
     from sentence_transformers import CrossEncoder
 
     from rag.compute.hardware import default_device, fastest_precision
-    from rag.train.by_length import prepare
-    from rag.train.reranker import RECIPES
+    from rag.train.by_length import prepare_model
+    from rag.train.reranker_recipes import RECIPES
 
     recipe, device = RECIPES["lambda"], default_device()
     texts = [p.content for p in sample_passages(corpus_of(index), n)]
@@ -143,9 +145,9 @@ def bench_train(settings, index: Path, n: int) -> dict:
 
     def passes(ours: bool) -> float:
         model = CrossEncoder(str(folder), device=device, local_files_only=True, max_length=recipe.max_length_tokens)
-        prepare(model, model.model, recipe)
+        prepare_model(model, model.model, recipe)
         if not ours and "forward" in vars(model.model):
-            del model.model.forward  # rows of like length together
+            del model.model.forward  # our forward pass, which runs rows of similar length together
             model.model.set_attn_implementation("sdpa")
 
         def once(pairs) -> None:
@@ -163,7 +165,7 @@ def bench_train(settings, index: Path, n: int) -> dict:
 
 
 def bench_warm(settings, index: Path, n: int) -> dict:
-    pipeline = make_pipeline(settings, index, interactive=True)
+    pipeline = make_pipeline(serving_over(settings, index), interactive=True)
     pipeline.run([Query("0", QUESTIONS[0])])
     seconds = []
     stages: dict[str, list[float]] = {}
@@ -180,7 +182,7 @@ def bench_warm(settings, index: Path, n: int) -> dict:
 
 
 def bench_cold(settings, index: Path, n: int) -> dict:
-    command = [sys.executable, "-m", "rag.cli", "ask", QUESTIONS[0], "-i", str(index), "--json"]
+    command = [sys.executable, "-m", "rag", "ask", QUESTIONS[0], "-i", str(index), "--json"]
     result, seconds = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"seconds": seconds, "answer": json.loads(result.stdout)["answer"], "peak_gib": usage.ru_maxrss / 2**20}
@@ -199,9 +201,9 @@ BENCHMARKS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of: {', '.join(BENCHMARKS)} (all)")
-    parser.add_argument("--index", type=Path)
-    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("names", nargs="*", help=f"any of: {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--index", type=Path, help="index folder; the sample corpus is indexed by default")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="section.key=value")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     quiet_libraries()

@@ -1,15 +1,21 @@
-"""Which score tells questions that the documents do not answer: chosen and fitted on one run, read on another.
+"""Find the score that best tells which questions the documents do not answer: fitted on one run, read on another.
 
     python -m benchmarks.abstention DEV_RUN DEV_QUESTIONS TEST_RUN TEST_QUESTIONS [--depth N] [-i INDEX] [--set …]
 
-The runs are of `rag batch`, reranked, without a threshold; where they hold answers, the model's own word is among the
-scores. With `-i` so are the likelihoods of the answer that was given and of `CANNOTANSWER`, by the generator over the
-same prompt (about a second a question on two cores; kept beside the run, so that a second call asks for nothing).
-`--depth` looks at the best N retrieved alone, where one run reranked more than the other. `all` is a logistic
-regression of every score, fitted on dev. Per score: AUC on both, and within the sources that hold unanswerable
-questions (a score may tell sources apart instead of answers); the area under risk (unanswerable questions among those
-answered) over coverage on test; and, at the threshold that `rag calibrate`'s rule chooses on dev, the share of test
-refusals that are right, of unanswerable questions refused, and of answerable ones refused.
+Both runs come from `rag batch`, reranked, without a threshold. The scores are:
+
+- the best rerank score, and its gaps to the second and the third;
+- the model's word: its own refusals, if the runs hold answers;
+- with `-i`, the likelihoods of the answer given and of `CANNOTANSWER`, by the generator over the same prompt. It takes
+  about a second for each question on two cores, and the values are kept beside the run for the next call;
+- `all`: a logistic regression of every score, fitted on dev.
+
+`--depth N` uses only the N best retrieved passages, if one run reranked more than the other.
+
+For each score one JSON line gives the AUC on dev and test, also within the sources that have unanswerable questions (a
+score may tell sources apart instead of answers); the area under risk (the share of unanswerable questions among those
+answered) over coverage on test; and, at the threshold that the rule of `rag calibrate` chooses on dev, three shares on
+test: refusals that are right, unanswerable questions refused, answerable questions refused.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ import numpy as np
 from rag.build.indexes import corpus_of
 from rag.build.parts import find_generator_model, make_prompt
 from rag.build.pipelines import make_pipeline
+from rag.build.serving import serving_over
 from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.data.questions import Question, load_questions
@@ -37,7 +44,7 @@ from rag.types import CANNOTANSWER, Hit, Query, Response
 
 
 def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]:
-    """The scores of one question; higher speaks for an answer."""
+    """The scores of one question by name; higher means that an answer is likelier."""
     looked_at = {pid for pid, _ in row["retrieved"][:depth]}
     logits = [score for pid, score in row["reranked"] if pid in looked_at] or [-20.0]
     found = {
@@ -55,7 +62,7 @@ def signals(row: dict, likelihoods: dict | None, depth: int) -> dict[str, float]
 
 
 def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) -> dict[str, dict]:
-    """Mean log-probability of a token of the answer and of CANNOTANSWER after the same prompt, by question id."""
+    """By question id: the mean log-probability per token of the answer, and of CANNOTANSWER, after the same prompt."""
     import torch
 
     from rag.generate.engines.transformers import TransformersGenerator, render_chat
@@ -68,7 +75,7 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
     todo = [row for row in rows if row["qid"] not in done]
     if todo:
         corpus = corpus_of(index)
-        pipeline = make_pipeline(settings, index, interactive=False)
+        pipeline = make_pipeline(serving_over(settings, index), interactive=False)
         generator = TransformersGenerator(folder, context_window_tokens=settings.generator.context_window_tokens)
         tokenizer, model = generator._tokenizer, generator._model
 
@@ -76,7 +83,7 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
             return model(torch.tensor([ids], device=model.device), **options)
 
         def mean_log_probabilities(prompt_ids: list[int], texts: Sequence[str]) -> list[float]:
-            """The prompt is read once; every text goes on from it."""
+            """Reads the prompt once; every text continues it."""
             found = []
             with torch.inference_mode():
                 before = read(prompt_ids, logits_to_keep=1)
@@ -93,7 +100,7 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
                 hits = tuple(Hit(corpus.by_id(pid), score) for pid, score in row["reranked"])
                 (response,) = pipeline.excerpt([Response(Query(row["qid"], row["query"]), reranked=hits)])
                 conversation, _ = pipeline.compose(response, generator)
-                answer, refusal = -20.0, 0.0  # refused, where the window holds no passage
+                answer, refusal = -20.0, 0.0  # a refusal, if no passage fits into the window
                 if conversation is not None:
                     ids = tokenizer(render_chat(tokenizer, conversation), add_special_tokens=False)["input_ids"]
                     answer, refusal = mean_log_probabilities(ids, [row["raw"] or CANNOTANSWER, CANNOTANSWER])
@@ -106,7 +113,10 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
 def table(
     run: Path, questions: Sequence[Question], settings, index: Path | None, depth: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Every score by its name, (n,) each; which questions are answerable; and which are of a mixed source."""
+    """(scores by name, answerable, within): (n,) arrays.
+
+    `answerable` says which questions have an answer, `within` which come from a source that has unanswerable ones.
+    """
     rows = read_jsonl(run / "predictions.jsonl")
     answers = {question.id: question.answer for question in questions}
     likelihoods = measure_likelihoods(run, rows, settings, index) if index else {}
@@ -125,9 +135,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("dev_run", "dev_questions", "test_run", "test_questions"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("-i", "--index", type=Path)
-    parser.add_argument("--depth", type=int, default=1000)
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("-i", "--index", type=Path, help="index of the runs; adds likelihoods by the generator")
+    parser.add_argument("--depth", type=int, default=1000, help="retrieved passages to look at")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     from sklearn.linear_model import LogisticRegression
@@ -151,7 +161,7 @@ def main() -> None:
         scores["all"] = fitted.decision_function(np.stack([scores[name] for name in names], 1))
     for name in [*names, "all"]:
         chosen = calibrate(dev[name].tolist(), dev_answerable.tolist())
-        # Of a tie every question has the mean risk: none comes first.
+        # Tied questions all get their mean risk, because none of them comes first.
         _, group = np.unique(test[name], return_inverse=True)
         risk = np.bincount(group, ~test_answerable) / np.bincount(group)
         curve = risk_coverage(test[name].tolist(), risk[group].tolist(), len(test_answerable), 100)

@@ -1,9 +1,9 @@
-"""How to weigh BM25 against the dense retriever, and how steep ranks should count: every pair, on judged questions.
+"""Find the best weight of BM25 beside the dense retriever, and the best rank constant: every pair, on judged questions.
 
     python -m benchmarks.fusion INDEX QUESTIONS QRELS [--set encoder.model=…]
 
-Both retrievers are asked once; only the fusion is computed again. Choose on dev. The last lines compare the best with
-the settings' own, question by question.
+Each retriever is asked once; only the fusion is computed again. Choose on dev questions. The last lines compare the
+best pair with that of the settings, question by question.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BM25_WEIGHTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0, 2.0)
 
 
 class Known:
-    """A retriever whose answers are at hand, in the order of the questions."""
+    """A retriever that returns hits found before, in the order of the questions."""
 
     def __init__(self, lists: Sequence[Sequence[Hit]]):
         self._lists = lists
@@ -39,10 +39,10 @@ class Known:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("index", "questions", "qrels"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     settings = load_settings(None, arguments.set)

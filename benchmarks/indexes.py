@@ -1,10 +1,10 @@
-"""Which vector index, when: flat, HNSW and IVF over an index's own vectors, and over as many drawn around them.
+"""Compare vector indexes: flat, HNSW and IVF over the vectors of an index, and over a million drawn around them.
 
     python -m benchmarks.indexes INDEX QUESTIONS [-n VECTORS]… [--set encoder.model=…]
 
-For every size: recall of the exact ten and fifty, milliseconds a question asked alone and in one call, seconds to
-build, and the size on disk, which is also what it takes in memory. Beyond the index's own vectors, more are drawn:
-copies with so much noise that copy and original have a cosine of about .9, of unit length again.
+For every size: recall of the exact ten and fifty, milliseconds per question (asked alone, and all in one call), seconds
+to build, and the size on disk, which is also the memory it takes. Where more vectors are asked for than the index has,
+noisy copies are added: of unit length, with a cosine of about .9 to their original.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rag.index.read import open_index
 from rag.retrieve.vectors import FaissIndex
 
 N_QUESTIONS = 500
-NOISE = 0.5  # of unit length: cosine 1 / sqrt(1 + NOISE^2) = .89
+NOISE = 0.5  # relative to unit length: cosine 1 / sqrt(1 + NOISE^2) = .89
 SEARCHES = {
     "Flat": [{}],
     "HNSW32": [{"ef_search": n} for n in (64, 128, 256)],
@@ -35,7 +35,7 @@ SEARCHES = {
 
 
 def grown(vectors: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """(n, d): the vectors, and noisy copies of them as far as they do not suffice."""
+    """(n, d): the vectors, then noisy copies of them until there are n."""
     draw = np.random.default_rng(seed)
     found = np.empty((n, vectors.shape[1]), np.float32)
     for start in range(0, n, len(vectors)):
@@ -48,6 +48,7 @@ def grown(vectors: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
 
 def measure(vectors: np.ndarray, queries: np.ndarray, folder: Path) -> None:
+    """Print one JSON line for each kind of index and each way to search it."""
     exact: np.ndarray | None = None
     for factory, ways in SEARCHES.items():
         if factory.startswith("IVF4096") and len(vectors) < 64 * 4096:
@@ -81,11 +82,13 @@ def _recall(exact: np.ndarray, found: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
     parser.add_argument("questions", type=Path)
-    parser.add_argument("-n", type=int, action="append", help="how many vectors; else the index's own and a million")
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument(
+        "-n", type=int, action="append", help="how many vectors; default: those of the index, then a million"
+    )
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     encoder = make_encoder(load_settings(None, arguments.set))

@@ -1,10 +1,10 @@
-"""A thousand documents of seven kinds taken in: how long, how much memory, and how much of it is not encoding.
+"""Ingest a thousand documents of seven kinds: how long it takes, how much memory, and how much of it is not encoding.
 
     python -m benchmarks.intake [DOCUMENTS] [--set …]
 
-Documents of Markdown, text, HTML, DOCX, PPTX, XLSX and CSV, a few sections each, are made of the embedded corpus's
-passages. `rag ingest` takes them in, in a process of its own; the texts it stored are then encoded alone, in one call
-of the same encoder, for the ratio of the whole to that; then `rag ingest` runs once more over the folder as it is.
+The documents (Markdown, text, HTML, DOCX, PPTX, XLSX and CSV, a few sections each) are made from passages of the sample
+corpus. `rag ingest` runs over them in a process of its own, and once more over the unchanged folder. Then the texts it
+stored are encoded alone, in one call of the same encoder, to compare the whole with encoding.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ WRITERS: dict[str, Callable[[Path, Sequence[Passage]], None]] = {
 
 
 def write_documents(folder: Path, n: int) -> None:
-    """`n` documents, each of its own draw of passages, the kinds in turn."""
+    """Write `n` documents, each from passages drawn for it; the kinds take turns."""
     passages, draw, kinds = list(embedded_corpus()), random.Random(0), list(WRITERS)
     for number in range(n):
         path = folder / f"{number // 100:02}" / f"document-{number:04}{kinds[number % len(kinds)]}"
@@ -101,20 +101,20 @@ def write_documents(folder: Path, n: int) -> None:
         WRITERS[path.suffix](path, draw.sample(passages, SECTIONS))
 
 
-def take_in(folder: Path, index: Path, options: Sequence[str]) -> tuple[dict, float]:
-    """What `rag ingest` says of itself, and its seconds."""
+def run_ingest(folder: Path, index: Path, options: Sequence[str]) -> tuple[dict, float]:
+    """(what `rag ingest --json` reports, seconds)."""
     command = [sys.executable, "-m", "rag", "ingest", str(folder), "-i", str(index), "--json", *options]
     started = time.perf_counter()
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if run.returncode not in (0, 3):  # 3: something was left out
+    if run.returncode not in (0, 3):  # 3: some files were left out
         run.check_returncode()
     return json.loads(run.stdout), time.perf_counter() - started
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("documents", type=int, nargs="?", default=1000)
-    parser.add_argument("--set", action="append", default=[])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("documents", type=int, nargs="?", default=1000, help="how many documents")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     given = parser.parse_args()
     quiet_libraries()
     options = [part for setting in given.set for part in ("--set", setting)]
@@ -122,9 +122,9 @@ def main() -> None:
         folder, index = Path(scratch) / "documents", Path(scratch) / "index"
         folder.mkdir()
         write_documents(folder, given.documents)
-        first, seconds = take_in(folder, index, options)
+        first, seconds = run_ingest(folder, index, options)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        again, seconds_again = take_in(folder, index, options)
+        again, seconds_again = run_ingest(folder, index, options)
         encoder = make_encoder(load_settings(None, given.set))
         texts = [passage.content for passage in corpus_of(index)]
         encoder.encode_passages(texts[:8])

@@ -1,8 +1,8 @@
-"""What the cosine of the retriever adds to the logit of the reranker: MRR@10 by logit + weight x cosine.
+"""Measure what the retriever's cosine adds to the reranker's logit: MRR@10 by logit + weight x cosine.
 
     python -m benchmarks.mixing RUN QRELS -i INDEX [--set encoder.model=…]
 
-RUN is one of `rag batch` over INDEX, reranked; nothing is reranked again. Choose on a run over dev questions.
+RUN was made by `rag batch` over INDEX, with reranking; nothing is reranked again. Choose on a run over dev questions.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ WEIGHTS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("qrels", type=Path)
     parser.add_argument("-i", "--index", type=Path, required=True)
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("-w", type=float, action="append", help="these weights instead")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
+    parser.add_argument("-w", type=float, action="append", help="a weight instead of the default ones; may be repeated")
     arguments = parser.parse_args()
     quiet_libraries()
     qrels = load_qrels(arguments.qrels)

@@ -1,11 +1,11 @@
-"""Thirty questions over 434 documents of Debian packages: is the right document found, cited, and the answer right?
+"""Ask thirty questions over 434 documents of Debian packages: is the right document found and cited, the answer right?
 
     benchmarks/documents/gather.sh FOLDER                     # fetches the documents; nothing is installed
     python -m benchmarks.own_documents FOLDER INDEX [--set …]
 
-Takes the folder in (a process of its own, for its time and memory), then asks every question of
-`benchmarks/documents/questions.jsonl`; answers and documents were looked up by hand. Six more questions have no answer
-in the documents. Prints a line a question, to be read, and the sums.
+Ingests the folder, in a process of its own to measure time and memory, then asks every question of
+`benchmarks/documents/questions.jsonl`, whose answers and documents were looked up by hand. Six more questions have no
+answer in the documents. Prints one line for each question, to be read, and the sums.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from rag.build.pipelines import make_pipeline
+from rag.build.serving import serving_over
 from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.evaluate.answers import is_right
@@ -28,8 +29,8 @@ from rag.types import CANNOTANSWER, Query
 QUESTIONS = Path(__file__).parent / "documents" / "questions.jsonl"
 
 
-def take_in(folder: Path, index: Path, options: list[str]) -> dict:
-    """Seconds, peak memory and what came of `rag ingest`."""
+def run_ingest(folder: Path, index: Path, options: list[str]) -> dict:
+    """What `rag ingest` reports, with its seconds and peak memory."""
     command = [sys.executable, "-m", "rag", "ingest", str(folder), "-i", str(index), "--json", *options]
     started = time.perf_counter()
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -52,16 +53,16 @@ def take_in(folder: Path, index: Path, options: list[str]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("index", type=Path)
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     options = [part for setting in arguments.set for part in ("--set", setting)]
-    print(json.dumps(take_in(arguments.folder, arguments.index, options)), flush=True)
+    print(json.dumps(run_ingest(arguments.folder, arguments.index, options)), flush=True)
     rows = read_jsonl(QUESTIONS)
-    pipeline = make_pipeline(load_settings(None, arguments.set), arguments.index, interactive=False)
+    pipeline = make_pipeline(serving_over(load_settings(None, arguments.set), arguments.index), interactive=False)
     sums = {"answerable": 0, "first after reranking": 0, "in the context": 0, "cited": 0, "right": 0, "refused": 0}
     refused_rightly = 0
     for row, response in zip(rows, pipeline.run([Query(row["id"], row["question"]) for row in rows]), strict=True):

@@ -1,12 +1,12 @@
-"""Twenty people at once: does anybody get an error, or another's answer?
+"""Let twenty people ask at once: does anybody get an error, or another person's answer?
 
     python -m benchmarks.people INDEX [--people 20] [--pages 4] [--set …]
 
-Starts the chat over a copy of INDEX (the embedded one, whose questions are asked). Every question is first asked alone,
-over the page's API, and then all at once: `--pages` of them typed by visitors with a page of their own in headless
-chromium (to open twenty takes two cores minutes), the others by clients of the API. What each gets has to be the answer
-that its question got alone. Prints what differs, and how long all at once took against one after the other; fails where
-anything differs.
+INDEX is an index of the sample corpus, which the questions are about; the chat runs over a copy of it. First every
+question is asked alone, over the page's API. Then all are asked at once: `--pages` of them are typed by visitors, each
+with a page in headless chromium (opening twenty takes minutes on two cores), the others come from clients of the API.
+Each must get the answer that its question got alone. Prints what differs, and how long all at once took against one
+after the other. The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def wait_until_served(address: str, chat: subprocess.Popen) -> None:
 
 
 async def open_page(browser: Browser, address: str, question: str) -> Page:
-    """A visitor's own page, the question typed and not yet sent."""
+    """A visitor's page with the question typed but not sent."""
     page = await (await browser.new_context()).new_page()
     page.set_default_timeout(MINUTES * 60_000)
     await page.goto(address)
@@ -88,7 +88,7 @@ async def open_page(browser: Browser, address: str, question: str) -> Page:
 
 
 async def ask(page: Page) -> tuple[str, str]:
-    """(what the page says, the problem it shows or nothing)."""
+    """(the text that the page shows, the problem that it shows or "")."""
     await page.locator("#question textarea").press("Enter")
     try:
         await page.wait_for_function(SETTLED)
@@ -112,7 +112,7 @@ async def ask_all(address: str, questions: list[str], n_pages: int) -> tuple[lis
         )
         pages = [await open_page(browser, address, question) for question in questions[:n_pages]]
         clients = [await asyncio.to_thread(Client, address, verbose=False) for _ in questions[n_pages:]]
-        threads = ThreadPoolExecutor(max(len(clients), 1))  # asyncio's own are few
+        threads = ThreadPoolExecutor(max(len(clients), 1))  # asyncio's own pool is too small
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         over_the_api = [
@@ -127,29 +127,29 @@ def ask_client(client: Client, question: str) -> tuple[str, str]:
     """(answer, problem) of a question over the page's API."""
     try:
         return client.predict(question, api_name="/ask")["answer"], ""
-    except Exception as error:  # whatever a client raises is what a person would be told
+    except Exception as error:  # whatever a client raises is what a person would see
         return "", f"{type(error).__name__}: {error}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("index")
-    parser.add_argument("--people", type=int, default=len(QUESTIONS))
-    parser.add_argument("--pages", type=int, default=4)
-    parser.add_argument("--set", action="append", default=[])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", help="an index of the sample corpus")
+    parser.add_argument("--people", type=int, default=len(QUESTIONS), help="how many ask")
+    parser.add_argument("--pages", type=int, default=4, help="how many of them use a browser page")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     given = parser.parse_args()
     questions = [QUESTIONS[n % len(QUESTIONS)] for n in range(given.people)]
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     options = [part for setting in ("serving.questions_per_minute=0", *given.set) for part in ("--set", setting)]
     folder = Path(tempfile.mkdtemp())
-    index = folder / "index"  # a copy, so that its conversations are nobody's
+    index = folder / "index"  # a copy, so that no real conversations are touched
     shutil.copytree(given.index, index)
     chat = subprocess.Popen([sys.executable, "-m", "rag", "chat", "-i", str(index), "--port", str(port), *options])
     try:
         wait_until_served(address, chat)
         client = Client(address, verbose=False)
-        client.predict(questions[0], api_name="/ask")  # the models are loaded
+        client.predict(questions[0], api_name="/ask")  # loads the models
         started = time.perf_counter()
         alone = [client.predict(question, api_name="/ask")["answer"] for question in questions]
         one_by_one = time.perf_counter() - started
@@ -166,7 +166,7 @@ def main() -> None:
         for question, wanted, (said, problem) in zip(questions, alone, together, strict=True)
         if not problem and plain(wanted) != plain(said)
     ]
-    print(f"{len(questions)} people: {len(errors)} errors, {len(others)} with another answer than asked alone")
+    print(f"{len(questions)} people: {len(errors)} errors, {len(others)} with another answer than when asked alone")
     for question, wanted, said in others:
         print(f"  {question}\n    alone: {wanted!r}\n    now:   {said!r}")
     for problem in errors:

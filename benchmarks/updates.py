@@ -1,10 +1,10 @@
-"""What an update costs: 1, 100 and 10,000 changed passages of 100,000, and a run over a folder that did not change.
+"""Measure what an update costs: 1, 100 and 10,000 of 100,000 passages change, or none does.
 
     python -m benchmarks.updates [PASSAGES]
 
-A folder of Markdown files is written, taken in, changed and taken in again. The encoder is a stand-in whose vectors
-are drawn from a passage's hash, so that the seconds are those of everything else; what a real encoder adds is the
-number of passages encoded, which is printed, over its rate (`python -m benchmarks encode`).
+A folder of Markdown files is written, ingested, changed and ingested again. The encoder is a stand-in whose vectors are
+drawn from a passage's hash, so the seconds are those of everything else. A real encoder adds the number of passages
+encoded, which is printed, divided by its rate (`python -m benchmarks encode`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORDS_A_SECTION = 90
 
 
 class HashEncoder:
-    """A unit vector by a passage's hash and a token a word; counts what it was given."""
+    """Stand-in for an encoder: a unit vector from each passage's hash, one token per word; counts what it encodes."""
 
     def __init__(self) -> None:
         self.fingerprint = EncoderFingerprint("0" * 64, "query: ", "passage: ", "mean", 300, 384)
@@ -47,7 +47,7 @@ class HashEncoder:
 
 
 class Folder:
-    """Files of sections whose words are drawn, as often as they occur, from the embedded corpus."""
+    """Files of sections whose words are drawn from the sample corpus, as often as they occur there."""
 
     def __init__(self, root: Path, n_files: int):
         self.root, self.n_files, self._rng = root, n_files, np.random.default_rng(0)
@@ -64,7 +64,7 @@ class Folder:
         (self.root / f"{n:05}.md").write_text(f"# File {n}\n\n{body}\n", "utf-8")
 
     def change(self, n_sections: int) -> None:
-        """New words for so many sections: one of each file, or all of as few files as hold them."""
+        """Give `n_sections` sections new words: one section of each file, or if there are more, whole files."""
         per_file = 1 if n_sections <= self.n_files else SECTIONS_A_FILE
         for n in range(-(-n_sections // per_file)):
             for m in range(per_file):

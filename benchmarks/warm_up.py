@@ -1,11 +1,11 @@
-"""Does training on passages alone help a retriever before there are questions? One source's passages and dev questions.
+"""Measure whether training on passages alone helps a retriever: passages and dev questions of one source.
 
     python -m benchmarks.warm_up CORPUS QUESTIONS SOURCE [--rate 1e-5] [--epochs 1]
 
-Two ways that need no question: contrastive tension (Carlsson et al. 2021, https://openreview.net/pdf?id=Ov_sMNau-PF),
-by which a passage is to find itself through two copies of the encoder, and the inverse cloze task (Lee et al. 2019,
-https://doi.org/10.18653/v1/P19-1612), by which a sentence is to find the passage that it was taken out of. Gold is
-sought among all passages of the source; each way is compared with the untouched encoder, question by question.
+Two ways need no questions. Contrastive tension (Carlsson et al. 2021, https://openreview.net/pdf?id=Ov_sMNau-PF): a
+passage has to find itself through two copies of the encoder. The inverse cloze task (Lee et al. 2019,
+https://doi.org/10.18653/v1/P19-1612): a sentence has to find the passage that it was taken from. Gold is sought among
+all passages of the source. Each way is compared with the untrained encoder, question by question.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from rag.config import load_settings
 from rag.data.corpus import load_corpus
 from rag.data.labelled import Example, load_examples
 from rag.models.resolve import resolve
-from rag.train.by_length import prepare
+from rag.train.by_length import prepare_model
 from rag.train.fit import fit
 from rag.train.run import Schedule, Watch
 from rag.types import Passage
 
 WORDS_A_SENTENCE = 5
-KEPT_SHARE = 0.1  # of the sentences that stay in their passage, as Lee et al. leave them
+KEPT_SHARE = 0.1  # share of the sentences that stay in their passage, as in Lee et al.
 
 
 def cloze_pairs(passages: Sequence[Passage], rng: random.Random) -> tuple[list[str], list[str]]:
-    """A sentence of each passage that has several, and the passage, mostly without it."""
+    """(sentences, passages): a sentence of each passage that has several, and the passage, mostly without it."""
     queries, contexts = [], []
     for passage in passages:
         sentences = re.split(r"(?<=[.!?;])\s+", passage.text)
@@ -52,7 +52,7 @@ def cloze_pairs(passages: Sequence[Passage], rng: random.Random) -> tuple[list[s
 
 
 def reciprocal_ranks(model, prompts, examples: Sequence[Example], passages: Sequence[Passage]) -> list[float]:
-    """Of each question: 1 / rank of its first gold passage among the ten best, else 0."""
+    """For each question, 1 / rank of its first gold passage among the ten best, else 0."""
 
     def encode(texts, prompt):
         return model.encode(texts, prompt=prompt, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
@@ -84,7 +84,7 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
             self.primary_metric = "steps"
 
         def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kwargs):
-            return {"steps": float(steps)}  # the last checkpoint is the one to keep
+            return {"steps": float(steps)}  # so that the last checkpoint is the best
 
     model = SentenceTransformer(str(base), device="cpu", local_files_only=True)
     longest = model.max_seq_length
@@ -102,7 +102,7 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
             module.p = schedule.dropout
         elif isinstance(module, SentenceTransformer):
             module[0].model.get_input_embeddings().weight.requires_grad_(False)
-    prepare(model, model[0].model, schedule)
+    prepare_model(model, model[0].model, schedule)
     fit(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
@@ -122,12 +122,12 @@ def train(way: str, base: Path, prompts, passages: Sequence[Passage], schedule: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus", type=Path, help="corpus.txt")
     parser.add_argument("questions", type=Path, help="dev questions in the course layout")
-    parser.add_argument("source")
-    parser.add_argument("--rate", type=float, default=1e-5)
-    parser.add_argument("--epochs", type=float, default=1.0)
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("source", help="the source to train and measure on")
+    parser.add_argument("--rate", type=float, default=1e-5, help="learning rate")
+    parser.add_argument("--epochs", type=float, default=1.0, help="passes over the passages")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     from sentence_transformers import SentenceTransformer

@@ -3,8 +3,8 @@
 RagError
 ├── ConfigError         a setting is unknown, of the wrong type, or out of range
 ├── DataError           an input file is wrong; the message names file and line
-│   └── UnreadableFile      a document cannot be taken in; the message is the reason alone
-├── IndexMismatchError  an index does not fit the corpus, the encoder or this version; the message names the command
+│   └── UnreadableFile      a document cannot be read; the message is the reason alone
+├── IndexMismatchError  an index does not fit the corpus, the encoder or this version; carries the command that fixes it
 ├── RunMismatchError    a run folder holds results of other settings, models or questions
 ├── ModelError          a model cannot be found, read or trusted
 │   └── DamagedFileError    bytes are not what was pinned: truncated, wrong magic, wrong hash
@@ -28,11 +28,20 @@ class DataError(RagError):
 
 
 class UnreadableFile(DataError):
-    """A document cannot be taken in; the message is the reason alone, the caller knows the file."""
+    """A document cannot be read; the message is the reason alone, since the caller knows the file."""
 
 
 class IndexMismatchError(RagError):
-    """An index does not fit the corpus, the encoder or this version."""
+    """An index does not fit the corpus, the encoder or this version.
+
+    The message is `what` is wrong, then the command of `rag.fixes` that fixes it. Both are kept apart for `rag doctor`,
+    which lists them; `fix` is empty where no command helps. `to` says what the command is for.
+    """
+
+    def __init__(self, what: str, fix: str = "", *, to: str = "rebuild it"):
+        super().__init__(f"{what}; {to}: {fix}" if fix else what)
+        self.what = what
+        self.fix = fix
 
 
 class RunMismatchError(RagError):

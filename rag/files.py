@@ -17,7 +17,7 @@ LOCK = ".lock"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside `path` and rename; text is UTF-8."""
+    """Write a file so that a reader, or a kill, finds the old content or the new: beside it, then renamed."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     os.replace(temporary, path)
@@ -33,7 +33,7 @@ def write_durably(path: Path, content: str) -> None:
 
 
 def wait_for_disk(path: Path) -> None:
-    """Wait until the bytes of a file, or the names in a folder, outlive the machine's going down."""
+    """Wait until the bytes of a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -93,7 +93,8 @@ def json_if_sound(path: Path) -> dict | None:
 @contextlib.contextmanager
 def only_writer(folder: Path, error: type[RagError]) -> Iterator[None]:
     """Be the one process that writes a folder, which exists; raises `error`, naming the other process, otherwise."""
-    lock, holder = FileLock(folder / LOCK), folder / ".lock-holder"
+    lock = FileLock(folder / LOCK)
+    holder = folder / ".lock-holder"  # the lock itself does not say whose it is
     try:
         lock.acquire(timeout=0)
     except Timeout:

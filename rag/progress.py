@@ -25,14 +25,19 @@ _on_advance: contextvars.ContextVar[Callable[[Progress], None] | None] = context
 
 
 class Progress:
-    """Counts work done; `advance` is what callers need."""
+    """Counts the work done, of `total` items; callers call `advance`."""
 
     def __init__(self, label: str, total: int, unit: str):
-        self.label, self.total, self.unit = label, total, unit
-        self.done, self.started, self._last_line = 0, time.monotonic(), time.monotonic()
+        self.label = label
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self.started = time.monotonic()
+        self._last_line = self.started
         self._on_advance = _on_advance.get()
 
     def advance(self, n: int = 1) -> None:
+        """`n` more items are done; 0 says only that the work goes on. Raises Stopped where a person stopped it."""
         self.done += n
         self._show(n)
         if self._on_advance is not None:
@@ -58,7 +63,8 @@ class Progress:
 class _Bar(Progress):
     def __init__(self, label: str, total: int, unit: str, bar, task):
         super().__init__(label, total, unit)
-        self._bar, self._task = bar, task
+        self._bar = bar
+        self._task = task
 
     def _show(self, n: int) -> None:
         self._bar.update(self._task, advance=n, rate=f"{self.rate:,.1f} {self.unit}/s")
@@ -71,8 +77,7 @@ def progress(label: str, total: int, unit: str = "items", *, already_done: int =
         yield Progress(label, total, unit)
         return
     if not sys.stderr.isatty():
-        plain = Progress(label, total - already_done, unit)
-        yield plain
+        yield Progress(label, total - already_done, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -91,18 +96,21 @@ def progress(label: str, total: int, unit: str = "items", *, already_done: int =
 
 
 class Background(Generic[T]):
-    """A call in a thread of its own. `latest` is its progress; `stop` ends it with `Stopped` at its next step."""
+    """A call in a thread of its own. `latest` is its progress, None before its first step."""
 
     def __init__(self, work: Callable[[], T]):
         self.latest: Progress | None = None
-        self._work, self._stop, self._future = work, threading.Event(), Future()
+        self._work = work
+        self._stop = threading.Event()
+        self._future: Future[T] = Future()
         threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
+        """End the call at its next step, with `Stopped`."""
         self._stop.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long at most; whether the call has ended."""
+        """Whether the call has ended; waits for its end, but no longer than this."""
         try:
             self._future.exception(seconds)
         except TimeoutError:

@@ -17,36 +17,41 @@ DIFFERENCES_NAMED = 4
 MAX_VALUE_CHARACTERS = 40
 
 
-def remember(record: Path, identity: Mapping, made: Path) -> None:
-    """Note in `record` what `made` is made from; raises RunMismatchError where it notes something else already."""
-    check_made(record, identity, made)
+def remember(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequence[str] = ()) -> None:
+    """Note in `record` what `made` is made from; raises RunMismatchError where it notes something else already.
+
+    `irrelevant` names sections that older records hold although they shape nothing; they are not compared.
+    """
+    check_made(record, identity, made, irrelevant=irrelevant)
     if not record.is_file():
         write_json(record, identity)
 
 
-def check_made(record: Path, identity: Mapping, made: Path) -> None:
+def check_made(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequence[str] = ()) -> None:
     """Raises RunMismatchError where `record` notes that `made` is made from something else."""
     if not record.is_file():
         return
     stored = read_json(record, RunMismatchError, fix="choose another -o, or delete it")
-    if found := differences(stored, identity):
+    if found := differences(stored, identity, irrelevant=irrelevant):
         raise RunMismatchError(f"{made} was made otherwise ({found}); choose another -o, or delete it")
 
 
-def differences(stored: Mapping, now: Mapping) -> str:
+def differences(stored: Mapping, now: Mapping, *, irrelevant: Sequence[str] = ()) -> str:
     """The first values that differ, nested keys joined by dots; an empty text where all are equal.
 
     Values are compared as JSON holds them: a tuple equals the list of its items.
     """
     theirs, ours = flatten(stored), flatten(json.loads(json.dumps(now)))
-    differing = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+    prefixes = tuple(f"{section}." for section in irrelevant)
+    compared = [key for key in theirs.keys() | ours.keys() if not key.startswith(prefixes)]
+    differing = sorted(key for key in compared if theirs.get(key) != ours.get(key))
     named = [f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} now" for key in differing]
     return "; ".join(named[:DIFFERENCES_NAMED])
 
 
 def flatten(record: Mapping, prefix: str = "") -> dict:
     """Nested keys of a record joined by dots."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, item in record.items():
         flat.update(flatten(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item})
     return flat
@@ -85,7 +90,8 @@ def read_jsonl(path: Path) -> list[dict]:
 
 def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
     """The ids already there; whatever follows the last whole line is cut off."""
-    done, end = set(), 0
+    done: set[str] = set()
+    end = 0
     for behind, row in _whole_lines(path):
         done.add(row[key])
         end = behind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable
 
@@ -14,10 +15,10 @@ _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}\s+|\n{2,}|[。！？।
 
 
 def sentence_spans(text: str, stands_apart: Callable[[str], bool] | None = None) -> list[Span]:
-    """Where each sentence begins and ends; together they cover the text. Lists and tables stay in one piece.
+    """(start, end) of each sentence, in characters; together they cover the text. Lists and tables stay in one piece.
 
-    What goes on in lower case belongs to the sentence before (“approx. nine”), and so do crumbs, unless it
-    `stands_apart`. At most 64 pieces: of more, neighbours are joined.
+    A piece that begins in lower case (“approx. nine”) or is very short belongs to the sentence before, unless it
+    `stands_apart`. There are at most 64 pieces: of more, neighbours are joined.
     """
     ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     spans: list[Span] = []
@@ -28,5 +29,6 @@ def sentence_spans(text: str, stands_apart: Callable[[str], bool] | None = None)
             spans[-1] = (spans[-1][0], end)
         elif piece:
             spans.append((start, end))
-    at_once = -(-len(spans) // MAX_SENTENCES) or 1
-    return [(spans[n][0], spans[min(n + at_once, len(spans)) - 1][1]) for n in range(0, len(spans), at_once)]
+    at_once = max(math.ceil(len(spans) / MAX_SENTENCES), 1)
+    joined = [spans[n : n + at_once] for n in range(0, len(spans), at_once)]
+    return [(group[0][0], group[-1][1]) for group in joined]

@@ -23,9 +23,14 @@ class Place:
     page: int | None = None
 
 
+def document_of(passage_id: str) -> str:
+    """The document of a passage: the part of its id before the first `@`."""
+    return passage_id.split("@", 1)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document. The part of `id` before `@` names the document, `source` the file or data set it is of."""
+    """A piece of a document. `id` begins with the document's name and `@`; `source` is the file or data set."""
 
     id: str
     text: str
@@ -38,17 +43,27 @@ class Passage:
         """What is embedded, matched and shown to the models: the title, then the text."""
         return f"{self.title}\n{self.text}" if self.title else self.text
 
+    @property
+    def document(self) -> str:
+        """The name of the document that the passage is a piece of."""
+        return document_of(self.id)
+
     def excerpt(self, spans: Sequence[Span]) -> Passage:
-        """The passage with what lies outside these spans of its text, in order, replaced by an ellipsis."""
+        """The passage cut down to these spans of its text, in order; an ellipsis stands for what is left out."""
         pieces: list[Span] = []
         for start, end in spans:
+            # Spans with nothing but whitespace between them are one piece.
             if pieces and not self.text[pieces[-1][1] : start].strip():
-                start = pieces.pop()[0]
+                start, _ = pieces.pop()
             pieces.append((start, end))
-        before = self.text[: pieces[0][0]].strip() if pieces else self.text
-        after = self.text[pieces[-1][1] :].strip() if pieces else ""
-        shown = f" {GAP} ".join(self.text[start:end].strip() for start, end in pieces)
-        return dataclasses.replace(self, text=f"{GAP} " * bool(before) + shown + f" {GAP}" * bool(after))
+        text = f" {GAP} ".join(self.text[start:end].strip() for start, end in pieces)
+        before = self.text[: pieces[0][0]] if pieces else self.text
+        after = self.text[pieces[-1][1] :] if pieces else ""
+        if before.strip():
+            text = f"{GAP} {text}"
+        if after.strip():
+            text = f"{text} {GAP}"
+        return dataclasses.replace(self, text=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,7 @@ class Message(TypedDict):
     content: str
 
 
-Conversation = list[Message]
+Messages = list[Message]  # one conversation, oldest message first
 Qrels = dict[str, dict[str, int]]
 Run = dict[str, dict[str, float]]
 
@@ -140,15 +155,15 @@ class Generator(Protocol):
         """Tokens that prompt and answer may take together."""
         ...
 
-    def count_tokens(self, conversation: Conversation) -> int:
+    def count_tokens(self, conversation: Messages) -> int:
         """Tokens of the conversation once the chat template is applied."""
         ...
 
-    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
+    def generate(self, conversations: Sequence[Messages]) -> list[str]:
         """One raw answer per conversation, in order. Raises GenerationError."""
         ...
 
-    def stream(self, conversation: Conversation) -> Iterator[str]:
+    def stream(self, conversation: Messages) -> Iterator[str]:
         """Text deltas of one answer. Raises GenerationError."""
         ...
 

@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
-# Every recipe beside the others, and what tuning does to kinds of questions that it has not met: a table for each.
-#   scripts/recipes.sh DATA OUT [TABLE…]      all of: retriever temperature reranker published, and unseen where
-#   UNSEEN is set
-# DATA is in the course layout, dev.txt among it. A part of it is worked with (scripts/subset.py): TRAIN training
-# questions (2,000), DEV dev questions (400), PASSAGES passages (8,000). Each recipe keeps its own settings but for what
-# OPTIONS sets for all: OPTIONS="--set training.epochs=1 --set training.dropout=0". Settings in it reach rag index and
-# rag mine, too; other options in it are those of rag train. `unseen` trains without the sources that UNSEEN names:
-# UNSEEN="policyqa medquad".
-# `published` trains the reference report's rerankers on the candidates of its retriever.
-# `report` warms up for WARMUP steps (95): its thousand are a third of its run over all of a large training file.
-# Killed at any moment, the same command goes on.
+# Train with every recipe and compare them: one table for each kind.
+#   scripts/recipes.sh DATA OUT [TABLE…]
+#
+#   DATA   a folder in the course layout, with dev.txt; only a part of it is used (scripts/subset.py)
+#   OUT    the folder to write
+#   TABLE  any of these; all by default (unseen only where UNSEEN is set):
+#            retriever    the retriever's recipes
+#            temperature  `mined` at several temperatures, and in smaller batches
+#            unseen       training without the sources that UNSEEN names: what tuning does to other kinds of questions
+#            reranker     the reranker's recipes
+#            published    the reference report's rerankers, on the candidates of its retriever
+#
+# Environment:
+#   TRAIN, DEV, PASSAGES   size of the part: training questions (2,000), dev questions (400), passages (8,000)
+#   UNSEEN                 sources to leave out of training: UNSEEN="policyqa medquad"
+#   WARMUP                 warm-up steps of the recipe `report` (95); its own 1,000 suit a large training file
+#   OPTIONS                for all recipes, which otherwise keep their own settings:
+#                          OPTIONS="--set training.retriever.epochs=1 --set training.reranker.epochs=1"
+#                          settings also reach rag index and rag mine; other options are those of rag train
+#
+# Started again after a kill, the same command continues.
 set -euo pipefail
 usage="usage: scripts/recipes.sh DATA OUT [TABLE…]"
 data=${1:?$usage}
@@ -21,7 +31,7 @@ bin=$here/../.venv/bin
 # shellcheck source=scripts/settings.sh
 . "$here/settings.sh"
 # shellcheck disable=SC2086
-part_options ${OPTIONS:-}
+split_options ${OPTIONS:-}
 mkdir -p "$out"
 [ -f "$out/data/corpus.txt" ] || "$bin/python" "$here/subset.py" "$data" "$out/data" \
   --train "${TRAIN:-2000}" --dev "${DEV:-400}" --passages "${PASSAGES:-8000}"
@@ -29,9 +39,9 @@ mkdir -p "$out"
 "$bin/rag" mine "$out/data/train.txt" -i "$out/index" -o "$out/negatives.jsonl" --retriever hybrid --per-question 9 \
   --depth 12 --scorer reranker --margin 0 "${settings[@]}"
 
-report=(--set "training.warmup_steps=${WARMUP:-95}")
+report=(--set "training.retriever.warmup_steps=${WARMUP:-95}")
 
-# run NAME MODEL RECIPE [options…] over $index; the first reranker's gate scores the base for all.
+# run NAME MODEL RECIPE [options…]: train over $index. The first reranker's gate scores the base model for all others.
 runs=()
 index=$out/index
 run() {
@@ -50,10 +60,10 @@ for table in $tables; do
     run retriever-report retriever report "${report[@]}"
     for recipe in mined distill margin; do run "retriever-$recipe" retriever "$recipe"; done
     ;;
-  temperature) # `mined` itself has .02; and in batches of 16, as `distill`
+  temperature) # `mined` itself has .02; batches of 16 are those of `distill`
     run retriever-mined retriever mined
-    for t in 0.01 0.03 0.05; do run "temperature-$t" retriever mined --set "training.temperature=$t"; done
-    run mined-of-16 retriever mined --set training.batch_size=16
+    for t in 0.01 0.03 0.05; do run "temperature-$t" retriever mined --set "training.retriever.temperature=$t"; done
+    run mined-of-16 retriever mined --set training.retriever.batch_size=16
     ;;
   unseen)
     without=()

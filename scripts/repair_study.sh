@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # What makes a fine-tuned reranker worse than its base? The reference report's first run, then one factor changed at a
-# time: a row each of `rag train table`. Three factors are defects on purpose: half of the labels wrong, all of them
-# wrong (gold labelled 0, the other evidences 1), and a classification head drawn anew.
+# time; the result is a table with one row for each run. Three factors are defects on purpose: half of the labels wrong,
+# all labels wrong (gold labelled 0, the other evidences 1), and a new, untrained classification head.
 #   scripts/repair_study.sh DATA INDEX OUT [options…]
-# DATA holds train.txt and dev.txt; INDEX is the index whose candidates are reranked. Settings (--set section.key=value,
-# --config FILE) reach every command; other options are those of rag train. In the environment OPTIONS holds more of
-# either, SAMPLE is the number of training questions (else 2,000), each source in its share, MINE holds options of rag
-# mine alone, and RUNS the names of some runs only, report-1 among them.
-# Killed at any moment, the same command goes on.
+#
+#   DATA     a folder with train.txt and dev.txt
+#   INDEX    the index whose candidates are reranked
+#   OUT      the folder to write
+#   options  settings (--set section.key=value, --config FILE) reach every command; others are options of rag train
+#
+# Environment:
+#   OPTIONS  more options of either kind
+#   SAMPLE   number of training questions, each source in its share; 2,000 by default
+#   MINE     options of rag mine alone
+#   RUNS     names of the runs to make, report-1 among them; all by default
+#
+# Started again after a kill, the same command continues.
 set -euo pipefail
 usage="usage: scripts/repair_study.sh DATA INDEX OUT [options…]"
 data=${1:?$usage}
@@ -19,10 +27,10 @@ bin=$here/../.venv/bin
 # shellcheck source=scripts/settings.sh
 . "$here/settings.sh"
 # shellcheck disable=SC2086
-part_options ${OPTIONS:-} "$@"
+split_options ${OPTIONS:-} "$@"
 for file in train.txt dev.txt; do
   if [ ! -f "$data/$file" ]; then
-    echo "$data/$file is missing; the course layout and how to make a dev.txt: docs/training.md" >&2
+    echo "$data/$file is missing; the course layout and how to make a dev.txt: docs/train.md" >&2
     exit 1
   fi
 done
@@ -33,7 +41,7 @@ mkdir -p "$out"
   --depth 20 --scorer none --sample "${SAMPLE:-2000}" "${settings[@]}" ${MINE:-}
 
 train=$data/train.txt
-run() { # NAME RECIPE [settings…]; trains on $train
+run() { # NAME RECIPE [settings…]: train on $train
   local name=$1 recipe=$2 reuse=()
   shift 2
   case " ${RUNS:-$name} " in *" $name "*) ;; *) return ;; esac
@@ -44,7 +52,7 @@ run() { # NAME RECIPE [settings…]; trains on $train
   runs+=("$out/$name")
 }
 
-# wrong SHARE: the training file with gold labelled 0 and the other evidences 1 in that share of its rows.
+# wrong SHARE: train on a file that has gold labelled 0 and the other evidences 1, in that share of its rows.
 wrong() {
   "$bin/python" - "$data/train.txt" "$out/train-wrong-$1.txt" "$1" <<'PYTHON'
 import json, random, sys
@@ -60,21 +68,21 @@ PYTHON
   train=$out/train-wrong-$1.txt
 }
 
-run report-1 report-1 training.seed=0
+run report-1 report-1 training.reranker.seed=0
 wrong 1
-run labels-wrong report-1 training.seed=0
+run labels-wrong report-1 training.reranker.seed=0
 wrong 0.5
-run labels-half-wrong report-1 training.seed=0
+run labels-half-wrong report-1 training.reranker.seed=0
 train=$data/train.txt
-run negatives-mined report-1 training.negatives_from=mined
-run loss-listnet report-1 training.loss=listnet training.batch_size=4
-run rate-tenth report-1 training.learning_rate=2e-6
-run negatives-random report-1 training.negatives_from=random
-run labels-soft report-1 training.soft_share=0.5
-run weight-4 report-1 training.positive_weight=4
-run select-loss report-1 training.select=loss
-run all-flipped report-1 training.negatives_from=mined training.loss=listnet training.batch_size=4 \
-  training.learning_rate=2e-6
+run negatives-mined report-1 training.reranker.negatives_from=mined
+run loss-listnet report-1 training.reranker.loss=listnet training.reranker.batch_size=4
+run rate-tenth report-1 training.reranker.learning_rate=2e-6
+run negatives-random report-1 training.reranker.negatives_from=random
+run labels-soft report-1 training.reranker.soft_share=0.5
+run weight-4 report-1 training.reranker.positive_weight=4
+run select-loss report-1 training.reranker.select=loss
+run all-flipped report-1 training.reranker.negatives_from=mined training.reranker.loss=listnet \
+  training.reranker.batch_size=4 training.reranker.learning_rate=2e-6
 [ -d "$out/fresh" ] || "$bin/python" - "$out/fresh" <<'PYTHON'
 import sys
 from rag.config import load_settings

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# One HTML file, with Markdown and JSON beside it, from one or several evaluated runs; the first is the one compared
-# against.
+# Report evaluated runs in one HTML file, with Markdown and JSON beside it. The first run is the baseline.
 #   scripts/report.sh REPORT.html RUN…
 set -euo pipefail
 output=${1:?usage: scripts/report.sh REPORT.html RUN…}

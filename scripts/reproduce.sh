@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# Nine of the experiments of docs/experiments.md, from the data to a report for each (of the last two, figures alone).
-#   scripts/reproduce.sh DATA OUT [EXPERIMENT…]      all of: prompts sentences reranker contexts retrievers
-#   generators oracle abstention indexes
-# DATA is in the course layout, dev.txt among it. SAMPLE questions of test_open.txt are answered (1000), each source in
-# its share; with TUNE=1 those of dev.txt, where what is to be chosen (depth, contexts, weights) has to be chosen. DEV
-# questions of dev.txt (400) calibrate refusals and choose between our own prompts. OPTIONS holds settings for every
-# command: OPTIONS="--set reranker.precision=int8". Killed at any moment, the same command goes on; what several runs
-# share is computed once.
+# Repeat nine experiments of docs/experiments/ from the data: a report for each, plain figures for the last two.
+#   scripts/reproduce.sh DATA OUT [EXPERIMENT…]
 #
-# Runs rerank fifty candidates, as the defaults do. The README's table of answers is of twenty, and was calibrated on
-# 240 questions: DEV=240 OPTIONS="--set reranker.depth=20" and the experiments prompts and generators. Its table of
-# retrievers is of all test questions, with ten reranked; `retrievers` is of SAMPLE questions, with fifty.
+#   DATA        a folder in the course layout, with dev.txt
+#   OUT         the folder to write
+#   EXPERIMENT  any of: prompts sentences reranker contexts retrievers generators oracle abstention indexes;
+#               all by default
+#
+# Environment:
+#   SAMPLE   how many questions of test_open.txt are answered, each source in its share; 1000 by default
+#   TUNE=1   answer questions of dev.txt instead, to choose depth, contexts or weights
+#   DEV      how many questions of dev.txt calibrate refusals and choose between our own prompts; 400 by default
+#   INDEX    the index folder; OUT/index by default
+#   OPTIONS  settings for every command: OPTIONS="--set reranker.precision=int8"
+#
+# Started again after a kill, the same command continues. What several runs share is computed once.
+#
+# Runs rerank fifty candidates, as the defaults do. The table of answers in docs/results.md reranks twenty and was
+# calibrated on 240 questions: DEV=240 OPTIONS="--set reranker.depth=20" with the experiments prompts and generators.
+# The table of retrievers there is over all test questions and reranks ten; `retrievers` is over SAMPLE questions and
+# reranks fifty.
 set -euo pipefail
 data=${1:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
 out=${2:?usage: scripts/reproduce.sh DATA OUT [EXPERIMENT…]}
@@ -21,7 +30,7 @@ data=$(realpath "$data") out=$(realpath -m "$out")
 rag=$root/.venv/bin/rag
 for file in corpus.txt dev.txt test_open.txt qrels.txt; do
   if [ ! -f "$data/$file" ]; then
-    echo "$data/$file is missing; the course layout and how to make a dev.txt: docs/training.md" >&2
+    echo "$data/$file is missing; the course layout and how to make a dev.txt: docs/train.md" >&2
     exit 1
   fi
 done
@@ -30,7 +39,7 @@ sample=${SAMPLE:-1000}
 if [ -n "${TUNE:-}" ]; then export QUESTIONS=$data/dev.txt out=$out/tune; fi
 mkdir -p "$out"
 
-# run NAME [options…]: answer the test questions (or those of QUESTIONS), score them; shares its stages with `base`.
+# run NAME [options…]: answer the test questions (or those of QUESTIONS) and score them. Shares stages with `base`.
 run() {
   local name=$1 reuse=() other
   shift
@@ -45,7 +54,7 @@ run() {
     >/dev/null
 }
 
-# report NAME RUN…: the first is the one compared against.
+# report NAME RUN…: the first run is the baseline.
 report() {
   local name=$1
   shift
@@ -62,7 +71,7 @@ whole=(--set prompt.sentence_margin=0)
 
 for experiment in $experiments; do
   case $experiment in
-  prompts) # the published order on test; ours chosen on dev, the winner then read on test by hand
+  prompts) # the published prompts on test; our own on dev, to choose one and then read it on test by hand
     for prompt in course-v1 course-v2 course-v3 extract-v1; do # whole passages, as published
       REUSE="base prompt-course-v2" run "prompt-$prompt" --set "prompt.name=$prompt" "${whole[@]}" "${never[@]}"
     done
@@ -77,7 +86,7 @@ for experiment in $experiments; do
       report prompts-dev dev-extract-v1 dev-fewshot-v1 dev-fewshot-refuse-v1 dev-decide-v1 dev-cited-v1
     )
     ;;
-  sentences) # those near the question, or whole passages
+  sentences) # sentences near the question, against whole passages
     run answered "${never[@]}"
     run prompt-extract-v1 --set prompt.name=extract-v1 "${whole[@]}" "${never[@]}"
     report sentences prompt-extract-v1 answered
@@ -115,7 +124,7 @@ for experiment in $experiments; do
     run oracle --oracle "$data/qrels.txt" "${never[@]}"
     report oracle answered oracle
     ;;
-  abstention) # every score that could refuse: fitted on dev, read on test
+  abstention) # every score that could decide a refusal: fitted on dev, read on test
     run answered "${never[@]}"
     (
       export QUESTIONS=$data/dev.txt N=${DEV:-400} REUSE=dev-base

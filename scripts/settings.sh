@@ -1,8 +1,8 @@
-# Sourced by the other scripts: parts the options given to one into settings, which every rag command takes, and the
-# rest, which are of one command alone.
+# Sourced by the other scripts. Splits the options given to one into settings, which every rag command takes, and the
+# rest, which belong to one command alone.
 #
-#   part_options OPTION…   fills the arrays settings (--set and --config with their values) and rest, in their order
-part_options() {
+#   split_options OPTION…   fills the arrays `settings` (--set and --config with their values) and `rest`, in order
+split_options() {
   settings=() rest=()
   while [ $# -gt 0 ]; do
     case $1 in

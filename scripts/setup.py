@@ -1,6 +1,6 @@
 """Make `.venv` and install everything, with nothing but a Python and its pip. Run by `make`, safe to run again.
 
-uv comes from PATH, or is fetched with pip. The user's own pip configuration (index, find-links) is handed on to uv, so
+uv is taken from PATH, or fetched with pip. The user's own pip configuration (index, find-links) is passed on to uv, so
 that a machine behind a package mirror sets up like any other. Needs only the standard library.
 """
 
@@ -39,11 +39,11 @@ def main() -> int:
         attempts = [install, install + backend] if closed_network else [install + backend, install]
     if any(run(command, environment) == 0 for command in attempts):
         return 0
-    # Not every machine has a build of vLLM; all but the batch engine works without, and transformers answers batches.
+    # Not every machine has a build of vLLM. Everything else works without it: transformers then answers batches.
     print("Trying without vLLM: batches will be answered by transformers, slower", flush=True)
     if any(run([".[dev]" if word == f".[{extra},dev]" else word for word in c], environment) == 0 for c in attempts):
         return 0
-    return fail("the packages could not be installed; the reason stands above")
+    return fail("the packages could not be installed; the reason is printed above")
 
 
 def find_uv() -> str:
@@ -67,13 +67,13 @@ def uv_environment() -> tuple[dict[str, str], bool]:
         if pip_name in configured and uv_name not in environment:
             separator = "," if uv_name == "UV_FIND_LINKS" else " "
             environment[uv_name] = separator.join(configured[pip_name])
-            if uv_name == "UV_INDEX":  # pip takes the best version of all indexes, and so shall uv here
+            if uv_name == "UV_INDEX":  # pip takes the best version from all indexes; uv must do the same
                 environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return environment, bool(configured)
 
 
 def pip_settings() -> dict[str, list[str]]:
-    """Where pip is told to look, by its files and environment; of places on this disk, those that are there."""
+    """Where pip looks, by its configuration and environment. Places on this disk are left out if they are missing."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     settings: dict[str, list[str]] = {}
     for line in listed.stdout.splitlines():

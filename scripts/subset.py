@@ -1,10 +1,10 @@
-"""A part of data in the course layout that stands for the whole where a table of many runs would take too long.
+"""Make a smaller copy of data in the course layout, for comparisons of many runs that would take too long on all of it.
 
     python scripts/subset.py DATA OUT [--train 2000] [--dev 400] [--passages 8000]
 
-DATA holds corpus.txt, train.txt and dev.txt, and qrels.txt where there is one.
-Questions are drawn with each source, and within it the unanswerable ones, in its share (seeded). Of the passages all
-that those questions' evidences and judgements name are kept, and others drawn at random up to so many.
+DATA holds corpus.txt, train.txt and dev.txt, and optionally qrels.txt. Questions are drawn at random (seeded); each
+source keeps its share, and within it so do unanswerable questions. Passages that the evidences and judgements of these
+questions name are all kept; others are drawn at random until there are enough.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ NEEDED = ("corpus.txt", "train.txt", "dev.txt")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("data", type=Path, help="folder in the course layout")
+    parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--train", type=int, default=2_000, help="training questions")
     parser.add_argument("--dev", type=int, default=400, help="dev questions")
-    parser.add_argument("--passages", type=int, default=8_000)
+    parser.add_argument("--passages", type=int, default=8_000, help="passages, if the questions name fewer")
     given = parser.parse_args()
     for name in NEEDED:
         if not (given.data / name).is_file():
-            missing = f"{given.data / name} is missing; the course layout and how to make a dev.txt: docs/training.md"
+            missing = f"{given.data / name} is missing; the course layout and how to make a dev.txt: docs/train.md"
             parser.exit(1, f"subset: {missing}\n")
     corpus = load_corpus(given.data / "corpus.txt")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _keep(source: Path, target: Path, key: str, wanted: set[str]) -> None:
-    """The lines of a file whose `key` is wanted, as they are."""
+    """Copy the lines of a file whose `key` is wanted, unchanged."""
     lines = (line for line in source.read_text("utf-8").split("\n") if line.strip())
     write_whole(target, "".join(f"{line}\n" for line in lines if str(json.loads(line)[key]) in wanted))
 

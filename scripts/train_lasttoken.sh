@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# The decoder-only retriever: fine-tune a causal language model by its last token, then search a corpus of another
-# domain with it and report MRR@10 there, beside the untuned encoder's.
+# The decoder-only retriever: fine-tune a causal language model, whose last token is the embedding. Then search a corpus
+# of another domain with it, and report MRR@10 there beside the untuned encoder's.
 #   scripts/train_lasttoken.sh DATA OUT OTHER [options…]
-# DATA holds corpus.txt and train.txt, and dev.txt, without which rag train holds out a tenth of the questions by
-# document; OTHER a corpus.txt, questions (test_open.txt or dev.txt) and qrels.txt of another domain. Settings (--set
-# section.key=value, --config FILE) reach every command; other options are those of rag train. In the environment
-# OPTIONS holds more of either, BASE names the language model, and MINE holds options of rag mine alone.
-# Killed at any moment, the same command goes on.
+#
+#   DATA     a folder with corpus.txt, train.txt, and dev.txt; without dev.txt rag train holds out a tenth of the
+#            questions, by document
+#   OUT      the folder to write
+#   OTHER    a folder of another domain: corpus.txt, questions (test_open.txt or dev.txt) and qrels.txt
+#   options  settings (--set section.key=value, --config FILE) reach every command; others are options of rag train
+#
+# Environment:
+#   OPTIONS  more options of either kind
+#   BASE     the language model; Qwen/Qwen2.5-Coder-0.5B-Instruct by default
+#   INDEX    the index folder; OUT.index by default
+#   MINE     options of rag mine alone
+#
+# Started again after a kill, the same command continues.
 set -euo pipefail
 usage="usage: scripts/train_lasttoken.sh DATA OUT OTHER [options…]"
 data=${1:?$usage}
@@ -19,15 +28,15 @@ index=${INDEX:-$out.index}
 # shellcheck source=scripts/settings.sh
 . "$here/settings.sh"
 # shellcheck disable=SC2086
-part_options ${OPTIONS:-} "$@"
+split_options ${OPTIONS:-} "$@"
 dev=()
 [ ! -f "$data/dev.txt" ] || dev=(--dev "$data/dev.txt")
 questions=$other/test_open.txt
 [ -f "$questions" ] || questions=$other/dev.txt
 
-# 1. The untuned index: negatives and dev candidates come from it.
+# 1. The index of the untuned encoder. Negatives and dev candidates come from it.
 "$rag" index "$data/corpus.txt" -o "$index" "${settings[@]}"
-# 2. Nine passages per question that rank high and do not answer.
+# 2. Nine hard negatives per question: passages that rank high and do not answer.
 # shellcheck disable=SC2086
 "$rag" mine "$data/train.txt" -i "$index" -o "$out.negatives.jsonl" --retriever dense --per-question 9 \
   --depth 50 --scorer none "${settings[@]}" ${MINE:-}

@@ -109,13 +109,14 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder, compi
     (home / "compiled").symlink_to(compiled_graphs, target_is_directory=True)
     monkeypatch.setenv("RAG_HOME", str(home))
     from rag.config import load_settings
-    from tests.fakes.training import FAST, PASSAGES, rows
+    from tests.fakes.training import FAST, KINDS, PASSAGES, rows
 
     corpus = write_corpus(tmp_path / "corpus.txt", PASSAGES)
     (tmp_path / "train.txt").write_text(rows(range(22)), "utf-8")
     (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
     overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
-    settings = load_settings(overrides=[*overrides, *FAST, "training.freeze_embeddings=false", "retriever.kind=bm25"])
+    overrides += [f"training.{kind}.freeze_embeddings=false" for kind in KINDS]
+    settings = load_settings(overrides=[*overrides, *FAST, "retriever.kind=bm25"])
     indexes.make_index(settings, corpus, tmp_path / "index")
     return settings, tmp_path
 

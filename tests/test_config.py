@@ -1,11 +1,14 @@
 """Settings: where each value comes from, and what a wrong one is told."""
 
+import functools
+import inspect
+import re
 import tomllib
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from rag.config import DEFAULT_FILE, Settings, load_settings
+from rag.config import DEFAULT_FILE, PromptTemplate, Settings, load, load_settings
 from rag.errors import ConfigError
 
 
@@ -14,22 +17,113 @@ def write(path, text):
     return path
 
 
+def sections(model=Settings, prefix=""):
+    """(dotted name, class) of every section that holds keys."""
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield prefix + name, field.annotation
+            yield from sections(field.annotation, f"{prefix}{name}.")
+
+
+def keys(section):
+    """Fields that are no sections themselves."""
+    return {name: field for name, field in section.model_fields.items() if not isinstance(field.default, BaseModel)}
+
+
 def test_the_shipped_file_is_the_defaults():
     assert DEFAULT_FILE.is_file()
     assert load_settings() == Settings()
 
 
-def test_the_shipped_file_names_every_setting_that_has_a_default():
-    shipped = tomllib.loads(DEFAULT_FILE.read_text("utf-8"))
+def test_the_shipped_file_names_every_setting():
     text = DEFAULT_FILE.read_text("utf-8")
-    for section, value in Settings():
-        if not isinstance(value, BaseModel):
-            continue
-        for key, default in value:
-            if default is None:
-                assert f"# {key} = " in text, f"{section}.{key} is not mentioned"
+    shipped = tomllib.loads(text)
+    for name, section in sections():
+        table = functools.reduce(dict.__getitem__, name.split("."), shipped)
+        for key, field in keys(section).items():
+            if field.default is None:
+                assert f"# {key} = " in text.partition(f"[{name}]")[2].partition("\n[")[0], f"{name}.{key}"
             else:
-                assert key in shipped[section], f"{section}.{key} is not in rag.toml"
+                assert table[key] == field.default, f"{name}.{key}"
+
+
+def test_the_shipped_file_is_valid_with_every_key_that_it_comments_out(tmp_path):
+    text = DEFAULT_FILE.read_text("utf-8")
+    lines = [re.sub(r"^# ((\w+ = |\[).*)$", r"\1", line) for line in text.splitlines()]
+    settings = load_settings(write(tmp_path / "all.toml", "\n".join(lines)))
+    assert settings.index.factory == "Flat"
+    assert settings.training.reranker.skip_easy == 3.0
+    assert settings.prompts["mine"].examples[0].question == "…"
+
+
+def test_every_setting_is_described():
+    described = {**dict(sections()), "prompts.NAME": PromptTemplate}
+    for name, section in described.items():
+        assert section.__doc__, name
+        for key, field in keys(section).items():
+            assert field.description, f"{name}.{key}"
+            assert field.description.endswith("."), f"{name}.{key}"
+            assert field.default is not None or field.examples, f"{name}.{key} shows no value"
+
+
+def test_without_a_checkout_the_defaults_are_those_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "DEFAULT_FILE", tmp_path / "rag.toml")
+    assert load_settings() == Settings()
+    assert load_settings(overrides=["reranker.depth=3"]).reranker.depth == 3
+
+
+def test_what_a_checkout_s_file_says_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "DEFAULT_FILE", write(tmp_path / "rag.toml", "[reranker]\ndepth = 7\n"))
+    assert load_settings().reranker.depth == 7
+    assert load_settings(overrides=["reranker.depth=3"]).reranker.depth == 3
+
+
+def test_a_key_of_training_is_read_under_its_old_name_with_a_note(tmp_path, capsys):
+    file = write(tmp_path / "old.toml", "[training]\nepochs = 1\nskip_easy = 2.5\nreport_to = 'wandb'\n")
+    training = load_settings(file, ["training.learning_rate=1e-4"]).training
+    for kind in (training.retriever, training.reranker):
+        assert (kind.epochs, kind.learning_rate, kind.report_to) == (1, 1e-4, "wandb")
+    assert training.reranker.skip_easy == 2.5
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    assert "training.epochs is now training.retriever.epochs and training.reranker.epochs" in note
+    assert "training.skip_easy is now training.reranker.skip_easy" in note
+    assert "training.learning_rate is now" in note
+
+
+def test_new_names_of_training_need_no_note(capsys):
+    training = load_settings(overrides=["training.retriever.epochs=1"]).training
+    assert (training.retriever.epochs, training.reranker.epochs) == (1, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_of_an_old_and_a_new_name_the_later_wins_and_in_one_file_the_new(tmp_path):
+    old = "training.epochs=1"
+    new = "training.retriever.epochs=2"
+    assert load_settings(overrides=[old, new]).training.retriever.epochs == 2
+    assert load_settings(overrides=[old, new]).training.reranker.epochs == 1
+    assert load_settings(overrides=[new, old]).training.retriever.epochs == 1
+    for text in ("[training]\nepochs = 1\nretriever.epochs = 2\n", "[training]\nretriever.epochs = 2\nepochs = 1\n"):
+        training = load_settings(write(tmp_path / "my.toml", text)).training
+        assert (training.retriever.epochs, training.reranker.epochs) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=1", r"unknown setting 'training\.epoch' \(known here: retriever, reranker\)"),
+        (
+            "training.retriever.skip_easy=1",
+            r"unknown setting 'training\.retriever\.skip_easy' \(known here: evaluations",
+        ),
+        ("training.epochs=0", r"setting 'training\.retriever\.epochs': .*'training\.reranker\.epochs': "),
+        ("training.loss=mse", r"setting 'training\.retriever\.loss': .*'training\.reranker\.loss': "),
+        ("training.retriever=1", r"setting 'training\.retriever': "),
+    ],
+)
+def test_a_wrong_key_or_value_of_training_is_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_settings(overrides=[override])
 
 
 def test_an_own_file_changes_only_what_it_names(tmp_path):

@@ -14,14 +14,14 @@ RULE = (
     "ground | data compute | models documents evaluate | retrieve rerank generate | pipeline index | build | "
     "serve runs train | cli | app"
 )
-GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume"}
+GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume", "fixes"}
 FLOOR = {room: number for number, rooms in enumerate(RULE.split(" | ")) for room in rooms.split()}
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
     """The room of a module such as `rag.index.read`: the name behind `rag`, `ground` for what every room may use."""
-    name = module.split(".")[1] if "." in module else "ground"
+    name = module.split(".")[1] if "." in module else "app"
     return {"__main__": "app", "__version__": "ground"}.get(name, "ground" if name in GROUND else name)
 
 

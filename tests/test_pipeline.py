@@ -6,10 +6,11 @@ import pytest
 from rag.config import ContextOrder
 from rag.data.passages import Corpus
 from rag.errors import GenerationError
+from rag.generate.builtin import get_prompt
 from rag.generate.demonstrations import Demonstration, Demonstrations
-from rag.generate.prompts import get_prompt
+from rag.generate.window import arrange
 from rag.lazy import Lazy
-from rag.pipeline import Depths, Pipeline, arrange
+from rag.pipeline import Depths, Pipeline
 from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
 from rag.types import CANNOTANSWER, Answer, Hit, Passage, Query, Response, ranked

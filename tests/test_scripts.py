@@ -1,4 +1,4 @@
-"""The shell scripts: which command is given what. `rag` is a stand-in that writes down how it was called."""
+"""The shell scripts: which options reach which command. `rag` is a stand-in that records how it was called."""
 
 import os
 import shutil
@@ -70,7 +70,7 @@ def test_settings_reach_every_command_of_a_batch_and_other_options_the_batch_alo
     assert [arguments[0] for arguments in calls if "--no-generate" in arguments] == ["batch"]
 
 
-def test_options_of_the_environment_are_parted_in_the_same_way(call, data, tmp_path):
+def test_options_of_the_environment_are_split_in_the_same_way(call, data, tmp_path):
     _, calls = call("batch_inference.sh", data, tmp_path / "run", OPTIONS="--set reranker.depth=5 --reuse other")
     assert all(holds(arguments, ["--set", "reranker.depth=5"]) for arguments in calls)
     assert [arguments[0] for arguments in calls if "--reuse" in arguments] == ["batch"]
@@ -124,6 +124,4 @@ def test_experiments_without_dev_questions_are_refused_at_once(call, data, tmp_p
     (data / "dev.txt").unlink()
     done, calls = call(script, data, tmp_path / "index", tmp_path / "out")
     assert (done.returncode, calls) == (1, [])
-    assert (
-        done.stderr == f"{data / 'dev.txt'} is missing; the course layout and how to make a dev.txt: docs/training.md\n"
-    )
+    assert done.stderr == f"{data / 'dev.txt'} is missing; the course layout and how to make a dev.txt: docs/train.md\n"

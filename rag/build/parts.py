@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from rag.config import Settings
 from rag.data.questions import load_questions
 from rag.errors import DataError
 from rag.files import weights_sha256
+from rag.generate.builtin import get_prompt
 from rag.generate.demonstrations import Demonstration, Demonstrations
-from rag.generate.prompts import Example, Prompt, get_prompt
+from rag.generate.prompts import Prompt, WorkedExample
 from rag.models.promoted import serving
 from rag.models.resolve import ResolvedModel, rag_home, resolve, resolve_generator
 from rag.progress import say
@@ -77,6 +78,15 @@ def reranker_of(settings: Settings, model: ResolvedModel) -> CrossEncoderReranke
     )
 
 
+class Decoding(TypedDict):
+    """What every generator is given: lengths in tokens, temperature (0: greedy), and the seed of its sampling."""
+
+    max_new_tokens: int
+    context_window_tokens: int
+    temperature: float
+    seed: int
+
+
 def generator_kind(settings: Settings, *, interactive: bool) -> str:
     """`auto` means vLLM where it is installed and a batch is to be answered, else transformers."""
     kind = settings.generator.kind
@@ -89,13 +99,14 @@ def generator_kind(settings: Settings, *, interactive: bool) -> str:
 
 
 def make_generator(settings: Settings, *, interactive: bool) -> Generator:
+    """The generator of the settings, for one question at a time (`interactive`) or for batches."""
     chosen = settings.generator
-    common = {
-        "max_new_tokens": chosen.max_new_tokens,
-        "context_window_tokens": chosen.context_window_tokens,
-        "temperature": chosen.temperature,
-        "seed": chosen.seed,
-    }
+    decoding = Decoding(
+        max_new_tokens=chosen.max_new_tokens,
+        context_window_tokens=chosen.context_window_tokens,
+        temperature=chosen.temperature,
+        seed=chosen.seed,
+    )
     kind = generator_kind(settings, interactive=interactive)
     if kind == "server":
         from rag.generate.engines.server import ServerGenerator
@@ -107,7 +118,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
             timeout_seconds=chosen.server_timeout_seconds,
             retries=chosen.server_retries,
             concurrency=chosen.server_concurrency,
-            **common,
+            **decoding,
         )
     model = find_generator_model(settings)
     if kind == "vllm":
@@ -119,11 +130,11 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
             max_sequences=chosen.vllm_max_sequences,
             cpu_cache_gib=chosen.vllm_memory_gib,
             gpu_share=chosen.vllm_gpu_share,
-            **common,
+            **decoding,
         )
     from rag.generate.engines.transformers import TransformersGenerator
 
-    return TransformersGenerator(model.folder, precision=chosen.precision, **common)
+    return TransformersGenerator(model.folder, precision=chosen.precision, **decoding)
 
 
 def find_generator_model(settings: Settings) -> ResolvedModel:
@@ -140,7 +151,7 @@ def make_prompt(settings: Settings) -> Prompt:
             system=template.system,
             user=template.user,
             parser=template.parser,
-            examples=tuple(Example(tuple(e.passages), e.question, e.answer) for e in template.examples),
+            examples=tuple(WorkedExample(tuple(e.passages), e.question, e.answer) for e in template.examples),
         )
         for name, template in settings.prompts.items()
     }

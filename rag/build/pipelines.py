@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rag.build.parts import make_generator, make_prompt, make_reranker
 from rag.build.retrievers import make_retriever
-from rag.build.threshold import rerank_threshold
+from rag.build.serving import Serving
 from rag.config import Settings
 from rag.errors import ConfigError
-from rag.index.folder import serving_manifest
 from rag.lazy import Lazy
 from rag.pipeline import Depths, Pipeline
 
 
-def make_pipeline(settings: Settings, index_folder: str | Path, *, interactive: bool) -> Pipeline:
-    """The whole pipeline over an index; nothing heavy is loaded until it is first used."""
-    serving_manifest(index_folder)  # a wrong index should fail before any model loads
+def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
+    """The whole pipeline over what serves; nothing heavy is loaded until it is first used.
+
+    `interactive` chooses the generator for one question at a time, else for batches.
+    """
+    settings = serving.settings
     if settings.reranker.enabled and settings.reranker.depth > settings.retriever.depth:
         raise ConfigError(
             f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
             f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
         )
     return Pipeline(
-        Lazy(lambda: make_retriever(settings, index_folder)),
-        Lazy(lambda: make_reranker(settings)),
+        Lazy(lambda: make_retriever(settings, serving.index_folder)),
+        Lazy(lambda: make_reranker(settings, serving.reranker)),
         Lazy(lambda: make_generator(settings, interactive=interactive)),
         make_prompt(settings),
-        depths=Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts),
+        depths=depths_of(settings),
         order=settings.prompt.order,
         sentence_margin=sentence_margin(settings),
-        rerank_threshold=rerank_threshold(settings, index_folder),
+        rerank_threshold=serving.rerank_threshold,
     )
+
+
+def depths_of(settings: Settings) -> Depths:
+    """How many passages pass from step to step."""
+    return Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
 
 
 def sentence_margin(settings: Settings) -> float | None:

@@ -19,6 +19,8 @@ from rag.lazy import Lazy
 if TYPE_CHECKING:
     import numpy as np
 
+    from rag.retrieve.bm25 import BM25Retriever
+    from rag.retrieve.dense import DenseRetriever
     from rag.retrieve.encoder import Encoder
     from rag.types import Retriever
 
@@ -40,7 +42,7 @@ class Retrievers:
 
     def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
         """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
-        made = {"dense": self._dense, "bm25": self._bm25}
+        made: dict[str, Lazy[DenseRetriever] | Lazy[BM25Retriever]] = {"dense": self._dense, "bm25": self._bm25}
         parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
         if collections is not None:
             within = self._rows(collections)
@@ -73,9 +75,9 @@ class Retrievers:
         if missing := [name for name in collections if name not in there]:
             raise DataError(f"there is no collection {missing[0]!r}; choose among {', '.join(there)}")
         chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
-        return np.array([passage.id.split("@")[0] in chosen for passage in self.index.get().corpus], bool)
+        return np.array([passage.document in chosen for passage in self.index.get().corpus], bool)
 
-    def _make_dense(self) -> Retriever:
+    def _make_dense(self) -> DenseRetriever:
         from rag.retrieve.dense import DenseRetriever
 
         encoder, index, chosen = self.encoder.get(), self.index.get(), self._settings.index

@@ -1,59 +1,54 @@
-"""The score below which a question is refused: set, calibrated, or neither."""
+"""The score below which a question is refused: set, calibrated, or the default."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
-from rag.config import RerankerSettings, Settings
+from rag.config import Settings
+from rag.config.sections import RerankerSettings
 from rag.index.calibration import read_calibration
-from rag.index.folder import serving_manifest
 from rag.index.manifest import Manifest
-from rag.models.promoted import serving
 from rag.progress import say
 
 
-def rerank_threshold(
-    settings: Settings, index_folder: str | Path, *, manifest: Manifest | None = None, served: str | None = None
-) -> float | None:
-    """The logit below which a question is refused: set, or from the index's calibration, or the uncalibrated default.
+def rerank_threshold(settings: Settings, calibration: dict | None, reranker: str | None) -> float | None:
+    """The rerank score (a logit) below which a question is refused; None where no question is refused by score.
 
-    A calibration made with another reranker (one promoted since, too) or for other passages does not apply, nor does
-    the default to another reranker, whose scale is its own. `strictness` moves along the calibrated curve; 0 never
-    refuses. `manifest` and `served` are of the index and the reranker that are loaded, else of those that serve now.
+    In this order: the value in the settings; the calibration that applies, at the `strictness` of the settings (0 never
+    refuses); the default, for the packaged reranker alone, since every reranker has a scale of its own.
     """
-    if not settings.reranker.enabled:
+    if reranker is None:
         return None
     if settings.abstain.rerank_threshold is not None:
         return settings.abstain.rerank_threshold
-    served = served or serving(settings.reranker.model)
-    calibration = applying_calibration(settings, index_folder, manifest=manifest, served=served)
-    if calibration is None:
-        is_default = served == RerankerSettings().model
-        return settings.abstain.uncalibrated_threshold if is_default and settings.abstain.strictness != 0 else None
-    from rag.evaluate.calibration import threshold_at
+    if calibration is not None:
+        from rag.evaluate.calibration import threshold_at
 
-    return threshold_at(calibration, settings.abstain.strictness)
+        return threshold_at(calibration, settings.abstain.strictness)
+    never_refuses = settings.abstain.strictness == 0
+    if reranker != RerankerSettings().model or never_refuses:
+        return None
+    return settings.abstain.uncalibrated_threshold
 
 
 def applying_calibration(
-    settings: Settings, index_folder: str | Path, *, manifest: Manifest | None = None, served: str | None = None
+    settings: Settings, index_folder: str | Path, manifest: Manifest, reranker: str | None
 ) -> dict | None:
-    """The calibration that the threshold comes from: one made for the index's passages and the serving reranker.
+    """The calibration that the threshold comes from: one made for these passages and this reranker.
 
-    `manifest` and `served` as for `rerank_threshold`.
+    `manifest` is of the passages that are searched, `reranker` the model that serves. None where the settings give a
+    threshold, where none was made, or where it was made for something else.
     """
-    if not settings.reranker.enabled or settings.abstain.rerank_threshold is not None:
+    if reranker is None or settings.abstain.rerank_threshold is not None:
         return None
-    calibration, model = read_calibration(index_folder), settings.reranker.model
+    calibration, named = read_calibration(index_folder), settings.reranker.model
     if calibration is None:
         return None
-    fingerprint = (manifest or serving_manifest(index_folder)[1]).fingerprint
-    if calibration["index"] != fingerprint:
-        _say_outdated(index_folder, fingerprint)
+    if calibration["index"] != manifest.fingerprint:
+        _say_outdated(index_folder, manifest.fingerprint)
         return None
-    served = served or serving(model)
-    is_of_model = calibration["reranker_model"] == model and calibration.get("serving", model) == served
+    is_of_model = calibration["reranker_model"] == named and calibration.get("serving", named) == reranker
     return calibration if is_of_model else None
 
 

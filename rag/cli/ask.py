@@ -8,51 +8,58 @@ import typer
 
 from rag.cli.options import (
     ConfigOption,
-    IndexOption,
+    IndexOrSampleOption,
     JsonOption,
     QuestionArgument,
     SetOption,
+    index_or_sample,
     print_json,
     settings_of,
 )
 
+PANEL = "Ask"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def search(
     question: QuestionArgument,
-    index: IndexOption,
+    index: IndexOrSampleOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 10,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the passages found for a question, without reranking."""
+    """Show the passages found for a question, best first, without reranking."""
     from rag.build.retrievers import make_retriever
     from rag.cli.lines import hit_json, hit_lines
 
-    hits = make_retriever(settings_of(config, set_), index).retrieve([question], k)[0]
+    settings = settings_of(config, set_)
+    hits = make_retriever(settings, index_or_sample(settings, index)).retrieve([question], k)[0]
     if as_json:
         print_json([hit_json(hit, rank) for rank, hit in enumerate(hits, 1)])
+    elif hits:
+        print("\n\n".join(hit_lines(hit, rank) for rank, hit in enumerate(hits, 1)))
     else:
-        print("\n\n".join(hit_lines(hit, rank) for rank, hit in enumerate(hits, 1)) or "No passage shares a word.")
+        print("No passage was found: none shares a word with the question.")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def ask(
     question: QuestionArgument,
-    index: IndexOption,
+    index: IndexOrSampleOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer one question with its sources."""
+    """Answer one question, with its sources."""
     from rag.build.pipelines import make_pipeline
+    from rag.build.serving import serving_over
     from rag.cli.lines import response_json, response_lines
     from rag.types import Query
 
-    pipeline = make_pipeline(settings_of(config, set_), index, interactive=True)
+    settings = settings_of(config, set_)
+    pipeline = make_pipeline(serving_over(settings, index_or_sample(settings, index)), interactive=True)
     (response,) = pipeline.run([Query("ask", question)])
     if as_json:
         print_json(response_json(response))

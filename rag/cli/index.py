@@ -1,4 +1,4 @@
-"""Commands over an index: index, ingest, rollback, doctor, audit."""
+"""Commands that make and check an index: index, ingest, rollback, doctor, audit."""
 
 from __future__ import annotations
 
@@ -7,32 +7,44 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, JsonOption, SetOption, print_json, settings_of
+from rag.cli.options import (
+    ConfigOption,
+    IndexArgument,
+    IndexOption,
+    JsonOption,
+    SetOption,
+    print_json,
+    settings_of,
+)
 
+PANEL = "Documents and index"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def index(
     output: Annotated[Path, typer.Option("-o", "--output", help="The index folder to write.")],
-    corpus: Annotated[str | None, typer.Argument(help="A corpus file, a folder that holds one, or 'embedded'.")] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Argument(help="A corpus file, a folder that holds one, or 'embedded' for the sample corpus."),
+    ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Encode the passages of the index again.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index a corpus. A killed build goes on where it was; an index that is already right is left as it is.
+    """Index a corpus of passages. A killed build continues; an index that is already right is left as it is.
 
-    With --rebuild and no corpus the passages of an index are encoded again, by the encoder that serves now: after a
-    model was promoted, or settings of the index have changed.
+    --rebuild, without a corpus, encodes the passages of an index again with the encoder that serves now. Use it after
+    a model was promoted, or after settings of the index have changed.
     """
     if (corpus is None) != rebuild:
-        raise typer.BadParameter("name a corpus, or say --rebuild to encode the passages of the index again")
+        raise typer.BadParameter("name a corpus, or use --rebuild to encode the passages of the index again")
     from rag.build.indexes import make_index, rebuild_index
     from rag.cli.lines import manifest_lines
 
     settings = settings_of(config, set_)
-    manifest = rebuild_index(settings, output) if rebuild else make_index(settings, corpus, output)
+    manifest = make_index(settings, corpus, output) if corpus is not None else rebuild_index(settings, output)
     if as_json:
         import dataclasses
 
@@ -41,10 +53,13 @@ def index(
         print("\n".join(manifest_lines(manifest, output)))
 
 
-@app.command("ingest")
+@app.command("ingest", rich_help_panel=PANEL)
 def ingest_(
     index: IndexOption,
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; none: those taken in before.")] = None,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files and folders; without any, those ingested before are checked for changes."),
+    ] = None,
     forget: Annotated[
         list[Path] | None, typer.Option(help="A file or folder to leave out from now on; may be repeated.")
     ] = None,
@@ -52,10 +67,10 @@ def ingest_(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take documents into an index, and follow their changes: only what is new or changed is encoded.
+    """Add documents to an index and follow their changes. Only what is new or changed is encoded.
 
     Reads text (.txt .rst .adoc .org .tex .log), Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, TSV, EPUB and JSON lines.
-    Exit status 3 says that a file was left out; each is listed with its reason.
+    Exit status 3 means that a file was left out; each is listed with its reason.
     """
     settings = settings_of(config, set_)
     from rag.build.indexes import ingest_documents
@@ -71,23 +86,23 @@ def ingest_(
         raise typer.Exit(3)
 
 
-@app.command()
-def rollback(index: Annotated[Path, typer.Argument(help="The index folder.")]) -> None:
-    """Let the state before the last change of an index serve again; a second call goes forward again."""
+@app.command(rich_help_panel=PANEL)
+def rollback(index: IndexArgument) -> None:
+    """Go back to the state of an index before its last change. A second call undoes the first."""
     from rag.cli.lines import manifest_lines
     from rag.index.folder import roll_back
 
     print("\n".join(manifest_lines(roll_back(index), index)))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def doctor(
-    index: Annotated[Path, typer.Argument(help="The index folder.")],
+    index: IndexArgument,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine an index: is it whole, does it fit its model and its files? Exit status 1 where it is not sound."""
+    """Check an index: is it complete, and does it fit its model and files? Exit status 1 means that it is not sound."""
     settings = settings_of(config, set_)
     from rag.build.indexes import examine_index
     from rag.index.doctor import finding_lines
@@ -103,12 +118,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
-def audit(
-    index: Annotated[Path, typer.Argument(help="The index folder.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Look for passages that could mislead: commands to the model, hidden characters, token soup, hubs."""
+@app.command(rich_help_panel=PANEL)
+def audit(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """Find passages that could mislead: orders to the model, hidden characters, meaningless text, hubs."""
     from rag.index.audit import audit, suspicion_lines
 
     suspicions = audit(index)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.index.manifest import Manifest
-from rag.types import CANNOTANSWER, Hit, Response
+from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
@@ -30,7 +30,7 @@ def hit_lines(hit: Hit, rank: int, width: int = 100) -> str:
 
 
 def response_json(response: Response) -> dict:
-    answer = response.answer
+    answer = _answer_of(response)
     return {
         "question": response.query.text,
         "answer": answer.text,
@@ -49,7 +49,7 @@ def response_json(response: Response) -> dict:
 
 
 def response_lines(response: Response) -> list[str]:
-    answer = response.answer
+    answer = _answer_of(response)
     numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
     marks = "".join(f" [{numbers[pid]}]" for pid in answer.citations)
     lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else answer.text + marks, ""]
@@ -64,8 +64,13 @@ def response_lines(response: Response) -> list[str]:
     return [*lines, "", f"({seconds})"]
 
 
+def _answer_of(response: Response) -> Answer:
+    assert response.answer is not None, "a pipeline that has run answers every question"
+    return response.answer
+
+
 def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
-    windows = f", windows of {n} sentences" if (n := manifest.window_sentences) else ""
+    windows = f", windows of {manifest.window_sentences} sentences" if manifest.window_sentences else ""
     return [
         f"{folder}: {manifest.n_passages:,} passages, {manifest.encoder_model} "
         f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",
@@ -108,11 +113,10 @@ def metrics_lines(metrics: Mapping) -> list[str]:
     )
     if answer := metrics.get("answer"):
         lines.append("")
-        lines += [
-            f"{name:28}{format_figure(value) if isinstance(value, float) or value is None else value}"
-            for name, value in answer.items()
-            if not isinstance(value, dict)
-        ]
+        for name, value in answer.items():
+            is_measured = isinstance(value, float) or value is None
+            if not isinstance(value, dict):
+                lines.append(f"{name:28}{format_figure(value) if is_measured else value}")
     lines.append("")
     lines += [f"{outcome:36}{n:>8,}" for outcome, n in metrics["outcomes"].items() if n]
     seconds = metrics["cost"]["seconds"]

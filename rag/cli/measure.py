@@ -9,10 +9,11 @@ import typer
 
 from rag.cli.options import ConfigOption, JsonOption, RunIndexOption, SetOption, print_json, settings_of
 
+PANEL = "Measure"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     qrels: Annotated[Path, typer.Option(help="Relevance judgements.")],
@@ -23,36 +24,49 @@ def evaluate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run: every stage, answers, refusals, citations, where questions are lost. Writes RUN/metrics.json."""
+    """Score a run: stages, answers, refusals, citations, and where questions are lost. Writes RUN/metrics.json."""
+    from rag.build.parts import make_scorer
     from rag.cli.lines import metrics_lines
+    from rag.lazy import Lazy
     from rag.runs.evaluate import make_evaluation
 
-    metrics = make_evaluation(settings_of(config, set_), run, qrels, queries, index=index, allow_unknown=allow_unknown)
+    settings = settings_of(config, set_)
+    metrics = make_evaluation(
+        run,
+        qrels,
+        queries,
+        Lazy(lambda: make_scorer(settings)),
+        scorer_name=settings.scorer.model,
+        index=index,
+        allow_unknown=allow_unknown,
+    )
     if as_json:
         print_json(metrics)
     else:
         print("\n".join(metrics_lines(metrics)))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One or several evaluated runs.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file; .md and .json are written beside it.")],
+    runs: Annotated[list[Path], typer.Argument(help="Evaluated runs.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The HTML file; a .md and a .json are written beside it.")
+    ],
     index: RunIndexOption = None,
 ) -> None:
-    """Write one self-contained HTML report, the same as Markdown, and its figures as JSON."""
+    """Write a self-contained HTML report, the same as Markdown, and its figures as JSON."""
     from rag.runs.evaluate import make_report
 
     for path in make_report(runs, output, index=index):
         print(path)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def export(
     run: Annotated[Path, typer.Argument(help="An evaluated run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
 ) -> None:
-    """Write a run in TREC's formats (STAGE.run, qrels), so that trec_eval, ranx and ir_measures can check us."""
+    """Write a run in TREC's formats (STAGE.run, qrels), which trec_eval, ranx and ir_measures read."""
     from rag.evaluate.export import export_trec
 
     for path in export_trec(run, output):

@@ -1,12 +1,15 @@
-"""The command itself, and the arguments and options that its commands share."""
+"""The arguments and options that several commands share, and what commands do with them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rag.config import Settings
 
 
 def _not_empty(question: str) -> str:
@@ -15,10 +18,17 @@ def _not_empty(question: str) -> str:
     return question
 
 
-QuestionArgument = Annotated[str, typer.Argument(callback=_not_empty)]
+QuestionArgument = Annotated[str, typer.Argument(help="The question.", callback=_not_empty)]
+IndexArgument = Annotated[Path, typer.Argument(help="The index folder.")]
 IndexOption = Annotated[Path, typer.Option("-i", "--index", help="The index folder.")]
-RunIndexOption = Annotated[
-    Path | None, typer.Option("-i", "--index", help="The index of the run, where it was moved since.")
+IndexOrSampleOption = Annotated[
+    Path | None,
+    typer.Option("-i", "--index", help="The index folder; by default the sample's, which is built if it is not there."),
+]
+RunIndexOption = Annotated[Path | None, typer.Option("-i", "--index", help="The run's index, if it was moved.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")]
+SampleOption = Annotated[
+    int | None, typer.Option(min=1, help="N random questions, in proportion to their sources (seeded).")
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file with your settings.")]
 SetOption = Annotated[
@@ -27,12 +37,21 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
-def settings_of(config: Path | None, overrides: list[str] | None):
+def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
     from rag.compute.quiet import quiet_libraries
     from rag.config import load_settings
 
     quiet_libraries()
     return load_settings(config, overrides or ())
+
+
+def index_or_sample(settings: Settings, index: Path | None) -> Path:
+    """The index that was named, or that of the sample corpus."""
+    if index is not None:
+        return index
+    from rag.build.indexes import sample_index
+
+    return sample_index(settings)
 
 
 def print_json(value: object) -> None:

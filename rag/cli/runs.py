@@ -7,42 +7,48 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, SetOption, settings_of
+from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, settings_of
 
+PANEL = "Many questions"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def batch(
-    queries: Annotated[Path, typer.Argument(help="Questions: course layout, BEIR queries.jsonl, or plain lines.")],
+    queries: Annotated[
+        Path, typer.Argument(help="Questions: in the course layout, BEIR's queries.jsonl, or plain lines.")
+    ],
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
-    generate: Annotated[bool, typer.Option("--generate/--no-generate", help="Answer, or stop after reranking.")] = True,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    generate: Annotated[
+        bool, typer.Option("--generate/--no-generate", help="Generate answers, or stop after reranking.")
+    ] = True,
     reuse: Annotated[
-        list[Path] | None, typer.Option(help="A run whose stages, scores and answers are taken over; may be repeated.")
+        list[Path] | None, typer.Option(help="A run whose results are reused where they fit; may be repeated.")
     ] = None,
     oracle: Annotated[
-        Path | None,
-        typer.Option(help="Qrels whose passages are put first, found or not."),
+        Path | None, typer.Option(help="Qrels whose relevant passages are put first, whether found or not.")
     ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Answer many questions into a run folder; started again after a kill, it finishes the rest."""
+    """Answer many questions into a run folder. Started again after a kill, it does the rest."""
+    from rag.build.identity import run_identity, run_provenance
     from rag.build.indexes import corpus_of
     from rag.build.pipelines import make_pipeline
+    from rag.build.serving import serving_over
     from rag.data.qrels import load_qrels
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.batch import run_batch
-    from rag.runs.identity import run_identity, run_provenance
 
     settings = settings_of(config, set_)
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
-    pipeline = make_pipeline(settings, index, interactive=False)
-    identity = run_identity(settings, index, queries, generate=generate)
+    serving = serving_over(settings, index)
+    pipeline = make_pipeline(serving, interactive=False)
+    identity = run_identity(serving, queries, generate=generate)
     corpus = corpus_of(index)
     path = run_batch(
         pipeline,
@@ -53,38 +59,38 @@ def batch(
         generate=generate,
         reuse=reuse or (),
         oracle=load_qrels(oracle) if oracle else None,
-        provenance=run_provenance(settings, index, generate=generate),
+        provenance=run_provenance(serving, generate=generate),
     )
     print(f"{len(questions):,} predictions in {path}")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def calibrate(
-    queries: Annotated[Path, typer.Argument(help="Dev questions with answers, unanswerable ones included.")],
+    queries: Annotated[Path, typer.Argument(help="Dev questions with answers, some of them unanswerable.")],
     index: IndexOption,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A run folder to keep (else one within the index).")
+        Path | None, typer.Option("-o", "--output", help="A run folder to keep; by default one within the index.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
     min_precision: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the refusals by score that must be right on dev.")
+        float, typer.Option(min=0, max=1, help="Share of the refusals by score that must be right on dev questions.")
     ] = 0.5,
     max_wrong_refusals: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of answerable questions that may be refused by score.")
+        float, typer.Option(min=0, max=1, help="Largest share of answerable questions that may be refused by score.")
     ] = 0.15,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Choose on dev questions the rerank score below which a question is refused; stored with the index."""
+    """Choose the rerank score below which a question is refused, from dev questions. It is stored with the index."""
+    from rag.build.serving import serving_over
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.calibrate import make_calibration
 
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
     result = make_calibration(
-        settings_of(config, set_),
-        index,
+        serving_over(settings_of(config, set_), index),
         queries,
         questions,
         output,

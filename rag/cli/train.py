@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, SetOption, settings_of
+from rag.cli.options import ConfigOption, IndexOption, SampleOption, SetOption, settings_of
 
+PANEL = "Train"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def questions(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
-    sample: Annotated[int | None, typer.Option(min=1, help="N passages drawn at random (else all of them).")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Write training questions for documents that have none: the generator asks one of each passage.
+    """Write training questions for documents that have none: the generator asks one about each passage.
 
-    For rag mine and rag train, in the place of train.txt. Started again after a kill, it writes the rest.
+    Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
     """
     settings = settings_of(config, set_)
     from rag.cli.lines import written_lines
@@ -32,34 +33,42 @@ def questions(
     print("\n".join(written_lines(written, output)))
 
 
-@app.command("mine")
+@app.command("mine", rich_help_panel=PANEL)
 def mine_(
     train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],
     index: IndexOption,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON lines to write; a report stands beside.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The JSON lines to write; a report is written beside them.")
+    ],
     retriever: Annotated[
-        list[str] | None, typer.Option(help="dense, bm25 or hybrid; may be repeated (else hybrid).")
+        list[str] | None,
+        typer.Option(help="What finds candidates: dense, bm25 or hybrid (the default); may be repeated."),
     ] = None,
     scorer: Annotated[
-        str,
-        typer.Option(help="What scores the candidates: reranker (distill and margin learn from it), encoder or none."),
+        Literal["reranker", "encoder", "none"],
+        typer.Option(help="What scores candidates; the recipes distill and margin need the reranker."),
     ] = "reranker",
     per_question: Annotated[int, typer.Option(min=1, help="Negatives per question.")] = 7,
-    depth: Annotated[int, typer.Option(min=1, help="The last rank looked at.")] = 12,
-    skip: Annotated[int, typer.Option(min=0, help="Best ranks passed over.")] = 0,
+    depth: Annotated[int, typer.Option(min=1, help="The deepest rank considered.")] = 12,
+    skip: Annotated[int, typer.Option(min=0, help="How many top ranks to skip.")] = 0,
     margin: Annotated[
-        float, typer.Option(min=0, help="A negative scores below this share of the gold passage's score; 0 keeps all.")
+        float,
+        typer.Option(
+            min=0, help="Keep negatives that score below this share of the gold passage's score; 0 keeps all."
+        ),
     ] = 0.0,
-    random_share: Annotated[float, typer.Option(min=0, max=1, help="Share drawn from the whole corpus.")] = 0.0,
-    qrels: Annotated[Path | None, typer.Option(help="Judgements, where the file does not hold them.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="N questions, each source in its share (seeded).")] = None,
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of negatives drawn from the whole corpus.")
+    ] = 0.0,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements, if the file does not hold them.")] = None,
+    sample: SampleOption = None,
     unanswerable: Annotated[
-        bool, typer.Option("--unanswerable/--answerable-only", help="Mine for unanswerable questions too.")
+        bool, typer.Option("--unanswerable/--answerable-only", help="Mine for unanswerable questions too, or not.")
     ] = True,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Mine hard negatives for training; started again after a kill, it finishes the rest."""
+    """Mine hard negatives for training. Started again after a kill, it does the rest."""
     settings = settings_of(config, set_)
     from rag.cli.lines import mining_lines
     from rag.train.mine import mine_negatives
@@ -81,26 +90,31 @@ def mine_(
     print("\n".join(mining_lines(report, output)))
 
 
-train_app = typer.Typer(no_args_is_help=True, help="Fine-tune a model on your own questions, and let it meet its base.")
-
-
-app.add_typer(train_app, name="train")
-
+train_app = typer.Typer(
+    no_args_is_help=True, help="Fine-tune a model on your own questions, and compare it with its base."
+)
+app.add_typer(train_app, name="train", rich_help_panel=PANEL)
 
 TrainArgument = Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")]
 RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run and its model.")]
-DevOption = Annotated[Path | None, typer.Option(help="Dev questions; else some documents are held out.")]
-NegativesOption = Annotated[Path | None, typer.Option(help="What rag mine wrote.")]
-JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, where the files do not hold them.")]
-SampleOption = Annotated[
+DevOption = Annotated[Path | None, typer.Option(help="Dev questions; by default some documents are held out.")]
+NegativesOption = Annotated[Path | None, typer.Option(help="The file that rag mine wrote.")]
+JudgementsOption = Annotated[Path | None, typer.Option(help="Judgements, if the files do not hold them.")]
+TrainSampleOption = Annotated[
     int | None,
-    typer.Option(min=1, help="N questions, each source in its share (seeded); with --negatives, of those mined for."),
+    typer.Option(
+        min=1,
+        help="N random questions, in proportion to their sources (seeded); with --negatives, among those mined for.",
+    ),
 ]
-WithoutOption = Annotated[list[str] | None, typer.Option(help="A source left out of training; may be repeated.")]
+WithoutOption = Annotated[list[str] | None, typer.Option(help="A source to leave out of training; may be repeated.")]
 ReuseOption = Annotated[
-    list[Path] | None, typer.Option(help="Runs whose gate has scored the same base on the same candidates.")
+    list[Path] | None,
+    typer.Option(help="A run whose gate scored the same base on the same candidates; may be repeated."),
 ]
-GateOption = Annotated[bool, typer.Option("--gate/--no-gate", help="Let the tuned model meet its base on dev.")]
+GateOption = Annotated[
+    bool, typer.Option("--gate/--no-gate", help="Compare the tuned model with its base on dev questions, or not.")
+]
 
 
 @train_app.command("retriever")
@@ -110,18 +124,19 @@ def train_retriever_(
     output: RunOption,
     recipe: Annotated[str, typer.Option(help="report, mined, distill, margin or lasttoken.")] = "distill",
     base: Annotated[
-        str | None, typer.Option(help="The model to start from, else the serving one; lasttoken takes a causal LM.")
+        str | None,
+        typer.Option(help="The model to start from, by default the serving one; lasttoken needs a causal LM."),
     ] = None,
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,
-    sample: SampleOption = None,
+    sample: TrainSampleOption = None,
     without: WithoutOption = None,
     gate: GateOption = True,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Fine-tune the bi-encoder; started again after a kill, it goes on from its last checkpoint."""
+    """Fine-tune the bi-encoder. Started again after a kill, it continues from its last checkpoint."""
     settings = settings_of(config, set_)
     from rag.train.files import TrainingFiles
     from rag.train.tune import tune_retriever
@@ -136,19 +151,19 @@ def train_reranker_(
     index: IndexOption,
     output: RunOption,
     recipe: Annotated[
-        str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill, abstain, report-1 or -2.")
+        str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill, abstain, report-1 or report-2.")
     ] = "lambda",
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,
-    sample: SampleOption = None,
+    sample: TrainSampleOption = None,
     without: WithoutOption = None,
     reuse: ReuseOption = None,
     gate: GateOption = True,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Fine-tune the cross-encoder; started again after a kill, it goes on from its last checkpoint."""
+    """Fine-tune the cross-encoder. Started again after a kill, it continues from its last checkpoint."""
     settings = settings_of(config, set_)
     from rag.train.files import TrainingFiles
     from rag.train.tune import tune_reranker
@@ -168,7 +183,7 @@ def train_average_(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Average the weights of several runs' models, and let the mean meet the serving model."""
+    """Average the weights of several runs' models, and compare the result with the serving model."""
     settings = settings_of(config, set_)
     from rag.train.meet import average_models
 
@@ -177,7 +192,7 @@ def train_average_(
 
 @train_app.command("gate")
 def train_gate_(
-    model: Annotated[str, typer.Argument(help="A retriever's or reranker's folder or name, from wherever it is.")],
+    model: Annotated[str, typer.Argument(help="The name or folder of a retriever or reranker.")],
     index: IndexOption,
     output: RunOption,
     dev: Annotated[Path, typer.Option(help="Dev questions that it was not trained on.")],
@@ -186,7 +201,7 @@ def train_gate_(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Let a model that was trained elsewhere, or in a run without the gate, meet the serving model."""
+    """Compare a model that was trained elsewhere, or without the gate, with the serving model."""
     settings = settings_of(config, set_)
     from rag.train.meet import gate_model
 
@@ -197,7 +212,7 @@ def train_gate_(
 def training_table_(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, gated on the same dev.")],
 ) -> None:
-    """Finished runs side by side, as Markdown: metrics against the base, by source, and what each run cost."""
+    """Show finished runs side by side, as Markdown: metrics against the base, by source, and each run's cost."""
     from rag.train.table import training_table
 
     print("\n".join(training_table(runs)))
@@ -206,17 +221,17 @@ def training_table_(
 def _show_verdict(output: Path, record: dict | None) -> None:
     from rag.evaluate.verdict import gate_lines
 
-    print(f"the model stands in {output / 'model'}")
+    print(f"the model is in {output / 'model'}")
     if record is not None:
         print("\n".join(gate_lines(record)))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def promote(
-    target: Annotated[str, typer.Argument(help="A training folder; with --back, the name of the base model.")],
-    back: Annotated[bool, typer.Option("--back", help="Take the last promotion of a base model back.")] = False,
+    target: Annotated[str, typer.Argument(help="A training run's folder; with --back, the name of the base model.")],
+    back: Annotated[bool, typer.Option("--back", help="Undo the last promotion of a base model.")] = False,
 ) -> None:
-    """Let a tuned model that passed the gate serve in the place of its base, or go back."""
+    """Serve a tuned model that passed the gate instead of its base, or go back."""
     from rag.models.promoted import go_back
     from rag.train.promote import promote_model
 

@@ -1,1 +1,1 @@
-"""What runs encoders fast: the hardware, batches by length, compiled graphs."""
+"""Running encoders fast: the hardware, batches of similar length, compiled graphs."""

@@ -1,4 +1,4 @@
-"""The device, its threads, and the precision that is fastest on it."""
+"""The device that models run on, its threads, and the precision that is fastest on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def cpu_flags() -> frozenset[str]:
 
 
 def default_device() -> str:
-    """`cuda` where torch sees a GPU, else `cpu`; without importing torch where no NVIDIA driver is loaded."""
+    """`cuda` where torch sees a GPU, else `cpu`."""
+    # torch is slow to import: without an NVIDIA driver it is not asked.
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
         return "cpu"
     import torch
@@ -33,14 +34,14 @@ def default_device() -> str:
 
 
 def fastest_precision(device: str) -> str:
-    """bf16 where the hardware multiplies bf16 natively, else fp32."""
+    """`bf16` where the hardware multiplies bf16 natively, else `fp32`."""
     if device == "cuda":
         return "bf16"
     return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16"} else "fp32"
 
 
 def choose_precision(setting: str, device: str) -> str:
-    """Resolve `auto`; raises ConfigError on an unknown word or int8 on a GPU."""
+    """The precision that a setting means on this device. Raises ConfigError for an unknown word, or int8 on a GPU."""
     if setting not in PRECISIONS:
         raise ConfigError(f"precision {setting!r} is unknown; choose one of {', '.join(PRECISIONS)}")
     if setting == "int8" and device != "cpu":
@@ -49,17 +50,20 @@ def choose_precision(setting: str, device: str) -> str:
 
 
 def n_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: a GPU's, C++'s, or that of PyTorch's allocator on a CPU."""
     text = str(error).lower()
-    said = ("out of memory", "bad_alloc", "allocate memory")  # of a GPU, of C++, of the allocator of PyTorch on a CPU
-    return isinstance(error, MemoryError) or any(words in text for words in said)
+    words = ("out of memory", "bad_alloc", "allocate memory")
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in words)
 
 
 def describe_hardware() -> str:
-    """One line for manifests and reports: the device and the precision that `auto` means on it."""
+    """One line of JSON for manifests and reports: the device, its threads, and the precision that `auto` means."""
     device = default_device()
     return json.dumps({"device": device, "threads": n_threads(), "precision": fastest_precision(device)})

@@ -1,4 +1,4 @@
-"""Keeping libraries off the terminal."""
+"""Keeping libraries' progress bars and advice off the terminal."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Running an encoder over many texts as fast as this machine can, with the same answer as the plain model.
+"""Running an encoder over many texts as fast as this machine can, with the same results as the plain model.
 
 Texts are tokenised once, sorted by length and packed into batches of a token budget, so that little is spent on
-padding. On a GPU the torch model runs in bf16. On a CPU the model is compiled by OpenVINO, whose mixed precision keeps
-everything but the matrix products in float32; the compiled graph is kept in the cache, so that a later start needs no
-torch model at all. The precision follows the CPU's flags:
+padding. On a GPU the torch model runs in bf16. On a CPU OpenVINO compiles the model; its mixed precision keeps
+everything but the matrix products in float32. The compiled graph is kept in the cache, so that a later start needs no
+torch model at all. `auto` chooses the precision by the CPU's flags:
 
-    bf16   matrix units for bf16 (AMX, or AVX-512 BF16)
-    fp32   everything else
-    int8   8-bit weights and dynamically quantised activations (VNNI or AMX); faster still, and close: a setting
+    bf16   where the CPU has matrix units for bf16 (AMX, or AVX-512 BF16)
+    fp32   everywhere else
+    int8   never by itself: 8-bit weights and activations are faster still, and the scores only close
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +35,13 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 INT8_GROUP_VALUES = 128
 
 TextOrPair = str | tuple[str, str]
+Forward = Callable[..., np.ndarray]
+"""Maps (input_ids, attention_mask[, token_type_ids]), each (b, t) int64, to (b, d) float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """Token ids of every text, cut at the model's length, and which of them were cut."""
+    """Token ids of n texts, cut at the model's length. `was_cut` is (n,) bool; `type_ids` is None if unused."""
 
     ids: list[list[int]]
     type_ids: list[list[int]] | None
@@ -46,6 +49,7 @@ class Tokenized:
 
     @property
     def lengths(self) -> np.ndarray:
+        """(n,) int64: the tokens of each text."""
         return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
 
 
@@ -53,14 +57,14 @@ class BatchRunner:
     """Maps tokenised texts to one row each: an embedding, or a logit.
 
     `build_module` returns a torch module whose forward takes (input_ids, attention_mask[, token_type_ids]) int64 (b, t)
-    and returns (b, d); it is called only when no compiled graph is cached under `cache_folder`.
-    A `lazy` runner loads the model with the first texts to run; counting tokens needs none.
+    and returns (b, d). It is not called where `cache_folder` already holds a compiled graph. A `lazy` runner loads the
+    model with the first texts to run; counting tokens needs none.
     """
 
     def __init__(
         self,
-        tokenizer,
-        build_module: Callable[[], object],
+        tokenizer: Any,
+        build_module: Callable[[], Any],
         *,
         max_length_tokens: int,
         device: str,
@@ -74,41 +78,44 @@ class BatchRunner:
         self.precision = precision
         self.uses_type_ids = "token_type_ids" in tokenizer.model_input_names
         n_inputs = 3 if self.uses_type_ids else 2
+        self._load: Callable[[], Forward]
         if device == "cpu":
             self._load = functools.partial(_openvino_forward, build_module, n_inputs, precision, cache_folder)
         else:
             self._load = functools.partial(_torch_forward, build_module, device, precision)
-        self._loaded: Callable[..., np.ndarray] | None = None
+        self._loaded: Forward | None = None
         self._loading = threading.Lock()
         if not lazy:
             self.load()
 
-    def load(self) -> None:
-        """Load the model, where that has not been done."""
+    def load(self) -> Forward:
+        """The model, loaded now if it has not been; threads that ask at once load it once."""
         with self._loading:
             if self._loaded is None:
                 self._loaded = self._load()
+            return self._loaded
 
     def tokenize(self, texts: Sequence[TextOrPair]) -> Tokenized:
-        """Token ids with special tokens; of a pair only the second text is cut."""
+        """Token ids with special tokens, in input order; all texts or all pairs. Of a pair only the second is cut."""
         if not texts:
             return Tokenized([], [] if self.uses_type_ids else None, np.zeros(0, bool))
         is_pair = not isinstance(texts[0], str)
-        columns = tuple(zip(*texts, strict=True)) if is_pair else (texts,)
-        columns = tuple([_valid_unicode(text) for text in column] for column in columns)
-        kwargs = {"truncation": "only_second" if is_pair else True, "max_length": self.max_length_tokens}
+        # One column for texts, two for pairs, as tokenizers take them.
+        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        columns = [[_valid_unicode(text) for text in column] for column in zip(*rows, strict=True)]
+        truncation = "only_second" if is_pair else True
         try:
-            encoded = self.tokenizer(*columns, **kwargs)
+            encoded = self.tokenizer(*columns, truncation=truncation, max_length=self.max_length_tokens)
         except Exception:
             if not is_pair:
                 raise
-            # A question longer than the model's whole window: cut whichever side is longer.
+            # A query longer than the model's whole window cannot stay whole: cut whichever side is longer.
             encoded = self.tokenizer(*columns, truncation="longest_first", max_length=self.max_length_tokens)
         was_cut = np.fromiter((bool(e.overflowing) for e in encoded.encodings), bool, len(texts))
         return Tokenized(encoded["input_ids"], encoded["token_type_ids"] if self.uses_type_ids else None, was_cut)
 
     def count_tokens(self, texts: Sequence[str], *, special: bool = False) -> list[int]:
-        """Tokens of each text, uncut; with `special`, those that the tokenizer adds as well."""
+        """The number of tokens of each text, uncut; `special` counts those that the tokenizer adds as well."""
         if not texts:
             return []
         encoded = self.tokenizer(
@@ -124,36 +131,44 @@ class BatchRunner:
         unit: str = "texts",
         advance: Callable[[int], object] | None = None,
     ) -> np.ndarray:
-        """(n, d) float32 in input order; `label` shows a progress bar, else `advance` is told how many are done."""
+        """(n, d) float32 in input order.
+
+        `label` shows a progress bar; without one, `advance` is called with the number of texts in each batch. Raises
+        ModelError where memory does not hold even one text.
+        """
         lengths = tokenized.lengths
-        out: np.ndarray | None = None
+        out: np.ndarray | None = None  # d is known after the first batch
         with progress(label, len(lengths), unit) if label else contextlib.nullcontext() as bar:
             for rows in pack_by_length(lengths, TOKENS_PER_BATCH[self.device]):
                 values = self._forward_in_memory(tokenized, rows)
                 if out is None:
                     out = np.zeros((len(lengths), values.shape[1]), np.float32)
                 out[rows] = values
-                if step := bar.advance if bar else advance:
-                    step(len(rows))
+                if bar is not None:
+                    bar.advance(len(rows))
+                elif advance is not None:
+                    advance(len(rows))
         return out if out is not None else np.zeros((0, 0), np.float32)
 
     def _forward_in_memory(self, tokenized: Tokenized, rows: np.ndarray) -> np.ndarray:
-        """The rows at once, or where memory does not hold them in halves."""
+        """The values of these rows, all at once; in halves where memory does not hold them."""
         try:
-            self.load()
-            return self._loaded(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
+            forward = self.load()
+            return forward(*self._pad(tokenized, rows, int(tokenized.lengths[rows].max())))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(rows) == 1:
                 raise ModelError(
-                    f"out of memory on {self.device} at one text of {tokenized.lengths[rows[0]]} tokens; close what "
-                    "else uses the memory, or lower max_length_tokens of the encoder or reranker"
+                    f"out of memory on {self.device} at one text of {tokenized.lengths[rows[0]]} tokens; close other "
+                    "programs that use memory, or lower max_length_tokens of the encoder or reranker"
                 ) from error
+        # Outside the except block: there the error's traceback would still hold the tensors that did not fit.
         half = len(rows) // 2
         return np.concatenate([self._forward_in_memory(tokenized, part) for part in (rows[:half], rows[half:])])
 
     def _pad(self, tokenized: Tokenized, rows: np.ndarray, width: int) -> list[np.ndarray]:
+        """The inputs of one batch, each (len(rows), width) int64."""
         ids = np.full((len(rows), width), self.tokenizer.pad_token_id or 0, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
         types = np.zeros((len(rows), width), np.int64)
@@ -167,9 +182,10 @@ class BatchRunner:
 
 
 def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
-    """Row numbers in batches of similar length, each at most `tokens_per_batch` tokens with its padding.
+    """Row numbers in batches of similar length, each of at most `tokens_per_batch` tokens with its padding.
 
-    Longest first: what does not fit into memory fails at once, and the time left is never underestimated.
+    The longest come first, so that a text that does not fit into memory fails at once, and the time left is never
+    underestimated. A text longer than the budget is a batch by itself.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -182,7 +198,7 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
 
 @contextlib.contextmanager
 def reading_weights(folder: str | Path) -> Iterator[None]:
-    """Weights of a checkpoint that are damaged, or do not fit its config.json, raise ModelError."""
+    """Inside this, weights that are damaged or do not fit the checkpoint's config.json raise ModelError."""
     from safetensors import SafetensorError
 
     try:
@@ -190,15 +206,16 @@ def reading_weights(folder: str | Path) -> Iterator[None]:
     except (SafetensorError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"the weights in {folder} cannot be read ({error}); bring the model here again") from error
+        raise ModelError(f"the weights in {folder} cannot be read ({error}); fetch the model again") from error
 
 
 def _valid_unicode(text: str) -> str:
-    """Lone surrogates, which JSON can carry and no tokenizer takes, become U+FFFD."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+    """The text with lone surrogates, which JSON can carry and no tokenizer accepts, replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _torch_forward(build_module, device: str, precision: str) -> Callable[..., np.ndarray]:
+def _torch_forward(build_module: Callable[[], Any], device: str, precision: str) -> Forward:
+    """The torch model on a GPU; bf16 by autocast, which leaves norms and sums in float32."""
     import torch
 
     try:
@@ -206,7 +223,7 @@ def _torch_forward(build_module, device: str, precision: str) -> Callable[..., n
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError(f"out of memory on {device}: the model does not fit; close what else uses it") from error
+        raise ModelError(f"out of memory on {device}: the model does not fit; close other programs on it") from error
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
         tensors = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]
@@ -217,31 +234,37 @@ def _torch_forward(build_module, device: str, precision: str) -> Callable[..., n
     return forward
 
 
-def _openvino_forward(build_module, n_inputs: int, precision: str, cache_folder: Path | None) -> Callable:
+def _openvino_forward(
+    build_module: Callable[[], Any], n_inputs: int, precision: str, cache_folder: Path | None
+) -> Forward:
+    """The model compiled for this CPU."""
     import openvino as ov
 
     core = ov.Core()
     graph = _cached_graph(core, build_module, n_inputs, precision, cache_folder)
+    # With int8 weights, what is not quantised runs in the CPU's fastest precision.
+    unquantised = fastest_precision("cpu") if precision == "int8" else precision
     compiled = core.compile_model(
         graph,
         "CPU",
         {
             "INFERENCE_NUM_THREADS": n_threads(),
-            "INFERENCE_PRECISION_HINT": fastest_precision("cpu").replace("fp32", "f32")
-            if precision == "int8"
-            else precision.replace("fp32", "f32"),
+            "INFERENCE_PRECISION_HINT": unquantised.replace("fp32", "f32"),  # OpenVINO's own word
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": INT8_GROUP_VALUES if precision == "int8" else 0,
         },
     )
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
-        # A request of its own per call: several threads may ask at once.
+        # Every call makes its own request: several threads may call at once.
         return compiled.create_infer_request().infer(list(arrays))[0]
 
     return forward
 
 
-def _cached_graph(core, build_module, n_inputs: int, precision: str, cache_folder: Path | None):
+def _cached_graph(
+    core: Any, build_module: Callable[[], Any], n_inputs: int, precision: str, cache_folder: Path | None
+) -> Any:
+    """The OpenVINO graph from the cache; if it is not there, converted from the torch module and kept."""
     import openvino as ov
 
     kind = "int8" if precision == "int8" else "fp32"
@@ -252,6 +275,7 @@ def _cached_graph(core, build_module, n_inputs: int, precision: str, cache_folde
     if kind == "int8":
         graph = _compress_weights(graph)
     if folder is not None:
+        # Written beside its place and renamed: a kill leaves no half of a graph that looks whole.
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
         ov.save_model(graph, building / "graph.xml", compress_to_fp16=False)
@@ -262,7 +286,7 @@ def _cached_graph(core, build_module, n_inputs: int, precision: str, cache_folde
     return graph
 
 
-def _convert(module, n_inputs: int):
+def _convert(module: Any, n_inputs: int) -> Any:
     import openvino as ov
     import torch
 
@@ -272,7 +296,7 @@ def _convert(module, n_inputs: int):
         return ov.convert_model(module, example_input=example)
 
 
-def _compress_weights(graph):
+def _compress_weights(graph: Any) -> Any:
     try:
         import nncf
     except ImportError as error:

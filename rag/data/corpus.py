@@ -1,4 +1,4 @@
-"""Corpora, questions and qrels: the course layout, the BEIR layout, plain text, and the embedded corpus.
+"""Corpus files, and the layouts of folders that hold them.
 
 Course layout: `corpus.txt` (JSON lines: id, text, title, source), `train.txt`, `dev.txt`, `test_open.txt`
 (JSON lines: qid, question, rewrite, answer), `qrels.txt` (one JSON object: query id -> {passage id: relevance}).
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rag import fixes
 from rag.data.embedded import embedded_corpus
 from rag.data.passages import Corpus
 from rag.data.rows import json_rows, line_error, optional_text, text_field
@@ -20,7 +21,10 @@ EMBEDDED = "embedded"
 
 
 def load_corpus(path: str | Path) -> Corpus:
-    """Passages from a file, a folder in course or BEIR layout, or the word `embedded`."""
+    """The passages of a file, of a folder in course or BEIR layout, or of the corpus named `embedded`.
+
+    Raises DataError for a line that holds no passage, an id that occurs twice, and a file without passages.
+    """
     if str(path) == EMBEDDED:
         return embedded_corpus()
     file = corpus_file(path)
@@ -50,8 +54,8 @@ def corpus_file(path: str | Path) -> Path:
             if (path / name).is_file():
                 return path / name
         raise DataError(
-            f"{path} has neither corpus.txt nor corpus.jsonl; name the file that holds the passages, or take a folder "
-            f"of documents in: rag ingest {path} -i INDEX"
+            f"{path} has neither corpus.txt nor corpus.jsonl; name the file that holds the passages, or ingest a "
+            f"folder of documents: {fixes.ingest('INDEX', [path])}"
         )
     if not path.is_file():
         raise DataError(f"{path} does not exist; name a corpus file, a folder that holds one, or '{EMBEDDED}'")

@@ -40,7 +40,8 @@ def _chunks(text: str, chunk_words: int) -> Iterator[str]:
         is_heading = re.search(r"\n[*=\-~^]{3,}\s*$", paragraph) is not None
         if chunk and (words + n > chunk_words or is_heading):
             yield "\n\n".join(chunk)
-            chunk, words = [], 0
+            chunk = []
+            words = 0
         chunk.append(paragraph.rstrip())
         words += n
     if chunk:

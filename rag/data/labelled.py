@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rag.data.passages import Corpus
 from rag.data.qrels import load_qrels
@@ -19,6 +20,8 @@ from rag.data.questions import Question, holds_json, load_questions
 from rag.data.rows import json_rows, line_error
 from rag.errors import DataError
 from rag.types import CANNOTANSWER, Qrels
+
+T = TypeVar("T")
 
 JUDGEMENTS_FILE = "qrels.txt"
 WRITTEN = "written_"
@@ -50,11 +53,13 @@ class ExampleSet:
 
     @property
     def gold(self) -> set[str]:
+        """The ids of all gold passages."""
         return {pid for example in self.examples for pid in example.positives}
 
     def summary(self, name: str, *, with_unanswerable: bool = False) -> str:
         """One line: how many of how many, and what was left out."""
-        left_out, taken = [], len(self.unanswerable) if with_unanswerable else 0
+        taken = len(self.unanswerable) if with_unanswerable else 0
+        left_out = []
         if self.n_unanswerable > taken:
             left_out.append(f"{self.n_unanswerable - taken:,} unanswerable")
         if self.n_gold_missing:
@@ -103,29 +108,40 @@ def _of_split(folder: Path, split: str) -> Path:
 
 
 def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
-    questions, qrels = load_questions(path), load_qrels(qrels_path)
+    """Examples of any questions, whose passages the judgements name."""
+    questions = load_questions(path)
+    qrels = load_qrels(qrels_path)
     if path.is_dir():  # BEIR keeps the questions of every split in one file
         questions = [question for question in questions if question.id in qrels]
-    labelled = {}
+    labelled_0: dict[str, tuple[str, ...]] = {}
     if path.is_file() and holds_json(path):
-        labelled = {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
-    examples, without, missing = [], [], 0
+        labelled_0 = {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
+    examples: list[Example] = []
+    without: list[Example] = []
+    n_missing = 0
     for question in questions:
         judged = qrels.get(question.id, {})
-        wanted = [pid for pid, grade in judged.items() if grade > 0]
-        positives = tuple(pid for pid in wanted if pid in corpus)
-        refuted = [*labelled.get(question.id, ()), *(pid for pid, grade in judged.items() if grade <= 0)]
+        gold = [pid for pid, grade in judged.items() if grade > 0]
+        positives = tuple(pid for pid in gold if pid in corpus)
+        refuted = [*labelled_0.get(question.id, ()), *(pid for pid, grade in judged.items() if grade <= 0)]
         negatives = tuple(pid for pid in dict.fromkeys(refuted) if pid in corpus and pid not in positives)
         if positives:
             examples.append(Example(question, positives, negatives))
-        elif wanted:
-            missing += 1
+        elif gold:
+            n_missing += 1
         else:
             without.append(Example(question, (), negatives))
-    return ExampleSet(tuple(examples), len(questions), len(without), missing, 0, _unanswerable(without))
+    return ExampleSet(
+        tuple(examples),
+        n_questions=len(questions),
+        n_unanswerable=len(without),
+        n_gold_missing=n_missing,
+        unanswerable=_unanswerable(without),
+    )
 
 
 def _beside(path: Path) -> Qrels:
+    """The judgements beside a file of labelled questions; none where there is no such file."""
     judgements = path.parent / JUDGEMENTS_FILE
     return load_qrels(judgements) if judgements.is_file() and judgements != path else {}
 
@@ -142,17 +158,17 @@ class _LabelRow:
 
 
 def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelRow]:
-    """The labels of every row; one that has none, or none that can be used, is passed over, unless they are `needed`.
+    """The labels of every row.
 
-    Then it is a DataError.
+    A row without labels that can be used is a DataError where they are `needed`, else it is skipped.
     """
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
         ids[passage.text].append(passage.id)
     for line, row in json_rows(path):
-        evidences, labels = row.get("evidences"), row.get("retrieval_labels")
-        is_judged = _is_list_of(labels, int) and set(labels) <= {0, 1}
-        if not is_judged or not _is_list_of(evidences, str) or len(evidences) != len(labels):
+        evidences = _list_of(str, row.get("evidences"))
+        labels = _list_of(int, row.get("retrieval_labels"))
+        if evidences is None or labels is None or not set(labels) <= {0, 1} or len(evidences) != len(labels):
             if not needed:
                 continue
             raise line_error(
@@ -168,47 +184,58 @@ def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelR
 
 
 def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
+    """Examples of the course layout, whose labels `judged` completes."""
     questions = {question.id: question for question in load_questions(path)}
-    examples, without, missing, unknown, completed = [], [], 0, 0, 0
+    examples: list[Example] = []
+    without: list[Example] = []
+    n_missing = 0
+    n_unknown = 0
+    n_completed = 0
     for row in _label_rows(path, corpus, needed=True):
         question = questions[row.qid]
         known = [pid for pid, grade in judged.get(row.qid, {}).items() if grade > 0 and pid in corpus]
         positives = tuple(dict.fromkeys([*row.labelled, *(pid for pid in known if pid not in row.negatives)]))
-        unknown += row.n_unknown
-        completed += len(positives) > len(row.labelled)
+        n_unknown += row.n_unknown
+        if len(positives) > len(row.labelled):
+            n_completed += 1
         if positives:
             examples.append(Example(question, positives, tuple(pid for pid in row.negatives if pid not in positives)))
-        elif not row.has_gold:
-            without.append(Example(question, (), row.negatives))
+        elif row.has_gold:
+            n_missing += 1
         else:
-            missing += 1
+            without.append(Example(question, (), row.negatives))
     return ExampleSet(
-        tuple(examples), len(questions), len(without), missing, unknown, _unanswerable(without), completed
+        tuple(examples),
+        n_questions=len(questions),
+        n_unanswerable=len(without),
+        n_gold_missing=n_missing,
+        n_unknown_evidences=n_unknown,
+        unanswerable=_unanswerable(without),
+        n_completed=n_completed,
     )
 
 
 def _unanswerable(without: Sequence[Example]) -> tuple[Example, ...]:
-    """Of questions without a gold passage those that are known to have none: not all were judged."""
+    """Those questions without a gold passage that are known to have none; the others may not have been judged."""
     return tuple(example for example in without if example.question.answer == CANNOTANSWER)
 
 
-def _is_list_of(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+def _list_of(kind: type[T], value: object) -> list[T] | None:
+    """The value, where it is a list of nothing but this; else None."""
+    return value if isinstance(value, list) and all(isinstance(item, kind) for item in value) else None
 
 
 def _ids(ids: Mapping[str, list[str]], texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pid for text in texts for pid in ids.get(text, ())))
 
 
-def document(passage_id: str) -> str:
-    """The document of a passage: the part of its id before `@`."""
-    return passage_id.split("@", 1)[0]
-
-
 def random_passages(
     n: int, corpus: Corpus, example: Example, rng: random.Random, taken: Iterable[str] = ()
 ) -> list[str]:
-    """Ids of `n` random passages that are not `taken`, nor gold, nor read as gold does; fewer in a small corpus."""
+    """The ids of `n` random passages; fewer where the corpus has fewer.
+
+    None of them is `taken`, or a gold passage of the example, or reads as one of these does.
+    """
     left_out = {*taken, *example.positives}
     texts = {plain(corpus.by_id(pid).text) for pid in example.positives}
     drawn: list[str] = []
@@ -222,7 +249,7 @@ def random_passages(
 
 
 def share_of(n: int, share: float, rng: random.Random) -> int:
-    """`share` of `n` as a whole number, at random the one below or above, so that the mean over many is exact."""
+    """`share` of `n`, rounded up or down at random, so that the mean over many draws is exact."""
     return int(n * share + rng.random())
 
 
@@ -236,7 +263,7 @@ def _shuffled(n: int, rng: random.Random) -> Iterator[int]:
 
 
 def plain(text: str) -> str:
-    """A text by which copies of it are known, whatever their capitals and spaces."""
+    """The text without capitals and extra spaces: equal for copies of a text."""
     return " ".join(text.lower().split())
 
 

@@ -25,10 +25,12 @@ class Corpus(Sequence[Passage]):
         return passage_id in self._rows
 
     def by_id(self, passage_id: str) -> Passage:
+        """The passage of an id; raises KeyError where there is none."""
         return self._passages[self._rows[passage_id]]
 
     def sha256(self) -> str:
         """A hash of every id, title, text, source and place, in order."""
+        # \x1f and \x1e separate fields and passages: no text can imitate another split of the same characters.
         digest = hashlib.sha256()
         for p in self._passages:
             place = [f"{p.place.start} {p.place.end} {p.place.page}"] if p.place else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +28,7 @@ def load_qrels(path: str | Path) -> Qrels:
 
 
 def _qrels_files(path: Path) -> list[Path]:
+    """The files of judgements at a path; of a BEIR folder, those of the test split where it has one."""
     if path.is_dir():
         folder = path / "qrels" if (path / "qrels").is_dir() else path
         files = [folder / "test.tsv"] if (folder / "test.tsv").is_file() else sorted(folder.glob("*.tsv"))
@@ -45,6 +45,7 @@ def _is_json_object(file: Path) -> bool:
 
 
 def _json_qrels(file: Path) -> Qrels:
+    """Not by `read_json`: an error names its line, and a query that stands twice is one."""
     text = _whole_text(file)
     try:
         json.loads(text)
@@ -71,17 +72,27 @@ def _whole_text(file: Path) -> str:
 
 def _members(text: str) -> Iterator[tuple[int, str, object]]:
     """(offset, key, value) of every member of a valid JSON object; json.loads would keep the last of equal keys."""
-    decoder, end = json.JSONDecoder(), text.index("{") + 1
-    while text[start := re.compile(r"[\s,]*").match(text, end).end()] != "}":
+    decoder = json.JSONDecoder()
+    start = _behind(text, text.index("{") + 1, " \t\n\r")
+    while text[start] != "}":
         key, end = decoder.raw_decode(text, start)
-        value, end = decoder.raw_decode(text, re.compile(r"\s*:\s*").match(text, end).end())
+        value, end = decoder.raw_decode(text, _behind(text, end, " \t\n\r:"))
         yield start, key, value
+        start = _behind(text, end, " \t\n\r,")
+
+
+def _behind(text: str, start: int, characters: str) -> int:
+    """The place of the first character from `start` on that is none of these."""
+    while text[start] in characters:
+        start += 1
+    return start
 
 
 def _column_qrels(file: Path) -> Qrels:
     qrels: Qrels = {}
     for line, qid, passage_id, grade in _judgements(file):
-        if (known := qrels.setdefault(qid, {}).setdefault(passage_id, grade)) != grade:
+        known = qrels.setdefault(qid, {}).setdefault(passage_id, grade)
+        if known != grade:
             raise line_error(
                 file, line, f"for query {qid!r} the passage {passage_id!r} already has the grade {known}", "delete one"
             )
@@ -89,8 +100,10 @@ def _column_qrels(file: Path) -> Qrels:
 
 
 def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
-    """(line, query id, passage id, grade) in TREC columns (`qid 0 id grade`) or BEIR's (`query-id corpus-id score`,
-    with a header), split by tab or space."""
+    """(line, query id, passage id, grade) of every judgement.
+
+    Columns are TREC's (`qid 0 id grade`) or BEIR's (`query-id corpus-id score`, with a header), between tabs or spaces.
+    """
     for line, text in numbered_lines(file):
         if not text.strip():
             continue
@@ -110,7 +123,7 @@ def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
 
 
 def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
-    """Raise DataError where a judged passage is not in the corpus."""
+    """Raises DataError where a judged passage is not in the corpus; it names the judgement's file and line."""
     unknown = [(qid, pid) for qid, judged in qrels.items() for pid in judged if pid not in corpus]
     if not unknown:
         return
@@ -127,13 +140,25 @@ def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
 def _place(path: Path, qid: str, passage_id: str) -> tuple[Path, int]:
     """The file and line of a judgement."""
     for file in _qrels_files(path):
-        if not _is_json_object(file):
-            lines = (line for line, *judged, _ in _judgements(file) if judged == [qid, passage_id])
-        else:
-            text = _whole_text(file)
-            quoted = (json.dumps(passage_id), json.dumps(passage_id, ensure_ascii=False))
-            starts = (start for start, key, judged in _members(text) if key == qid and passage_id in judged)
-            lines = (text.count("\n", 0, max(text.find(q, start) for q in quoted)) + 1 for start in starts)
-        if line := next(lines, None):
+        find = _line_in_json if _is_json_object(file) else _line_in_columns
+        line = find(file, qid, passage_id)
+        if line is not None:
             return file, line
     return path, 1
+
+
+def _line_in_columns(file: Path, qid: str, passage_id: str) -> int | None:
+    for line, judged_qid, judged_id, _ in _judgements(file):
+        if (judged_qid, judged_id) == (qid, passage_id):
+            return line
+    return None
+
+
+def _line_in_json(file: Path, qid: str, passage_id: str) -> int | None:
+    text = _whole_text(file)
+    for start, key, judged in _members(text):
+        if key == qid and isinstance(judged, dict) and passage_id in judged:
+            # The id may be written with letters beyond ASCII as they are, or escaped.
+            places = [text.find(json.dumps(passage_id, ensure_ascii=escaped), start) for escaped in (True, False)]
+            return text.count("\n", 0, max(places)) + 1
+    return None

@@ -14,7 +14,10 @@ from rag.types import CANNOTANSWER, Query
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as typed, its standalone rewrite, and the reference answer where one is known."""
+    """A question as typed, its standalone rewrite, and the reference answer where one is known.
+
+    `aliases` are other answers that count as right; `source` is the data set that the question is from.
+    """
 
     id: str
     text: str
@@ -25,11 +28,12 @@ class Question:
 
     @property
     def query(self) -> Query:
+        """What is searched for: the rewrite."""
         return Query(self.id, self.rewrite)
 
 
 def holds_json(file: Path) -> bool:
-    """Whether a file of questions holds JSON lines, by its ending or its first line; else a question stands on each."""
+    """Whether a file of questions holds JSON lines, by its suffix or its first line; else each line is a question."""
     first = next((text for _, text in numbered_lines(file) if text.strip()), "")
     return file.suffix == ".jsonl" or first.lstrip().startswith("{")
 
@@ -37,7 +41,8 @@ def holds_json(file: Path) -> bool:
 def load_questions(path: str | Path) -> list[Question]:
     """Questions from a course file, `queries.jsonl` of BEIR, or plain text with one question a line.
 
-    A file ending in .jsonl, or whose first line begins with `{`, is read as JSON lines.
+    A file ending in .jsonl, or whose first line begins with `{`, is read as JSON lines. Raises DataError naming file
+    and line, and where there is no question.
     """
     file = Path(path)
     if file.is_dir() and (file / "queries.jsonl").is_file():
@@ -51,9 +56,9 @@ def load_questions(path: str | Path) -> list[Question]:
 
 
 def sample_questions(questions: Sequence[Question], n: int, seed: int = 0) -> list[Question]:
-    """About `n` questions that keep the shares of every source, and within it of the unanswerable ones.
+    """`n` questions, in which every source keeps its share, and within it the unanswerable ones theirs.
 
-    Drawn at random with `seed`, returned in their original order.
+    All where there are fewer. Drawn at random with `seed`, returned in their original order.
     """
     if n >= len(questions):
         return list(questions)
@@ -63,12 +68,12 @@ def sample_questions(questions: Sequence[Question], n: int, seed: int = 0) -> li
     rng = random.Random(seed)
     exact = {key: n * len(rows) / len(questions) for key, rows in groups.items()}
     taken = {key: int(share) for key, share in exact.items()}
+    # Rounding down leaves a few to give: one each to the groups that lost most by it.
     by_remainder = sorted(groups, key=lambda key: (taken[key] - exact[key], key))
     for key in by_remainder[: n - sum(taken.values())]:
         taken[key] += 1
-    return [
-        questions[row] for row in sorted(row for key in sorted(groups) for row in rng.sample(groups[key], taken[key]))
-    ]
+    drawn = [row for key in sorted(groups) for row in rng.sample(groups[key], taken[key])]
+    return [questions[row] for row in sorted(drawn)]
 
 
 def _json_questions(file: Path) -> Iterator[Question]:

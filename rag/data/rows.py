@@ -41,6 +41,10 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict]]:
 
 
 def text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str:
+    """The first of these fields that a row has, as text; a number is taken for an id, but not for a text.
+
+    Raises DataError where it is missing, empty or of another type.
+    """
     for name in names:
         if name in row:
             value = row[name]
@@ -58,6 +62,7 @@ def text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str:
 
 
 def optional_text(row: dict, name: str, file: Path, line: int) -> str:
+    """A field as text, "" where it is missing or null. Raises DataError where it is of another type."""
     value = row.get(name)
     if value is None:
         return ""

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.data.labelled import WRITTEN, Example, document
+from rag.data.labelled import WRITTEN, Example
 from rag.errors import DataError
+from rag.types import document_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,12 @@ class Overlap:
 
 def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
     """Every pair of splits whose gold passages, or their documents, overlap."""
-    names, found = list(gold), []
+    names = list(gold)
+    found: list[Overlap] = []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             passages = gold[first] & gold[second]
-            documents = {document(pid) for pid in gold[first]} & {document(pid) for pid in gold[second]}
+            documents = {document_of(pid) for pid in gold[first]} & {document_of(pid) for pid in gold[second]}
             if documents:
                 example = min(passages) if passages else min(documents)
                 found.append(Overlap((first, second), len(passages), len(documents), example))
@@ -44,7 +46,7 @@ def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
 
 
 def refuse_test_file(*paths: str | Path | None) -> None:
-    """Models are trained on train and chosen on dev: a file named as the test set is refused for both (DataError)."""
+    """Raises DataError for a file named as the test set: models are trained on train and chosen on dev."""
     for path in paths:
         if path is not None and {"test", "testset"} & set(re.split(r"[^a-z]+", Path(path).stem.lower())):
             raise DataError(
@@ -53,7 +55,7 @@ def refuse_test_file(*paths: str | Path | None) -> None:
 
 
 def refuse_written(held_out: Iterable[Example]) -> None:
-    """A verdict is on people's questions: those that a model wrote are refused for it (DataError)."""
+    """Raises DataError where a model wrote some of the questions: a verdict is on people's questions."""
     if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
         raise DataError(
             f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
@@ -61,11 +63,15 @@ def refuse_written(held_out: Iterable[Example]) -> None:
         )
 
 
-def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int = 0) -> tuple[list, list]:
+def split_by_document(
+    examples: Sequence[Example], share: float = 0.1, seed: int = 0
+) -> tuple[list[Example], list[Example]]:
     """(train, dev): about `share` of the examples held out, no document on both sides.
 
-    Questions whose gold passages lie in common documents stay together.
+    Questions whose gold passages lie in common documents stay together. Raises DataError where that leaves a side
+    empty.
     """
+    # Documents that a question connects form a group (union-find): `leader` leads from a document to that of its group.
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -75,15 +81,16 @@ def split_by_document(examples: Sequence[Example], share: float = 0.1, seed: int
         return name
 
     for example in examples:
-        first, *others = {document(pid): None for pid in example.positives}
+        first, *others = {document_of(pid): None for pid in example.positives}
         for other in others:
             leader[find(other)] = find(first)
     groups: dict[str, list[int]] = defaultdict(list)
     for row, example in enumerate(examples):
-        groups[find(document(example.positives[0]))].append(row)
+        groups[find(document_of(example.positives[0]))].append(row)
     order = sorted(groups)
     random.Random(seed).shuffle(order)
-    wanted, held_out = round(share * len(examples)), set()
+    wanted = round(share * len(examples))
+    held_out: set[int] = set()
     for name in order:
         # A document that would overshoot by more than it brings is left in train.
         if len(held_out) + len(groups[name]) / 2 <= wanted:

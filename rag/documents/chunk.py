@@ -41,8 +41,18 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class _Span:
+    """A sentence, a line of code or a row of a table, and the path of headings above it."""
+
+    start: int
+    end: int
+    block: Block
+    heading: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
-    """A sentence, a line of code or a row of a table; what it costs, and what the headings before it would add."""
+    """A span that fits into a chunk, or a part of one; what it costs, and what the headings before it would add."""
 
     start: int
     end: int
@@ -68,14 +78,18 @@ def title_of(document_title: str, heading: Sequence[str]) -> str:
 
 
 def _split_at(end: re.Pattern, text: str) -> list[tuple[int, int]]:
-    """The spans between the ends of matches; together they are the whole text."""
+    """The spans between the ends of matches; together they cover the whole text."""
     ends = [0, *(match.end() for match in end.finditer(text)), len(text)]
     return [(a, b) for a, b in itertools.pairwise(ends) if b > a]
 
 
 class _Chunker:
+    """Cuts one document into pieces, and fills chunks with them, first come first served."""
+
     def __init__(self, document: Document, count_tokens: CountTokens, settings: ChunkSettings):
-        self._document, self._count, self._settings = document, count_tokens, settings
+        self._document = document
+        self._count = count_tokens
+        self._settings = settings
         self._known: dict[str, int] = {}
 
     def chunks(self) -> list[Chunk]:
@@ -91,45 +105,66 @@ class _Chunker:
         return [chunk for chunk in chunks if chunk.text.strip()]
 
     def _pieces(self) -> list[_Piece]:
+        """The text in the smallest pieces that may begin and end a chunk; each fits into one."""
         text = self._document.text
-        spans: list[tuple[int, int, Block, tuple[str, ...]]] = []
-        path: list[tuple[int, str]] = []
+        spans = self._spans()
+        ends_before = [0, *(span.end for span in spans)]
+        between = [text[end : span.start].strip() for end, span in zip(ends_before, spans, strict=False)]
+        # All at once: that is where a tokenizer is fast.
+        counts = self._count([text[span.start : span.end] for span in spans])
+        gaps = self._count(between)
+        pieces: list[_Piece] = []
+        for span, tokens, gap in zip(spans, counts, gaps, strict=True):
+            room = self._room(span.heading) - self._header_tokens(span.block)
+            if tokens <= room:
+                pieces.append(_Piece(span.start, span.end, tokens, gap, span.block, span.heading))
+            else:
+                pieces += self._split(span, gap, room)
+        return pieces
+
+    def _spans(self) -> list[_Span]:
+        """The sentences, lines of code and rows of tables, in order, each below its path of headings."""
+        text = self._document.text
+        spans: list[_Span] = []
+        path: list[tuple[int, str]] = []  # (level, heading) of the section that the next block stands in
         for n, block in enumerate(self._document.blocks):
             if block.kind == "heading" and not self._stands_alone(n):
                 path = [item for item in path if item[0] < block.level]
                 path.append((block.level, " ".join(text[block.start : block.end].split())[:MAX_HEADING_CHARACTERS]))
                 continue
             heading = tuple(name for _, name in path)
-            found = _split_at(_SENTENCE_END if block.kind == "text" else _LINE_END, text[block.start : block.end])
-            spans += [(block.start + start, block.start + end, block, heading) for start, end in found]
-        ends = [0, *(end for _, end, _, _ in spans)]
-        counts = self._count([text[start:end] for start, end, _, _ in spans])
-        gaps = self._count([text[end : span[0]].strip() for end, span in zip(ends, spans, strict=False)])
-        pieces = []
-        for span, tokens, gap in zip(spans, counts, gaps, strict=True):
-            room = self._room(span[3]) - self._header_tokens(span[2])
-            pieces += [_Piece(*span[:2], tokens, gap, *span[2:])] if tokens <= room else self._split(*span, gap, room)
-        return pieces
+            end_of_piece = _SENTENCE_END if block.kind == "text" else _LINE_END
+            for start, end in _split_at(end_of_piece, text[block.start : block.end]):
+                spans.append(_Span(block.start + start, block.start + end, block, heading))
+        return spans
 
     def _stands_alone(self, n: int) -> bool:
         """Whether nothing but headings of its own depth or above follows a heading: it is then all there is to say."""
         blocks = self._document.blocks
         return n + 1 == len(blocks) or (blocks[n + 1].kind == "heading" and blocks[n + 1].level <= blocks[n].level)
 
-    def _split(self, start: int, end: int, block: Block, heading: tuple[str, ...], gap: int, room: int) -> list[_Piece]:
+    def _split(self, span: _Span, gap_tokens: int, room: int) -> list[_Piece]:
         """A piece longer than a chunk, cut between words; a word that is longer still, between characters."""
         text = self._document.text
-        words = [(start + m.start(), start + m.end()) for m in _WORD.finditer(text[start:end])]
+        words = [(span.start + m.start(), span.start + m.end()) for m in _WORD.finditer(text[span.start : span.end])]
         step = max(room // 4, 1)  # no tokenizer makes more tokens than bytes, and no character has more than four
-        words = [(low, min(low + step, b)) for a, b in words for low in range(a, b, step)]
+        words = [(low, min(low + step, end)) for start, end in words for low in range(start, end, step)]
         pieces: list[_Piece] = []
-        first, tokens = start, 0
-        for (word, _), n in zip(words, self._count([text[a:b] for a, b in words]), strict=True):
+
+        def cut(start: int, end: int, tokens: int) -> None:
+            gap = gap_tokens if start == span.start else 0  # headings stand before the first piece alone
+            pieces.append(_Piece(start, end, tokens, gap, span.block, span.heading))
+
+        first = span.start
+        tokens = 0
+        for (word, _), n in zip(words, self._count([text[start:end] for start, end in words]), strict=True):
             if tokens and tokens + n > room:
-                pieces.append(_Piece(first, word, tokens, gap if first == start else 0, block, heading))
-                first, tokens = word, 0
+                cut(first, word, tokens)
+                first = word
+                tokens = 0
             tokens += n
-        return [*pieces, _Piece(first, end, tokens, gap if first == start else 0, block, heading)]
+        cut(first, span.end, tokens)
+        return pieces
 
     def _tokens(self, text: str) -> int:
         if text not in self._known:
@@ -142,7 +177,7 @@ class _Chunker:
         return max(self._settings.max_tokens - title, self._settings.max_tokens // 2)
 
     def _header_tokens(self, block: Block) -> int:
-        """What the lines that name a table's columns take in every chunk that goes on with the table."""
+        """The tokens of the lines that name a table's columns, which each later chunk of the table repeats."""
         header = self._header_of(block)
         return self._tokens(header) if header else 0
 
@@ -180,7 +215,8 @@ class _Chunker:
         return header if self._tokens(header) <= self._settings.max_tokens // 4 else ""
 
     def _chunk(self, pieces: list[_Piece]) -> Chunk:
-        start, end = pieces[0].start, pieces[-1].end
+        start = pieces[0].start
+        end = pieces[-1].end
         text = self._document.text[start:end]
         # A line of code keeps its indentation.
         start += len(text) - len(text.lstrip(None if pieces[0].block.kind == "text" else "\n"))

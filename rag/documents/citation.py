@@ -8,10 +8,12 @@ NOT_IN_DOCUMENTS = "Not in these documents."
 
 
 def place_of(passage: Passage) -> str:
-    """Where a passage can be found: its file and page, or its id where it is of no file."""
+    """Where a passage can be found: its file and page; for a passage of a corpus file, its id."""
     if passage.place is None:
         return passage.id
-    return passage.source + (f", page {passage.place.page}" if passage.place.page is not None else "")
+    if passage.place.page is None:
+        return passage.source
+    return f"{passage.source}, page {passage.place.page}"
 
 
 def citation_of(passage: Passage) -> str:

@@ -1,8 +1,4 @@
-"""A collection: which files are taken in, what they hold, and how they become passages.
-
-INDEX/documents/HASH.json   a file's text and structure, by the SHA-256 of its bytes; what a killed run has parsed is
-                            not parsed again, and source cards open on it
-"""
+"""A collection of documents: how parsed files become passages, and what is known of each file."""
 
 from __future__ import annotations
 
@@ -10,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rag.documents.chunk import ChunkSettings, CountTokens, chunk_document, title_of
+from rag.documents.document import Document
 from rag.documents.duplicates import signature_of
 from rag.documents.parsed import PARSER_VERSION, ParsedDocuments
 from rag.documents.records import HASH_CHARACTERS, DocumentRecord
@@ -21,7 +19,11 @@ from rag.types import Passage, Place
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a run took in: the index's fingerprint, its documents, and what was left out with the reason."""
+    """What an ingest did: the index's fingerprint, its documents, and what was left out (path -> reason).
+
+    `added`, `removed` and `kept` count documents against those that the index held before. `other_kinds` counts files
+    of kinds that are not read, by suffix. `near_duplicates` are pairs of hashes with their estimated similarity.
+    """
 
     fingerprint: str
     n_passages: int
@@ -34,71 +36,95 @@ class Ingested:
     near_duplicates: Sequence[tuple[str, str, float]] = ()
 
 
+class KnownDocument(NamedTuple):
+    """What an index holds of a document: a row of its list of documents (`DocumentRecord`), and the passages."""
+
+    record: Mapping
+    passages: Sequence[Passage]
+
+
+_NEW = KnownDocument({}, ())
+
+
 def make_passages(
     files: Sequence[FoundFile],
     store: ParsedDocuments,
     count_tokens: CountTokens,
     chunking: Mapping,
-    before: Mapping[str, tuple[Mapping, Sequence[Passage]]],
+    before: Mapping[str, KnownDocument],
     advance: Callable[[int], None] = lambda n: None,
 ) -> tuple[list[Passage], list[DocumentRecord]]:
     """The passages of all files that were parsed, and the documents that they are of.
 
-    The same bytes under several paths are one document. A passage's id is the first digits of its document's
-    hash and its number; its title is the document's with the headings above it; its source the document's first path.
-    `chunking` is everything that decides the chunks: ChunkSettings' values, and what counts the tokens. `before` holds
-    the record and the passages of each document by its hash; what was split in the same way is not split again.
+    The same bytes under several paths are one document. `chunking` is everything that decides the chunks:
+    ChunkSettings' values, and what counts the tokens. `before` holds what is known of each document by its hash; what
+    was split in the same way is not split again.
     """
-    paths: dict[str, list[FoundFile]] = {}
+    places_of: dict[str, list[FoundFile]] = {}
     for found in files:
-        paths.setdefault(found.sha256, []).append(found)
+        places_of.setdefault(found.sha256, []).append(found)
     chunking = {**chunking, "parser_version": PARSER_VERSION}
-    settings = ChunkSettings(chunking["max_tokens"], chunking["overlap_tokens"])
     passages: list[Passage] = []
     records: list[DocumentRecord] = []
-    for sha256, places in paths.items():
+    for sha256, places in places_of.items():
         advance(len(places))
-        shown, found_at = places[0].shown_path, tuple(asdict(place) for place in places)
-        record, kept = before.get(sha256, ({}, ()))
-        document = store.read(sha256) if record.get("ocr") is not None or record.get("chunking") != chunking else None
-        if record.get("chunking") == chunking and (document is None or document.ocr == record["ocr"]):
-            passages += [dataclasses.replace(passage, source=shown) for passage in kept]
-            records.append(DocumentRecord(**{**record, "paths": found_at}))
-            continue
-        if document is None:
-            continue
-        chunks = chunk_document(document, count_tokens, settings)
-        passages += [
-            Passage(
-                f"{sha256[:HASH_CHARACTERS]}@{n}",
-                chunk.text,
-                title_of(document.title, chunk.heading),
-                shown,
-                Place(chunk.start, chunk.end, chunk.page),
-            )
-            for n, chunk in enumerate(chunks)
-        ]
-        records.append(
-            DocumentRecord(
-                sha256,
-                document.kind,
-                document.title,
-                found_at,
-                len(chunks),
-                len(document.text),
-                chunking,
-                signature_of(document.text),
-                document.notes,
-                document.ocr,
-            )
-        )
+        known: KnownDocument = before.get(sha256, _NEW)
+        record, kept = known
+        is_split = record.get("chunking") == chunking
+        # A document with scanned pages may have been parsed once more since, with more of its text recognised.
+        document = None if is_split and record.get("ocr") is None else store.read(sha256)
+        if is_split and (document is None or document.ocr == record["ocr"]):
+            passages += [dataclasses.replace(passage, source=places[0].shown_path) for passage in kept]
+            records.append(DocumentRecord(**{**record, "paths": _as_rows(places)}))
+        elif document is not None:
+            made = _passages_of(document, places[0], count_tokens, chunking)
+            passages += made
+            records.append(_record_of(document, places, len(made), chunking))
     return passages, records
+
+
+def _passages_of(document: Document, place: FoundFile, count_tokens: CountTokens, chunking: Mapping) -> list[Passage]:
+    """The passages of a document.
+
+    The id is the first digits of the hash and a number, the title is the document's with the headings above the
+    passage, the source is the document's first path.
+    """
+    settings = ChunkSettings(chunking["max_tokens"], chunking["overlap_tokens"])
+    return [
+        Passage(
+            id=f"{place.sha256[:HASH_CHARACTERS]}@{n}",
+            text=chunk.text,
+            title=title_of(document.title, chunk.heading),
+            source=place.shown_path,
+            place=Place(chunk.start, chunk.end, chunk.page),
+        )
+        for n, chunk in enumerate(chunk_document(document, count_tokens, settings))
+    ]
+
+
+def _record_of(document: Document, places: Sequence[FoundFile], n_passages: int, chunking: Mapping) -> DocumentRecord:
+    return DocumentRecord(
+        sha256=places[0].sha256,
+        kind=document.kind,
+        title=document.title,
+        paths=_as_rows(places),
+        n_passages=n_passages,
+        n_characters=len(document.text),
+        chunking=chunking,
+        minhash=signature_of(document.text),
+        notes=document.notes,
+        ocr=document.ocr,
+    )
+
+
+def _as_rows(places: Sequence[FoundFile]) -> tuple[Mapping, ...]:
+    return tuple(asdict(place) for place in places)
 
 
 def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
     """Documents by the folder that was named, or in which a named file lies; each with its `path` below that folder.
 
-    A folder is called by as much of the end of its path as tells it from the others.
+    A folder is called by as much of the end of its path as distinguishes it from the others.
     """
     by_folder: dict[Path, list[Mapping]] = {}
     for document in documents:
@@ -109,10 +135,11 @@ def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
             found.setdefault(folder, readable(path))
         for folder, path in found.items():
             by_folder.setdefault(folder, []).append({**document, "path": path})
-    return {_told_apart(folder, by_folder): by_folder[folder] for folder in sorted(by_folder)}
+    return {_shortest_name(folder, by_folder): by_folder[folder] for folder in sorted(by_folder)}
 
 
-def _told_apart(folder: Path, folders: Iterable[Path]) -> str:
+def _shortest_name(folder: Path, folders: Iterable[Path]) -> str:
+    """As much of the end of a folder's path as distinguishes it from the others."""
     others = [other.parts for other in folders if other != folder]
     for n in range(1, len(folder.parts)):
         if all(other[-n:] != folder.parts[-n:] for other in others):

@@ -6,7 +6,7 @@ import re
 
 
 def decode(data: bytes) -> str:
-    """Text from bytes: UTF-8, UTF-16 with its mark, else what charset-normalizer takes it for."""
+    """The text of a file's bytes, cleaned: UTF-8, UTF-16 with its mark, else what charset-normalizer takes it for."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             return clean(data.decode(encoding, "replace"))
@@ -20,6 +20,6 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """Unix line ends, no control characters, no surrogates; lengths may change, so offsets count in the result."""
+    """The text with Unix line ends, without control characters and surrogates. Places count in the result."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\v", "\n")
     return re.sub(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufeff]", "", text)

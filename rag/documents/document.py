@@ -30,7 +30,8 @@ class Block:
 class Document:
     """A file's text and structure. Blocks are in order and do not overlap.
 
-    `ocr` is None where every page had text; else the languages in which the others were read, `""` where they were not.
+    `title` may be empty. `notes` are for the person who ingests. `ocr` is None where every page had text; else the
+    languages in which the others were recognised, "" where they were not.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Document:
 
 
 def titled(document: Document) -> Document:
-    """With its first heading as the title, where it has none."""
+    """The document; where it has no title, with its first heading as the title."""
     first = next((block for block in document.blocks if block.kind == "heading"), None)
     title = document.title.strip() or (document.text[first.start : first.end] if first else "")
     return dataclasses.replace(document, title=" ".join(title.split())[:MAX_TITLE_CHARACTERS])
@@ -57,7 +58,7 @@ class TextBuilder:
         self.blocks: list[Block] = []
 
     def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None, header: int = 0) -> None:
-        """Append a block; whitespace around it is dropped, an empty one is none."""
+        """Append a block without the whitespace around it; an empty one is left out."""
         text = text.strip("\n ") if kind == "code" else text.strip()
         if not text.strip():
             return
@@ -69,14 +70,16 @@ class TextBuilder:
         self._length += len(text)
 
     def table(self, rows: list[list[str]], *, page: int | None = None) -> None:
-        """Append a table, a row a line, cells split by ` | `; the first row names the columns."""
+        """Append a table: a line for each row, ` | ` between cells. The first row names the columns."""
         lines = [" | ".join(" ".join(cell.split()) for cell in row) for row in rows]
         lines = [line for line in lines if line.strip(" |")]
         self.add("table", "\n".join(lines), page=page, header=1 if len(lines) > 1 else 0)
 
     @property
     def text(self) -> str:
+        """The text so far; the blocks are places in it."""
         return "".join(self._parts)
 
     def document(self, kind: str, title: str, notes: tuple[str, ...] = ()) -> Document:
+        """The document of what was added; without a title, its first heading is the title."""
         return titled(Document(kind, title, self.text, tuple(self.blocks), notes))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 
 from rag.documents.records import DocumentRecord
 
-PERMUTATIONS, SHINGLE_WORDS, SCHEME = 64, 5, "affine32"
+# What signatures of different documents must share to be compared; indexes keep signatures.
+PERMUTATIONS = 64
+SHINGLE_WORDS = 5
+SCHEME = "affine32"
 SHINGLES_AT_ONCE = 10_000
-
-
-def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def signature_of(text: str) -> tuple[int, ...]:
@@ -23,8 +21,9 @@ def signature_of(text: str) -> tuple[int, ...]:
     tokens = text.lower().split()
     shingles = {" ".join(tokens[n : n + SHINGLE_WORDS]) for n in range(max(len(tokens) - SHINGLE_WORDS + 1, 1))}
     made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME, hashfunc=zlib.crc32)
-    for batch in _batches(sorted(shingles), SHINGLES_AT_ONCE):
-        made.update_batch([shingle.encode("utf-8", "replace") for shingle in batch])
+    ordered = sorted(shingles)
+    for start in range(0, len(ordered), SHINGLES_AT_ONCE):  # all at once would take much memory for a long text
+        made.update_batch([shingle.encode("utf-8", "replace") for shingle in ordered[start : start + SHINGLES_AT_ONCE]])
     return tuple(map(int, made.hashvalues))
 
 
@@ -38,9 +37,8 @@ def near_duplicates(
     hashes: dict[str, MinHash] = {}
     pairs = []
     for document in documents:
-        made = hashes[document.sha256] = MinHash(
-            num_perm=PERMUTATIONS, hashvalues=list(document.minhash), scheme=SCHEME
-        )
+        made = MinHash(num_perm=PERMUTATIONS, hashvalues=list(document.minhash), scheme=SCHEME)
+        hashes[document.sha256] = made
         for other in sorted(lsh.query(made)):
             similarity = made.jaccard(hashes[other])
             if similarity >= threshold and (other in new or document.sha256 in new):

@@ -11,12 +11,12 @@ DOTS_PER_INCH = 300
 LONGEST_SIDE_PIXELS = 5_000
 MAX_PAGES = 1_000
 _POINTS_AN_INCH = 72
-_LEAST_CONTRAST = 16
+_LEAST_CONTRAST = 16  # of 255 shades of grey; a page with less is blank
 
 
 @functools.cache
 def why_not(languages: str) -> str:
-    """What keeps scanned pages from being read in these languages (`eng+deu`), or nothing."""
+    """What keeps scanned pages from being recognised in these languages (`eng+deu`); "" where nothing does."""
     program = shutil.which("tesseract")
     if not languages:
         return "documents.ocr_languages is empty"
@@ -33,12 +33,16 @@ def why_not(languages: str) -> str:
 
 
 def usable(languages: str) -> str:
-    """The languages in which scanned pages can be read: these, or none."""
+    """The languages in which scanned pages can be recognised: these, or "" for none."""
     return "" if why_not(languages) else languages
 
 
 def recognise_page(page, languages: str, seconds: float) -> tuple[str, str]:
-    """(the text on a page of pypdfium2's, blank lines between paragraphs; what kept it from being read, or nothing)."""
+    """(text, problem) of a page of pypdfium2.
+
+    The text has blank lines between paragraphs; the problem is what kept it from being recognised, "" for none. A blank
+    page has neither, and is not given to Tesseract.
+    """
     dots = min(DOTS_PER_INCH, _POINTS_AN_INCH * LONGEST_SIDE_PIXELS / max(*page.get_size(), 1))
     try:
         picture = page.render(scale=dots / _POINTS_AN_INCH, grayscale=True).to_pil()

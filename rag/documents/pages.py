@@ -1,4 +1,4 @@
-"""A page of a PDF as a picture, with the place of a piece of its text."""
+"""A page of a PDF as a picture, with marks where a piece of its text stands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def render_page(path: str | Path, sha256: str, number: int, text: str) -> PageIm
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise UnreadableFile("changed since it was taken in")
+        raise UnreadableFile("changed since it was ingested")
     try:
         with pdfium.PdfDocument(data) as pdf:
             if not 1 <= number <= len(pdf):
@@ -73,20 +73,22 @@ def _marks(page, bitmap, text: str) -> tuple[Box, ...]:
     marks = []
     for left, bottom, right, top in boxes:
         (x0, y0), (x1, y1) = place.to_bitmap(left, top), place.to_bitmap(right, bottom)
-        x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # a turned page turns them
+        x0, x1 = sorted((x0, x1))  # a turned page turns them
+        y0, y1 = sorted((y0, y1))
         marks.append((x0 / bitmap.width, y0 / bitmap.height, (x1 - x0) / bitmap.width, (y1 - y0) / bitmap.height))
     return tuple(marks)
 
 
 def _find(characters: Sequence[str], text: str) -> tuple[int, int] | None:
     """Where a text begins and ends among the characters of a page: by its letters and digits alone."""
-    letters, rows = [], []
+    letters: list[str] = []
+    rows: list[int] = []
     for row, character in enumerate(characters):
         for letter in _letters(character):
             letters.append(letter)
             rows.append(row)
-    page, wanted = "".join(letters), _letters(text)
-    start = page.find(wanted) if wanted else -1
+    wanted = _letters(text)
+    start = "".join(letters).find(wanted) if wanted else -1
     if start < 0:
         return None
     return rows[start], rows[start + len(wanted) - 1] + 1

@@ -1,6 +1,6 @@
 """One file becomes a Document: text, Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, EPUB, JSON lines.
 
-A file is read for what it holds, whatever its name says. Every failure is an UnreadableFile whose words can be shown.
+A file is read as what it holds, whatever its name says. Every failure is an UnreadableFile whose words can be shown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,20 @@ from rag.documents.formats.text import parse_markdown, parse_text
 from rag.documents.sniff import sniff
 from rag.errors import UnreadableFile
 
+PARSERS: dict[str, Callable[[bytes], Document]] = {
+    "text": parse_text,
+    "markdown": parse_markdown,
+    "html": parse_html,
+    "csv": parse_csv,
+    "jsonl": parse_jsonl,
+    "pdf": parse_pdf,
+    "docx": parse_docx,
+    "pptx": parse_pptx,
+    "xlsx": parse_xlsx,
+    "epub": parse_epub,
+}
+"""The parser of each kind of file; `sniff` says which kind a file is of."""
+
 
 def parse_file(
     path: str | Path,
@@ -35,17 +49,10 @@ def parse_file(
     each.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise UnreadableFile("changed while it was read; run again")
-    if not data.strip():
-        raise UnreadableFile("empty")
+    data = _read(path, sha256)
     kind = sniff(data, path.suffix.lower())
-    parse = _PARSERS[kind]
-    if kind == "pdf":
+    parse = PARSERS[kind]
+    if kind == "pdf":  # the one kind whose pages may be pictures of text
         parse = functools.partial(parse_pdf, ocr_languages=ocr_languages, ocr_seconds=ocr_seconds, alive=alive)
     try:
         document = parse(data)
@@ -62,15 +69,13 @@ def parse_file(
     return document
 
 
-_PARSERS: dict[str, Callable[[bytes], Document]] = {
-    "text": parse_text,
-    "markdown": parse_markdown,
-    "html": parse_html,
-    "csv": parse_csv,
-    "jsonl": parse_jsonl,
-    "pdf": parse_pdf,
-    "docx": parse_docx,
-    "pptx": parse_pptx,
-    "xlsx": parse_xlsx,
-    "epub": parse_epub,
-}
+def _read(path: Path, sha256: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise UnreadableFile("changed while it was read; run again")
+    if not data.strip():
+        raise UnreadableFile("empty")
+    return data

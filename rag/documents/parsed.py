@@ -1,4 +1,8 @@
-"""Parsed documents, kept beside an index so that an unchanged file is parsed once."""
+"""Parsed documents, kept beside an index.
+
+INDEX/documents/HASH.json holds a file's text and structure, by the SHA-256 of its bytes. So an unchanged file is parsed
+once, a killed run goes on where it was, and a source card can show the text around a passage.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ from pathlib import Path
 from rag.documents.document import Block, Document
 from rag.documents.scan import FoundFile
 from rag.errors import UnreadableFile
-from rag.files import write_whole
+from rag.files import json_if_sound, write_whole
 
 FOLDER = "documents"
 PARSER_VERSION = 3
+"""Goes up when a parser makes other text or blocks of the same bytes: what an older one made is parsed again."""
 
 
 class ParsedDocuments:
@@ -23,25 +28,28 @@ class ParsedDocuments:
         self.folder = Path(index_folder) / FOLDER
 
     def read(self, sha256: str, ocr: str = "") -> Document | None:
-        """The document, or None where it was not parsed yet, or by another version, or where pages of it were not
-        recognised in the languages `ocr`, which now can be."""
-        try:
-            raw = json.loads(self._path(sha256).read_text(encoding="utf-8"))
-            if raw["parser_version"] != PARSER_VERSION:
-                return None
-            blocks = tuple(Block(**block) for block in raw["blocks"])
-            if ocr and raw["ocr"] not in (None, ocr):
-                return None
-            return Document(raw["kind"], raw["title"], raw["text"], blocks, tuple(raw["notes"]), raw["ocr"])
-        except (OSError, ValueError, KeyError, TypeError):
+        """The document of a file; None where it must be parsed.
+
+        That is where it was not parsed yet, or by another version, or where pages of it were not recognised in the
+        languages `ocr` and now can be. A damaged copy counts as none.
+        """
+        raw = json_if_sound(self._path(sha256))
+        if raw is None or raw.get("parser_version") != PARSER_VERSION:
             return None
+        try:
+            blocks = tuple(Block(**block) for block in raw["blocks"])
+            document = Document(raw["kind"], raw["title"], raw["text"], blocks, tuple(raw["notes"]), raw["ocr"])
+        except (KeyError, TypeError):
+            return None
+        return None if ocr and document.ocr not in (None, ocr) else document
 
     def write(self, sha256: str, document: Document) -> None:
+        """Keep a document under the hash of its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._path(sha256), json.dumps({"parser_version": PARSER_VERSION, **asdict(document)}))
 
     def keep_only(self, hashes: Iterable[str]) -> None:
-        """Drop what no generation needs any more."""
+        """Delete all documents but these."""
         wanted = set(hashes)
         if self.folder.is_dir():
             for path in self.folder.glob("*.json"):
@@ -61,9 +69,8 @@ def parse_all(
 ) -> dict[str, str]:
     """Parse what the store lacks; returns path -> reason for those that cannot be read.
 
-    `ocr` names the languages in which scanned pages can be read now.
-
-    The same bytes are parsed once; a failure is not kept, so that the next run tries again.
+    `ocr` names the languages in which scanned pages can be recognised now. The same bytes are parsed once; a failure is
+    not kept, so that the next run tries again.
     """
     failed: dict[str, str] = {}
     reasons: dict[str, str] = {}

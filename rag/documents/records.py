@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 HASH_CHARACTERS = 24
+"""How much of the hash of a file begins the ids of its passages."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """A document of a collection: what it holds, and every path under which it was found.
+    """A document of a collection: what it holds, and every place where it was found.
 
-    `chunking` says how it was split; `minhash` is the signature of its words; `ocr` as in `Document`.
+    `paths` holds these places as `FoundFile` has them: root, path, sha256, size, modified. `chunking` says how the
+    document was split; `minhash` is the signature of its words; `ocr` as in `Document`.
     """
 
     sha256: str
@@ -25,3 +28,9 @@ class DocumentRecord:
     minhash: tuple[int, ...]
     notes: tuple[str, ...] = ()
     ocr: str | None = None
+
+
+def path_of(place: Mapping) -> Path:
+    """The file at one of a document's `paths`: below its root, or the root itself where that was named."""
+    root = Path(place["root"])
+    return root / place["path"] if place["path"] else root

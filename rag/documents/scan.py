@@ -16,13 +16,13 @@ from rag.files import file_sha256
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file to take in: the folder or file that was named, the path below it, and what it holds."""
+    """A file to ingest: the folder or file that was named, the path below it ("" for a named file), and its hash."""
 
     root: str
     path: str
     sha256: str
-    size: int
-    modified: float
+    size: int  # bytes
+    modified: float  # seconds since 1970
 
     @property
     def full_path(self) -> Path:
@@ -48,38 +48,45 @@ def scan(
 ) -> Scan:
     """Every readable file below the roots, in order of their names.
 
-    Hidden files and folders are passed over, and folders that are an index; a link is followed to a file inside the
-    same folder only. A file of a kind that is not read (a picture, say) is counted, and listed only where it was named
-    itself. Raises DataError for a root that does not exist.
+    Hidden files and folders are skipped, and so are folders that are an index. A link is followed to a file inside the
+    same folder only. A file of another kind (a picture, say) is counted; one that was named itself is tried whatever
+    its kind. Raises DataError for a root that does not exist.
     """
     result = Scan()
-    for root in roots:
-        root = Path(root).resolve()
+    for root in (Path(root).resolve() for root in roots):
         if root.is_file():
-            _take(result, root, root, "", max_bytes)
+            _add(result, root, root, "", max_bytes)
         elif root.is_dir():
-            for folder, folders, names in os.walk(root, onerror=lambda e: _unlisted(result, e)):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in list(folders):
-                    if is_index(Path(folder) / name):
-                        folders.remove(name)
-                    elif (link := Path(folder) / name).is_symlink():
-                        folders.remove(name)
-                        result.left_out[str(link)] = "a link to a folder"
-                for name in sorted(names):
-                    if not name.startswith("."):
-                        path = Path(folder) / name
-                        _take(result, root, path, path.relative_to(root).as_posix(), max_bytes)
+            _walk(result, root, max_bytes, is_index)
         else:
-            raise DataError(f"{root} does not exist; name files or folders to take in")
+            raise DataError(f"{root} does not exist; name files or folders to ingest")
     return result
+
+
+def _walk(result: Scan, root: Path, max_bytes: int, is_index: Callable[[Path], bool]) -> None:
+    for folder, folders, names in os.walk(root, onerror=lambda error: _unlisted(result, error)):
+        # os.walk goes on with what is left in `folders`, in that order.
+        folders[:] = [name for name in sorted(folders) if _is_followed(result, Path(folder) / name, is_index)]
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(folder) / name
+                _add(result, root, path, path.relative_to(root).as_posix(), max_bytes)
+
+
+def _is_followed(result: Scan, folder: Path, is_index: Callable[[Path], bool]) -> bool:
+    if folder.name.startswith(".") or is_index(folder):
+        return False
+    if folder.is_symlink():
+        result.left_out[str(folder)] = "a link to a folder"
+        return False
+    return True
 
 
 def _unlisted(result: Scan, error: OSError) -> None:
     result.left_out[str(error.filename)] = f"cannot be listed: {error.strerror}"
 
 
-def _take(result: Scan, root: Path, path: Path, relative: str, max_bytes: int) -> None:
+def _add(result: Scan, root: Path, path: Path, relative: str, max_bytes: int) -> None:
     try:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             result.left_out[str(path)] = "a link out of the folder"
@@ -99,5 +106,5 @@ def _take(result: Scan, root: Path, path: Path, relative: str, max_bytes: int) -
 
 
 def readable(path: str) -> str:
-    """A path as text: its name may hold bytes that are none."""
+    """A path as text that can be encoded: names of files may hold bytes that are no text."""
     return path.encode("utf-8", "replace").decode("utf-8")

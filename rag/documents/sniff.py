@@ -8,41 +8,55 @@ import zipfile
 
 from rag.errors import UnreadableFile
 
-MAX_UNPACKED_BYTES = 512 * 2**20
-MAX_PACKED_RATIO = 200
-
-TEXT_SUFFIXES = {
+SUFFIXES = {
+    **dict.fromkeys((".txt", ".text", ".rst", ".adoc", ".org", ".log", ".tex", ".asc", ""), "text"),
     **dict.fromkeys((".md", ".markdown", ".mkd"), "markdown"),
     **dict.fromkeys((".htm", ".html", ".xhtml"), "html"),
     **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
-    **dict.fromkeys((".txt", ".text", ".rst", ".adoc", ".org", ".log", ".tex", ".asc", ""), "text"),
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".epub": "epub",
 }
-PACKED_SUFFIXES = {".pdf": "pdf", ".docx": "docx", ".pptx": "pptx", ".xlsx": "xlsx", ".epub": "epub"}
-SUFFIXES = {**TEXT_SUFFIXES, **PACKED_SUFFIXES}
-OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""The kind of file that a suffix stands for. Files below a folder with other suffixes are not read."""
 
+_BINARY_KINDS = {"pdf", "docx", "pptx", "xlsx", "epub"}  # known by their bytes, whatever the suffix
+_KIND_OF_MEMBER = {
+    "word/document.xml": "docx",
+    "ppt/presentation.xml": "pptx",
+    "xl/workbook.xml": "xlsx",
+    "META-INF/container.xml": "epub",
+}
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _HTML_START = re.compile(
     rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).){0,2000}-->\s*){0,5}<(?:!doctype\s+html|html|head|body)\b",
     re.I | re.S,
 )
 
+# An archive that would unpack to more than this is refused before it is unpacked.
+MAX_UNPACKED_BYTES = 512 * 2**20
+MAX_PACKED_RATIO = 200
+
 
 def sniff(data: bytes, suffix: str) -> str:
-    """The kind of a file by its first bytes, and where these say nothing by its suffix. Raises UnreadableFile."""
+    """The kind of a file: by its first bytes, and by its suffix where these say nothing.
+
+    Raises UnreadableFile for what is none of the kinds or encrypted, and for an archive that unpacks to too much.
+    """
     if data[:1024].lstrip().startswith(b"%PDF-"):
         return "pdf"
     if data.startswith(b"PK\x03\x04"):
         return _sniff_zip(data)
-    if data.startswith(OLD_OFFICE):
+    if data.startswith(_OLD_OFFICE):
         raise UnreadableFile("an old or encrypted Office file; save it as .docx, .pptx or .xlsx without a password")
     if b"\x00" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UnreadableFile("not a text, and none of the kinds that are read")
-    if suffix in PACKED_SUFFIXES:
+    kind = SUFFIXES.get(suffix, "text")
+    if kind in _BINARY_KINDS:
         raise UnreadableFile(f"named {suffix}, but does not hold such a file")
-    if _HTML_START.match(data[:4096]):
-        return "html"
-    return TEXT_SUFFIXES.get(suffix, "text")
+    return "html" if _HTML_START.match(data[:4096]) else kind
 
 
 def _sniff_zip(data: bytes) -> str:
@@ -53,13 +67,11 @@ def _sniff_zip(data: bytes) -> str:
         raise UnreadableFile(f"damaged archive ({error})") from error
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_PACKED_RATIO * max(len(data), 2**20):
-        raise UnreadableFile(f"would unpack to {unpacked / 2**20:,.0f} MiB; more than is taken")
+        raise UnreadableFile(f"would unpack to {unpacked / 2**20:,.0f} MiB; more than is allowed")
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableFile("encrypted")
     names = {entry.filename for entry in entries}
-    for name, kind in (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx")):
-        if name in names:
-            return kind
-    if "META-INF/container.xml" in names:
-        return "epub"
-    raise UnreadableFile("an archive; unpack it first")
+    kind = next((kind for member, kind in _KIND_OF_MEMBER.items() if member in names), None)
+    if kind is None:
+        raise UnreadableFile("an archive; unpack it first")
+    return kind

@@ -20,22 +20,24 @@ from rag.errors import UnreadableFile
 
 SECONDS_A_FILE = 120.0
 MEMORY_BYTES = 4 * 2**30
-_ALIVE = ("alive",)
+_ALIVE = ("alive",)  # sent before each scanned page: it has the time of a file for itself
 
 
 class ParserProcess:
     """Parses one file at a time in another process, which is started again where a file brought it down."""
 
     def __init__(self, *, seconds: float = SECONDS_A_FILE, memory_bytes: int = MEMORY_BYTES, ocr_languages: str = ""):
-        self._seconds, self._memory_bytes, self._ocr_languages = seconds, memory_bytes, ocr_languages
         self.on_page: Callable[[], None] = lambda: None
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._ocr_languages = ocr_languages
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
     def parse(self, path: str | Path, sha256: str = "") -> Document:
-        """The document in a file. Raises UnreadableFile, for one that takes too long or crashes the parser too.
+        """The document in a file. Raises UnreadableFile, also for one that takes too long or crashes the parser.
 
-        With `sha256` the file must still hold what was hashed. A scanned page counts as a file of its own.
+        With `sha256` the file must still hold what was hashed. Each scanned page has the time of a file.
         """
         return self._call("parse", str(path), sha256, self._ocr_languages, 0.8 * self._seconds)
 
@@ -44,15 +46,16 @@ class ParserProcess:
         return self._call("render", str(path), sha256, number, text)
 
     def _call(self, *request: object) -> Any:
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        connection = self._connection
+        if connection is None or self._process is None or self._process.poll() is not None:
+            connection = self._start()
         try:
-            self._connection.send(request)
-            result = _ALIVE
+            connection.send(request)
+            result: Any = _ALIVE
             while result == _ALIVE:
-                if not self._connection.poll(self._seconds):
+                if not connection.poll(self._seconds):
                     raise UnreadableFile(f"took longer than {self._seconds:g} s")
-                result = self._connection.recv()
+                result = connection.recv()
                 self.on_page()
         except (EOFError, OSError) as error:
             self.close()
@@ -70,26 +73,33 @@ class ParserProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # what it started too
             self._process.wait()
+        if self._connection is not None:
             self._connection.close()
-        self._process = self._connection = None
+        self._process = None
+        self._connection = None
 
-    def _start(self) -> None:
-        # Not multiprocessing's own start: that imports the main module once more, whatever it does.
+    def _start(self) -> Connection:
+        # Not multiprocessing's own start, which would import the main module once more, whatever that does.
         self._connection, theirs = Pipe()
-        # -P: nor is the present folder a place to import from; it may be the one with the documents.
+        # -P: modules are not looked for in the current folder, which may be the one with the documents.
         arguments = [sys.executable, "-P", "-m", "rag.documents.worker", str(theirs.fileno()), str(self._memory_bytes)]
         self._process = subprocess.Popen(
             arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )
         theirs.close()
+        return self._connection
 
 
 def _serve(connection: Connection, memory_bytes: int) -> None:
+    """Answer requests until the other end closes: with what was made, or with the reason as text."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    known = {"parse": functools.partial(parse_file, alive=lambda: connection.send(_ALIVE)), "render": render_page}
+    known: dict[str, Callable[..., Document | PageImage]] = {
+        "parse": functools.partial(parse_file, alive=lambda: connection.send(_ALIVE)),
+        "render": render_page,
+    }
     while True:
         try:
             what, *arguments = connection.recv()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,35 +16,42 @@ def calibrate(
     *,
     min_precision: float = 0.5,
     max_wrong_refusals: float = 0.15,
-) -> dict:
-    """The threshold that refuses most unanswerable questions, where enough refusals are right.
+) -> dict[str, Any]:
+    """The refusal threshold that catches most unanswerable questions within two limits, and the whole curve.
 
-    Among thresholds whose refusals are right for at least `min_precision` of them and hit at most `max_wrong_refusals`
-    of the answerable questions, the one of highest recall, then precision.
-
+    Takes the best rerank score of each question, and whether it is answerable. The threshold is the one of highest
+    recall, then precision, among those where at least `min_precision` of the refusals are right and at most
+    `max_wrong_refusals` of the answerable questions are refused.
 
     Returns {"threshold", "curve": [{threshold, abstain_precision, abstain_recall, abstain_f1, wrong_refusals}],
-    "auc", "n", "n_unanswerable"}. `threshold` is None where no threshold helps or nothing is unanswerable. AUC is the
-    chance that an answerable question scores above an unanswerable one.
+    "auc", "n", "n_unanswerable", and the two limits}. `threshold` is None where no threshold helps or where all
+    questions are of one kind. AUC is the chance that an answerable question scores above an unanswerable one.
     """
-    scores, known = np.asarray(best_scores, float), np.asarray(answerable, bool)
-    summary = {"n": len(scores), "n_unanswerable": int((~known).sum()), "min_precision": min_precision}
-    summary["max_wrong_refusals"] = max_wrong_refusals
+    scores = np.asarray(best_scores, float)
+    known = np.asarray(answerable, bool)
+    summary = {
+        "n": len(scores),
+        "n_unanswerable": int((~known).sum()),
+        "min_precision": min_precision,
+        "max_wrong_refusals": max_wrong_refusals,
+    }
     if known.all() or not known.any():
         return {"threshold": None, "curve": [], "auc": None, **summary}
-    # A question without any passage scores -inf: refused at every threshold, and no threshold itself.
+    # A question without any passage scores -inf. It is refused at every threshold, and is no threshold itself.
     finite = scores[np.isfinite(scores)]
     candidates = np.quantile(finite, np.linspace(0, 1, CURVE_POINTS)) if len(finite) else finite
     curve = [_point(scores, known, float(threshold)) for threshold in np.unique(candidates)]
     allowed = [
-        p for p in curve if p["abstain_precision"] >= min_precision and p["wrong_refusals"] <= max_wrong_refusals
+        point
+        for point in curve
+        if point["abstain_precision"] >= min_precision and point["wrong_refusals"] <= max_wrong_refusals
     ]
     best = max(allowed, key=lambda point: (point["abstain_recall"], point["abstain_precision"]), default=None)
     threshold = best["threshold"] if best and best["abstain_recall"] > 0 else None
     return {"threshold": threshold, "curve": curve, "auc": auc(scores[known], scores[~known]), **summary}
 
 
-def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float) -> dict:
+def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float) -> dict[str, float]:
     refused = scores < threshold
     right = int((refused & ~answerable).sum())
     precision = right / max(int(refused.sum()), 1)
@@ -57,12 +65,13 @@ def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float) -> dict
     }
 
 
-def risk_coverage(scores: Sequence[float], bad: Sequence[bool], n: int, n_points: int) -> dict | None:
-    """What share of the answered questions is bad, as fewer and fewer of `n` are answered, the best score first.
+def risk_coverage(scores: Sequence[float], bad: Sequence[bool], n: int, n_points: int) -> dict[str, Any] | None:
+    """The risk-coverage curve: the share of bad answers if only the questions of highest score were answered.
 
-    Returns {"coverage", "risk", "threshold": lists of at most `n_points`, "area"}: the area under the curve over the
-    coverage that it reaches, which is the mean risk there (Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500).
-    None where nothing was scored.
+    `scores` and `bad` have one entry per question that has a score; `n` is the number of all questions. Coverage is
+    the answered share of `n`. Returns {"coverage", "risk", "threshold", "area"}: three lists of at most `n_points`, and
+    the mean risk over the coverage that the curve reaches (Geifman and El-Yaniv 2017,
+    https://arxiv.org/abs/1705.08500). None where no question has a score.
     """
     if not len(scores):
         return None
@@ -78,7 +87,7 @@ def risk_coverage(scores: Sequence[float], bad: Sequence[bool], n: int, n_points
 
 
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The Mann-Whitney estimate of P(positive > negative), ties counted half."""
+    """The chance that a positive scores above a negative, ties counted half (Mann-Whitney); both are (n,) scores."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.concatenate([positives, negatives]))
@@ -86,8 +95,11 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     return float(rank_sum / (len(positives) * len(negatives)))
 
 
-def threshold_at(calibration: dict, strictness: float | None) -> float | None:
-    """The calibrated threshold, or with a strictness from 0 to 1 the point that far along the curve."""
+def threshold_at(calibration: Mapping[str, Any], strictness: float | None) -> float | None:
+    """The threshold of a calibration; with a strictness from 0 to 1, the point that far along its curve.
+
+    Strictness 0 refuses nothing, which is None.
+    """
     if strictness is None:
         return calibration["threshold"]
     curve = calibration["curve"]

@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rag.errors import DataError
-from rag.evaluate.evaluation import STAGES
 from rag.evaluate.files import read_metrics, read_predictions, read_scores
 from rag.evaluate.metrics import ranking
+from rag.evaluate.scores import STAGES
 from rag.files import write_whole
 from rag.types import Run
 
 
 def export_trec(run: str | Path, output: str | Path) -> list[Path]:
-    """Write OUTPUT/STAGE.run for every stage and OUTPUT/qrels; returns their paths.
+    """Write OUTPUT/STAGE.run for every stage, and OUTPUT/qrels; returns their paths.
 
-    A run line is `query Q0 passage rank score tag`, a qrels line `query 0 passage grade`. TREC's columns are split by
-    spaces, so an id with one is refused (DataError). trec_eval breaks ties by descending id and ignores ranks: where
-    scores tie, its figures can differ from ours, unless it is given the ranks as scores.
+    A run line is `query Q0 passage rank score tag`, a qrels line `query 0 passage grade`. TREC's columns are separated
+    by spaces, so an id with a space is refused (DataError). trec_eval breaks ties by descending id and ignores ranks:
+    where scores tie, its figures can differ from ours.
     """
-    read_metrics(run)  # scores of another version are refused
-    rows, scores, output = read_predictions(run), read_scores(run), Path(output)
+    read_metrics(run)  # refuses scores of another version
+    rows = read_predictions(run)
+    scores = read_scores(run)
+    output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     runs: dict[str, Run] = {}
     for row in rows:
@@ -31,13 +33,15 @@ def export_trec(run: str | Path, output: str | Path) -> list[Path]:
             runs.setdefault(part, {})[row["qid"]] = dict(pairs)
     paths = []
     for stage, found in runs.items():
-        paths.append(output / f"{stage}.run")
-        write_whole(paths[-1], "".join(_run_lines(qid, hits, f"rag-{stage}") for qid, hits in found.items()))
-    paths.append(output / "qrels")
-    judged = ((qid, score["gold"]) for qid, score in scores.items())
-    lines = (f"{_word(qid)} 0 {_word(pid)} {grade}\n" for qid, gold in judged for pid, grade in gold.items())
-    write_whole(paths[-1], "".join(lines))
-    return paths
+        path = output / f"{stage}.run"
+        write_whole(path, "".join(_run_lines(qid, hits, f"rag-{stage}") for qid, hits in found.items()))
+        paths.append(path)
+    lines = []
+    for qid, score in scores.items():
+        lines += [f"{_word(qid)} 0 {_word(pid)} {grade}\n" for pid, grade in score["gold"].items()]
+    path = output / "qrels"
+    write_whole(path, "".join(lines))
+    return [*paths, path]
 
 
 def _run_lines(qid: str, hits: Mapping[str, float], tag: str) -> str:
@@ -48,5 +52,5 @@ def _run_lines(qid: str, hits: Mapping[str, float], tag: str) -> str:
 
 def _word(name: str) -> str:
     if not name or any(ch.isspace() for ch in name):
-        raise DataError(f"the id {name!r} holds a space, which TREC's formats cannot carry; rename it")
+        raise DataError(f"the id {name!r} holds a space, which TREC's formats cannot express; rename it")
     return name

@@ -1,25 +1,34 @@
-"""What an evaluation reads and writes in a run folder."""
+"""The files of a run folder that an evaluation reads and writes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rag.errors import DataError, RunMismatchError
 from rag.files import read_json, write_json, write_whole
 from rag.resume import read_jsonl
 
-METRICS_FILE, SCORES_FILE = "metrics.json", "scores.jsonl"
+METRICS_FILE = "metrics.json"
+SCORES_FILE = "scores.jsonl"
+# The version of both files. Raise it when the meaning of a figure changes: older evaluations are then refused.
 FORMAT = 3
 
 
-def read_predictions(folder: str | Path) -> list[dict]:
-    """The rows of RUN/predictions.jsonl. Raises RunMismatchError where there are none, DataError on a bad line."""
+def read_predictions(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of RUN/predictions.jsonl, in order; the fields are those of `rag batch`.
+
+    Raises RunMismatchError where there are none, DataError with the line's number where one is damaged or a question
+    occurs twice.
+    """
     path = Path(folder) / "predictions.jsonl"
     if not path.is_file():
         raise RunMismatchError(f"{folder} holds no predictions; make them: rag batch QUERIES -i INDEX -o {folder}")
-    rows, seen = [], {}
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    # bytes.splitlines splits at line breaks alone; the text's own would also split at U+2028 inside an answer.
     for line, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(text)
@@ -27,8 +36,10 @@ def read_predictions(folder: str | Path) -> list[dict]:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}, line {line}: not a prediction ({error}); run rag batch again") from error
         if qid in seen:
-            problem = f"the question {qid!r} already stands on line {seen[qid]}"
-            raise DataError(f"{path}, line {line}: {problem}; run rag batch into another folder")
+            raise DataError(
+                f"{path}, line {line}: the question {qid!r} already stands on line {seen[qid]}; "
+                "run rag batch into another folder"
+            )
         seen[qid] = line
         rows.append(row)
     if not rows:
@@ -36,15 +47,15 @@ def read_predictions(folder: str | Path) -> list[dict]:
     return rows
 
 
-def write_evaluation(folder: str | Path, metrics: dict, scores: Sequence[dict]) -> None:
-    """RUN/metrics.json and RUN/scores.jsonl, each written whole."""
+def write_evaluation(folder: str | Path, metrics: dict[str, Any], scores: Sequence[dict[str, Any]]) -> None:
+    """Write RUN/metrics.json and RUN/scores.jsonl, each whole."""
     folder = Path(folder)
     write_whole(folder / SCORES_FILE, "".join(json.dumps(row) + "\n" for row in scores))
     write_json(folder / METRICS_FILE, metrics)
 
 
-def read_metrics(folder: str | Path) -> dict:
-    """RUN/metrics.json. Raises RunMismatchError where it is missing, damaged or of another version."""
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """The record in RUN/metrics.json. Raises RunMismatchError where it is missing, damaged or of another version."""
     path = Path(folder) / METRICS_FILE
     again = f"rag evaluate {folder} --qrels QRELS --queries FILE"
     if not path.is_file():
@@ -55,7 +66,7 @@ def read_metrics(folder: str | Path) -> dict:
     return metrics
 
 
-def read_scores(folder: str | Path) -> dict[str, dict]:
+def read_scores(folder: str | Path) -> dict[str, dict[str, Any]]:
     """The rows of RUN/scores.jsonl by question id. Raises RunMismatchError where there are none."""
     path = Path(folder) / SCORES_FILE
     if not path.is_file():

@@ -3,6 +3,13 @@
 Ranking metrics follow trec_eval (a judged query without a run scores 0) but for ties: these break by ascending id,
 in trec_eval by descending id. Recall@k is found over relevant; Success@k (hit rate) is 1 where any relevant passage is
 in the top k.
+
+There are two rules for ties, one for each purpose:
+
+- A run is ranked by (-score, id) (`ranking`), so that anybody can compute the same figures from the run file.
+- While a model is trained, and where it is compared with the one that serves, gold comes last in a tie
+  (`pessimistic_ranks`). Otherwise a model that scores everything alike could win by the order in which it was given
+  the passages, or by what they are called.
 """
 
 from __future__ import annotations
@@ -12,6 +19,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from rag.types import Qrels, Run
 
@@ -23,13 +32,34 @@ def ranking(scores: Mapping[str, float]) -> list[str]:
     return [pid for pid, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))]
 
 
+def pessimistic_ranks(scores: Sequence[float] | np.ndarray, is_gold: Sequence[bool] | np.ndarray) -> list[int]:
+    """The ranks of one question's gold candidates, from 1 and ascending; in a tie gold comes last.
+
+    `scores` and `is_gold` are (n,), one entry per candidate. There are no ranks where a score is not a number.
+    """
+    values, gold = np.asarray(scores), np.asarray(is_gold, bool)
+    if not np.isfinite(values).all():
+        return []
+    others = values[~gold]
+    best_first = np.sort(values[gold])[::-1]
+    return [place + int((others >= score).sum()) for place, score in enumerate(best_first, 1)]
+
+
+def pessimistic_scores(
+    scores: Sequence[float] | np.ndarray, is_gold: Sequence[bool] | np.ndarray, n_gold: int
+) -> dict[str, float]:
+    """MRR@10 and Recall@10 of one question by `pessimistic_ranks`; `n_gold` also counts gold that was not found."""
+    found = [rank for rank in pessimistic_ranks(scores, is_gold) if rank <= 10]
+    return {"mrr@10": 1 / found[0] if found else 0.0, "recall@10": len(found) / n_gold}
+
+
 def relevant_passages(judged: Mapping[str, int]) -> dict[str, int]:
     """The passages judged relevant, with their grades."""
     return {pid: grade for pid, grade in judged.items() if grade > 0}
 
 
 def recall(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
-    """Relevant passages in the top k, over all relevant."""
+    """Relevant passages in the top k over all relevant; needs at least one relevant passage, as `ndcg` does."""
     relevant = relevant_passages(judged)
     return sum(pid in relevant for pid in ranked[:k]) / len(relevant)
 
@@ -47,7 +77,7 @@ def reciprocal_rank(ranked: Sequence[str], judged: Mapping[str, int], k: int) ->
 
 
 def ndcg(ranked: Sequence[str], judged: Mapping[str, int], k: int) -> float:
-    """Discounted cumulative gain over that of the ideal order; gain is the grade, discount log2(rank + 1).
+    """Discounted cumulative gain over that of the ideal order. The gain is the grade, the discount log2(rank + 1).
 
     Järvelin and Kekäläinen 2002, https://doi.org/10.1145/582415.582418, with linear gains as in trec_eval.
     """
@@ -70,7 +100,10 @@ RANKING_METRICS = {
 
 
 def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
-    """The expected reciprocal rank at k when `n_candidates`, `n_relevant` of them relevant, are put in random order."""
+    """The expected reciprocal rank at k of `n_candidates` in random order, of which `n_relevant` are relevant.
+
+    The first relevant one is at `rank` in C(n - rank, r - 1) of the C(n, r) ways to place r relevant among n.
+    """
     if n_relevant <= 0 or n_candidates <= 0:
         return 0.0
     ways = math.comb(n_candidates, n_relevant)
@@ -81,7 +114,7 @@ def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
 
 
 def judged_queries(qrels: Qrels) -> list[str]:
-    """Queries with at least one relevant passage; the others have no ranking metric."""
+    """The ids of queries with at least one relevant passage; the others have no ranking metric."""
     return [qid for qid, judged in qrels.items() if relevant_passages(judged)]
 
 
@@ -101,12 +134,12 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
-    """1 where the normalised prediction equals any normalised reference."""
+    """1 where the normalised prediction equals any normalised reference, else 0."""
     return float(any(normalize_answer(prediction) == normalize_answer(reference) for reference in references))
 
 
 def token_f1(prediction: str, references: Sequence[str]) -> float:
-    """The best harmonic mean of token precision and recall over the references."""
+    """The harmonic mean of token precision and recall, against the reference where it is highest; 0 without any."""
     return max((_token_f1(prediction, reference) for reference in references), default=0.0)
 
 
@@ -122,5 +155,5 @@ def _token_f1(prediction: str, reference: str) -> float:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean, or None of nothing: an absent figure is not a zero."""
+    """The mean; None for no values, because an absent figure is not a zero."""
     return sum(values) / len(values) if values else None

@@ -12,12 +12,17 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
+    """A confidence interval, in the unit of its metric."""
+
     low: float
     high: float
 
 
 def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval | None:
-    """The percentile bootstrap interval of the mean over queries; None for fewer than two values."""
+    """The percentile bootstrap interval of the mean over queries; None for fewer than two values.
+
+    Efron and Tibshirani 1993, ch. 13. `RESAMPLES` draws with a fixed seed, so that a report can be made again.
+    """
     array = np.asarray(values, float)
     if len(array) < 2:
         return None
@@ -30,7 +35,7 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """mean(a - b), its bootstrap interval, and the two-sided p of a sign-flip permutation test."""
+    """mean(a - b) over n queries, its bootstrap interval, and the two-sided p of a sign-flip permutation test."""
 
     difference: float
     interval: Interval | None
@@ -39,7 +44,12 @@ class PairedDifference:
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> PairedDifference:
-    """Compare two systems on the same queries, in the same order."""
+    """Compare the scores of two systems on the same queries, in the same order; raises ValueError for other lengths.
+
+    Under the null hypothesis the systems are exchangeable, so that the sign of each difference is random: p is the
+    share of random signs whose mean is at least as far from zero (Smucker, Allan, Carterette 2007,
+    https://doi.org/10.1145/1321440.1321528).
+    """
     if len(a) != len(b):
         raise ValueError(f"paired samples differ in length: {len(a)} and {len(b)}")
     differences = np.asarray(a, float) - np.asarray(b, float)
@@ -50,15 +60,19 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, seed: int = 0) 
     extreme = 0
     for _ in range(RESAMPLES):
         signs = rng.integers(0, 2, len(differences)) * 2 - 1
-        extreme += abs((differences * signs).mean()) >= abs(observed) - 1e-12
-    p_value = (extreme + 1) / (RESAMPLES + 1)
+        # The small tolerance counts the same mean, summed in another order, as equal.
+        extreme += int(abs((differences * signs).mean()) >= abs(observed) - 1e-12)
+    p_value = (extreme + 1) / (RESAMPLES + 1)  # the observed signs are one of the draws: p is never zero
     return PairedDifference(observed, bootstrap_interval(differences, seed=seed), p_value, len(differences))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for asking several times (Holm 1979, https://www.jstor.org/stable/4615733), in their order."""
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for n, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+    """p values corrected for several tests, in the order given (Holm 1979, https://www.jstor.org/stable/4615733)."""
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    smallest_first = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    for n, place in enumerate(smallest_first):
+        # The smallest is multiplied by the number of tests, the next by one less; none falls below one before it.
         highest = max(highest, min((len(p_values) - n) * p_values[place], 1.0))
         corrected[place] = highest
     return corrected

@@ -1,9 +1,10 @@
-"""Scores of single questions become a run's metrics."""
+"""A run's metrics: means, intervals and counts over the scores of single questions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,12 @@ CURVE_POINTS = 200
 BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top passage"}
 
 
-def summarize(rows: Sequence[dict], stages: Sequence[str], *, intervals: bool = True) -> dict:
-    summary: dict = {"n": len(rows), "n_ranked": sum("retrieve/mrr@10" in row for row in rows), "stages": {}}
+def summarize(rows: Sequence[Mapping], stages: Sequence[str], *, intervals: bool = True) -> dict[str, Any]:
+    """Ranking figures by stage, and figures of the answers (None without references), over the scores of questions.
+
+    `intervals` adds bootstrap intervals to the figures that the report compares.
+    """
+    summary: dict[str, Any] = {"n": len(rows), "n_ranked": sum("retrieve/mrr@10" in row for row in rows), "stages": {}}
     for stage in stages:
         named = {name: [row[f"{stage}/{name}"] for row in rows if f"{stage}/{name}" in row] for name in RANKING_METRICS}
         summary["stages"][stage] = {name: mean(values) for name, values in named.items()}
@@ -29,16 +34,16 @@ def summarize(rows: Sequence[dict], stages: Sequence[str], *, intervals: bool = 
     return summary
 
 
-def _summarize_answers(rows: Sequence[dict], *, intervals: bool) -> dict | None:
+def _summarize_answers(rows: Sequence[Mapping], *, intervals: bool) -> dict[str, Any] | None:
     rows = [row for row in rows if "answerable" in row]
     if not rows:
         return None
     answerable = [row for row in rows if row["answerable"]]
     unanswerable = [row for row in rows if not row["answerable"]]
     refused = [row for row in rows if row["abstained"]]
-    given = [row for row in rows if "n_citations" in row]
+    given = [row for row in rows if "n_citations" in row]  # answers, not refusals
     oracle = [row for row in answerable if row.get("gold_in_context")]
-    summary = {
+    summary: dict[str, Any] = {
         "n": len(rows),
         "n_answerable": len(answerable),
         "cos_sim": _mean(rows, "cos_sim"),
@@ -84,11 +89,12 @@ def _summarize_answers(rows: Sequence[dict], *, intervals: bool) -> dict | None:
     return summary
 
 
-def _values(rows: Iterable[dict], key: str) -> list[float]:
+def _values(rows: Iterable[Mapping], key: str) -> list[float]:
     return [row[key] for row in rows if row.get(key) is not None]
 
 
-def _mean(rows: Iterable[dict], key: str) -> float | None:
+def _mean(rows: Iterable[Mapping], key: str) -> float | None:
+    """The mean over the rows that have a value."""
     return mean(_values(rows, key))
 
 
@@ -97,8 +103,11 @@ def _interval(values: Sequence[float]) -> list[float] | None:
     return list(asdict(interval).values()) if interval else None
 
 
-def abstention_figures(scores: Sequence[dict]) -> dict | None:
-    """The confusion of refusals, and what answering fewer questions would have cost or won."""
+def abstention_figures(scores: Sequence[Mapping]) -> dict[str, Any] | None:
+    """The confusion matrix of refusals, their precision and recall, and the risk if fewer questions were answered.
+
+    None where no predicted question has a reference.
+    """
     rows = [row for row in scores if "answerable" in row and row["outcome"] != Outcome.NOT_RUN]
     if not rows:
         return None
@@ -129,8 +138,8 @@ def abstention_figures(scores: Sequence[dict]) -> dict | None:
     }
 
 
-def cost_figures(rows: Sequence[dict]) -> dict:
-    """Seconds per stage (sum, and quantiles over questions) and what was cut."""
+def cost_figures(rows: Sequence[Mapping]) -> dict[str, Any]:
+    """Seconds per stage (sum, and quantiles over questions), tokens, and how many contexts did not fit the window."""
     stages: dict[str, list[float]] = {}
     for row in rows:
         for stage, seconds in row["seconds"].items():

@@ -1,19 +1,22 @@
-"""The promotion gate: a tuned model serves only where a paired test on held-out questions says that it is better."""
+"""The promotion gate: a tuned model may serve only if a paired test on held-out questions shows that it is better."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from rag.evaluate.calibration import auc
 from rag.evaluate.significance import RESAMPLES, Interval, paired_difference
 
-GATE_FILE, GATE_QUESTIONS_FILE = "gate.json", "gate-questions.jsonl"
-PROMOTE, KEEP_BASE = "PROMOTE", "KEEP BASE"
+GATE_FILE = "gate.json"
+GATE_QUESTIONS_FILE = "gate-questions.jsonl"
+PROMOTE = "PROMOTE"
+KEEP_BASE = "KEEP BASE"
 ALPHA = 0.05
-SOURCE_FALL = 0.01
+SOURCE_FALL = 0.01  # a source whose primary metric falls by more than this is named
 
 
 def gate(
@@ -23,14 +26,14 @@ def gate(
     primary: str,
     floor: float,
     sources: Sequence[str] = (),
-) -> dict:
-    """Compare per-question scores of two models, metric by metric, and give the verdict.
-
-    `sources` names where each question comes from; the record then holds the same figures by source, which do not
-    decide: a few dozen questions seldom can.
+) -> dict[str, Any]:
+    """The verdict on a tuned model, with its reasons and figures, from per-question scores of both models by metric.
 
     `PROMOTE` needs all of: the interval of the primary metric's difference lies above zero, its permutation test has
     p < .05, no other metric's interval lies below zero, and the tuned model beats the `floor` that shuffling gives.
+
+    `sources` names the source of each question. The record then holds the same figures by source. They do not decide:
+    the few dozen questions of one source are seldom enough.
     """
     metrics = {name: _figures(scores, base[name]) for name, scores in tuned.items()}
     reasons = []
@@ -64,45 +67,54 @@ def _of(source: str, sources: Sequence[str], scores: Sequence[float]) -> list[fl
     return [score for own, score in zip(sources, scores, strict=True) if own == source]
 
 
-def _figures(tuned: Sequence[float], base: Sequence[float]) -> dict:
+def _figures(tuned: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     n = max(len(tuned), 1)
     return {"tuned": sum(tuned) / n, "base": sum(base) / n, **asdict(paired_difference(tuned, base))}
 
 
-def refusal_figures(tuned: Sequence[float], base: Sequence[float], n_answerable: int, *, seed: int = 0) -> dict:
-    """How well each model's best scores tell unanswerable questions from answerable ones.
+def refusal_figures(
+    tuned: Sequence[float], base: Sequence[float], n_answerable: int, *, seed: int = 0
+) -> dict[str, Any]:
+    """How well the best scores of each model separate unanswerable questions from answerable ones.
 
     `tuned` and `base` are the best score of each question, the `n_answerable` first. AUC is the chance that an
     answerable question scores above an unanswerable one; the interval of the difference is a bootstrap over questions.
     """
 
     def difference(answerable: np.ndarray, unanswerable: np.ndarray) -> float:
-        areas = [auc(scores[answerable], scores[unanswerable]) for scores in (first, second)]
-        return areas[0] - areas[1]
+        of_tuned = auc(tuned_scores[answerable], tuned_scores[unanswerable])
+        of_base = auc(base_scores[answerable], base_scores[unanswerable])
+        return of_tuned - of_base
 
-    first, second = np.asarray(tuned, float), np.asarray(base, float)
-    sides = np.arange(n_answerable), np.arange(n_answerable, len(first))
+    tuned_scores = np.asarray(tuned, float)
+    base_scores = np.asarray(base, float)
+    answerable = np.arange(n_answerable)
+    unanswerable = np.arange(n_answerable, len(tuned_scores))
     rng = np.random.default_rng(seed)
-    drawn = [difference(*(rng.choice(side, len(side)) for side in sides)) for _ in range(RESAMPLES)]
+    # Both kinds are drawn apart, so that every draw keeps their numbers.
+    drawn = [
+        difference(rng.choice(answerable, len(answerable)), rng.choice(unanswerable, len(unanswerable)))
+        for _ in range(RESAMPLES)
+    ]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {
-        "tuned": auc(first[sides[0]], first[sides[1]]),
-        "base": auc(second[sides[0]], second[sides[1]]),
-        "difference": difference(*sides),
+        "tuned": auc(tuned_scores[answerable], tuned_scores[unanswerable]),
+        "base": auc(base_scores[answerable], base_scores[unanswerable]),
+        "difference": difference(answerable, unanswerable),
         "interval": asdict(Interval(float(low), float(high))),
         "n_answerable": n_answerable,
-        "n_unanswerable": len(sides[1]),
+        "n_unanswerable": len(unanswerable),
     }
 
 
 def gate_lines(record: Mapping) -> list[str]:
-    """The verdict and its figures, for a terminal."""
-    lines = [f"{record['verdict']}" + "".join(f"\n  {reason}" for reason in record["reasons"])]
+    """The verdict with its reasons and figures, as lines for a terminal."""
+    lines = ["\n  ".join([record["verdict"], *record["reasons"]])]
     lines += [f"  {_figures_line(name, figures)}" for name, figures in record["metrics"].items()]
     lines.append(f"  shuffling gives {record['shuffle_floor']:.4f}")
     if refusals := record.get("refusals"):
         lines.append(
-            f"  telling unanswerable questions by the best score: AUC {refusals['base']:.4f} -> "
+            f"  separating unanswerable questions by the best score: AUC {refusals['base']:.4f} -> "
             f"{refusals['tuned']:.4f}, difference {refusals['difference']:+.4f} [{refusals['interval']['low']:+.4f}, "
             f"{refusals['interval']['high']:+.4f}], n = {refusals['n_unanswerable']:,} unanswerable (does not decide)"
         )

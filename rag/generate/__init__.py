@@ -1,1 +1,1 @@
-"""From contexts to a cited answer: prompts, generators, and the answer parser."""
+"""From contexts to a cited answer: prompts, what fits into the window, generators, and the answer parser."""

@@ -1,4 +1,4 @@
-"""The answer parser: raw model output to clean text with citations, or CANNOTANSWER."""
+"""The answer parser: raw model output becomes clean text with citations, or CANNOTANSWER."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
 TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b(?:[\s.,()\"']*\bCANNOTANSWER\b)*[\s.)\"']*\Z")
 VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
 ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])+|(?:\s|…|\[…\])+\Z")
-CHARACTERS_OF_A_COPY, WORDS_OF_A_COPY = 15, 4
+# How much text before a bracket, and how many words of an opening, must match a passage to count as copied from it.
+CHARACTERS_OF_A_COPY = 15
+WORDS_OF_A_COPY = 4
+# An answer without citations cites a passage that holds at least this share of its words.
+SHARE_OF_WORDS = 0.6
 CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
 
 
 def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered") -> Answer:
     """The clean answer in `raw`, given the passages that the prompt numbered [1]…[m].
 
-    `none` takes the output as it is; `strip` trims it; `layered` removes think blocks and chat markup, maps `[n]` to
-    passage ids (numbers that no passage has are dropped), and strips the markers; what was copied out of a passage,
-    brackets or the words "cannot answer", is text. An empty answer is CANNOTANSWER, and so is one that ends with the
-    verdict `Answered by the passages: no`.
+    - `none` takes the output as it is.
+    - `strip` trims whitespace; an empty answer is CANNOTANSWER.
+    - `layered` removes think blocks and chat markup, turns the markers `[n]` into the ids of the passages (numbers that
+      no passage has are dropped), and recognises refusals. Brackets and the words "cannot answer" stay text where they
+      were copied from a passage. An empty answer is CANNOTANSWER, and so is one that ends with the verdict
+      `Answered by the passages: no`.
     """
     if parser == "none":
         return Answer(raw, (), raw)
@@ -38,6 +44,7 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
         text = raw.strip()
         return Answer(text or CANNOTANSWER, (), raw)
     text = _without_markup(raw)
+    # The second line that the prompt `decide-v1` asks for.
     if verdict := VERDICT.search(text):
         if verdict[1].lower() == "no":
             return Answer(CANNOTANSWER, (), raw)
@@ -45,29 +52,35 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
     if _refuses(text, passages):
         return Answer(CANNOTANSWER, (), raw)
     text, numbers = _split_citations(text, passages)
-    text = TRAILING_REFUSAL.sub("", text) if not _refuses(text, passages) else CANNOTANSWER
-    text = _unquoted(ELLIPSES.sub("", text))
-    if not text or text == CANNOTANSWER or not any(ch.isalnum() for ch in text):
+    # Without its markers a text can turn out to be a refusal: "[1] cannot answer".
+    if _refuses(text, passages):
+        return Answer(CANNOTANSWER, (), raw)
+    # An answer with a refusal behind it is an answer. Ellipses at the ends come from excerpts.
+    text = _unquoted(ELLIPSES.sub("", TRAILING_REFUSAL.sub("", text)))
+    if not any(ch.isalnum() for ch in text) or text == CANNOTANSWER:
         return Answer(CANNOTANSWER, (), raw)
     return Answer(text, tuple(dict.fromkeys(passages[n - 1].id for n in numbers)), raw)
 
 
 def _refuses(text: str, passages: Sequence[Passage]) -> bool:
-    """Whether an answer begins as a refusal; "cannot answer the telephone" may be what a passage says."""
+    """Whether an answer begins as a refusal. "cannot answer the telephone" may be copied from a passage."""
+    if REFUSAL.match(text) is None:
+        return False
     opening = normalized_words(text)[:WORDS_OF_A_COPY]
-    is_copied = opening[:1] == ["cannot"] and len(opening) > 2
-    is_copied = is_copied and any(_contains(normalized_words(passage.content), opening) for passage in passages)
-    return REFUSAL.match(text) is not None and not is_copied
+    if opening[:1] != ["cannot"] or len(opening) <= 2:
+        return True
+    return not any(_contains(normalized_words(passage.content), opening) for passage in passages)
 
 
 def _without_markup(raw: str) -> str:
     """The model's last answer without think blocks or chat markup.
 
-    The cruder layers (after the last assistant turn, after the last `A:` line, last line) apply only where chat turns
-    were found: an answer that merely contains such words stays whole.
+    The cruder cuts (after the last assistant turn, after the last `A:` line, last line) are made only where the output
+    holds chat turns: an answer that merely contains such words stays whole.
     """
     text = OPEN_THINK.sub("", THINK_BLOCK.sub("", raw))
-    text = re.sub(r"\A.*?</think>", "", text, count=1, flags=re.DOTALL) if "</think>" in text else text
+    if "</think>" in text:  # the opening tag was part of the prompt
+        text = re.sub(r"\A.*?</think>", "", text, count=1, flags=re.DOTALL)
     if TURN_MARKER.search(text):
         turns = list(ASSISTANT_TURN.finditer(text))
         if turns:
@@ -86,27 +99,33 @@ def _without_markup(raw: str) -> str:
 
 
 def _split_citations(text: str, passages: Sequence[Passage]) -> tuple[str, list[int]]:
-    """(text without citation markers, the valid numbers in order). `items[0]` inside a sentence is code, not a mark."""
+    """(text without citation markers, valid numbers in order). `items[0]` within a sentence is code, not a marker."""
     numbers: list[int] = []
     contents = [_collapsed(passage.content) for passage in passages]
 
     def visit(match: re.Match) -> str:
-        if _is_copied(text[: match.start()], match[0], contents):
+        before = text[: match.start()]
+        after = text[match.end() :]
+        if _is_copied(before, match[0], contents):
             return match[0]
-        before, after = text[: match.start()], text[match.end() :]
-        attached = not match[0][0].isspace() and bool(before) and (before[-1].isalnum() or before[-1] in "_)")
-        ends = not after.strip() or bool(re.match(r"\s*(?:[.!?;,](?:\s|\Z)|\[)", after))
+        # A bracket attached to a word is code, unless a clause or the text ends behind it.
+        attached = not match[0][0].isspace() and before != "" and (before[-1].isalnum() or before[-1] in "_)")
+        ends = not after.strip() or re.match(r"\s*(?:[.!?;,](?:\s|\Z)|\[)", after) is not None
         if attached and not ends:
             return match[0]
-        numbers.extend(n for n in map(int, re.findall(r"\d+", match[0])) if 1 <= n <= len(passages))
+        found = [int(digits) for digits in re.findall(r"\d+", match[0])]
+        numbers.extend(n for n in found if 1 <= n <= len(passages))
         return ""
 
     return CITATION.sub(visit, text).strip(), numbers
 
 
 def _is_copied(before: str, marker: str, contents: Sequence[str]) -> bool:
-    """Whether a bracket stands in a passage behind the same words; at the beginning of an answer, whether it stands
-    in one and is none that cites."""
+    """Whether a bracket was copied from a passage: it stands there after the same words.
+
+    At the beginning of an answer no words stand before it. There a single number from 1, as in `[2]`, is taken for a
+    citation; other brackets are copied if any passage holds them.
+    """
     copy = _collapsed(marker)
     if any(ch.isalnum() for ch in before):
         copy = _collapsed(before + marker)[-len(copy) - CHARACTERS_OF_A_COPY :]
@@ -120,7 +139,7 @@ def _collapsed(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """Without one pair of quotation marks around the whole."""
+    """The text without one pair of quotation marks around the whole of it."""
     text = text.strip()
     for left, right in (('"', '"'), ("“", "”"), ("'", "'")):
         if len(text) > 1 and text[0] == left and text[-1] == right and left not in text[1:-1]:
@@ -129,11 +148,11 @@ def _unquoted(text: str) -> str:
 
 
 def verify_citations(answer: Answer, contexts: Sequence[Passage]) -> Answer:
-    """Set citations right where the answer's words can settle it.
+    """The answer with citations corrected where its words decide; `contexts` come best first.
 
-    An answer that stands word for word in some contexts cites those of them that the model cited, else the first that
-    holds it. An answer in the model's own words keeps the model's citations; without any, it cites the context that
-    holds most of its words, if that is at least six in ten.
+    An answer that occurs word for word in some contexts cites those of them that the model cited, else the first of
+    them. An answer in the model's own words keeps the model's citations; without any, it cites the context that holds
+    most of its words, if that is at least six in ten.
     """
     if answer.abstained or not contexts:
         return answer
@@ -146,18 +165,19 @@ def verify_citations(answer: Answer, contexts: Sequence[Passage]) -> Answer:
         return Answer(answer.text, cited, answer.raw)
     if answer.citations:
         return answer
-    shares = [
-        (len(set(words) & set(normalized_words(p.content))) / len(set(words)), -n) for n, p in enumerate(contexts)
-    ]
-    share, position = max(shares)
-    return Answer(answer.text, (contexts[-position].id,), answer.raw) if share >= 0.6 else answer
+    shares = [len(set(words) & set(normalized_words(p.content))) / len(set(words)) for p in contexts]
+    most = max(shares)
+    if most < SHARE_OF_WORDS:
+        return answer
+    return Answer(answer.text, (contexts[shares.index(most)].id,), answer.raw)
 
 
 def normalized_words(text: str) -> list[str]:
-    """Lower-case words without punctuation."""
+    """The words of a text in lower case, without punctuation."""
     table = str.maketrans(dict.fromkeys(string.punctuation + "–—’“”…", " "))
     return text.lower().translate(table).split()
 
 
 def _contains(words: list[str], wanted: list[str]) -> bool:
+    """Whether `wanted` occurs in `words` as a sequence without gaps."""
     return f" {' '.join(wanted)} " in f" {' '.join(words)} "

@@ -1,4 +1,4 @@
-"""A follow-up question made standalone from the conversation before it."""
+"""A follow-up question rewritten so that it can be understood without the conversation before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rag.generate.answer import parse_answer
 from rag.generate.prompts import defuse
-from rag.types import Conversation, Generator, Message
+from rag.generate.window import prompt_budget_tokens
+from rag.types import Generator, Message, Messages
 
 REFERS_BACK = re.compile(
     r"\b(?:it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|one|ones|there|then|"
@@ -23,7 +24,7 @@ SYSTEM = (
     "Rewrite the last question so that it can be understood without the conversation. "
     "Replace words such as it, they or that by what they stand for. Reply with the rewritten question only."
 )
-EXAMPLE: Conversation = [
+EXAMPLE: Messages = [
     Message(
         role="user",
         content="Q: Who designed the Amber Line?\nA: Clara Voss\nQ: Where did she study?\n\nRewrite the last question.",
@@ -39,7 +40,7 @@ EXAMPLE: Conversation = [
 
 
 def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
-    """Whether a question leans on what was said before: a pronoun, an opening such as `and`, or hardly any words."""
+    """Whether a question depends on the conversation: it has a pronoun, an opening such as `and`, or very few words."""
     if not history:
         return False
     return (
@@ -50,10 +51,10 @@ def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
 
 
 def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
-    """The standalone form of `question`; itself where it already stands alone, or the rewrite is no question or
-    repeats one that was asked before and says something else, or the generator's window is too small to ask for one.
+    """The standalone form of `question`; `history` is (question, answer) pairs, oldest first. Raises GenerationError.
 
-    `history` holds (question, answer) pairs, oldest first. Raises GenerationError.
+    The question itself comes back where it already stands alone, where the rewrite is unusable (empty, far too long, or
+    an earlier question again), and where the generator's window is too small for the request.
     """
     if not needs_rewriting(question, history):
         return question
@@ -61,18 +62,26 @@ def rewrite_question(question: str, history: Sequence[tuple[str, str]], generato
     turns = "\n".join(f"Q: {q}\nA: {a}" for q, a in kept)
     request = Message(role="user", content=f"{turns}\nQ: {defuse(question)}\n\nRewrite the last question.")
     conversation = [Message(role="system", content=SYSTEM), *EXAMPLE, request]
-    budget = generator.context_window_tokens - getattr(generator, "max_new_tokens", 0)
-    if generator.count_tokens(conversation) > budget:
+    if generator.count_tokens(conversation) > prompt_budget_tokens(generator):
         return question
     raw = generator.generate([conversation])[0]
     parsed = parse_answer(raw, ())
     rewritten = re.sub(r"\A(?:Q|Question)\s*:\s*", "", parsed.text.splitlines()[0].strip())
-    echoes = any(_words(rewritten) == _words(asked) for asked, _ in history)
-    if echoes:
-        own = set(_words(REFERS_BACK.sub(" ", OPENS_AS_FOLLOW_UP.sub(" ", question))))
-        echoes = not own <= set(_words(rewritten))
-    usable = not parsed.abstained and not echoes and 0 < len(rewritten) <= max(200, 3 * len(question))
-    return rewritten if usable else question
+    has_a_sound_length = 0 < len(rewritten) <= max(200, 3 * len(question))
+    if parsed.abstained or not has_a_sound_length or _only_echoes(rewritten, question, history):
+        return question
+    return rewritten
+
+
+def _only_echoes(rewritten: str, question: str, history: Sequence[tuple[str, str]]) -> bool:
+    """Whether a rewrite repeats an earlier question instead of this one, as small models often do.
+
+    It may be the same as an earlier question if it holds all the words of this one that do not refer back.
+    """
+    if not any(_words(rewritten) == _words(asked) for asked, _ in history):
+        return False
+    own = set(_words(REFERS_BACK.sub(" ", OPENS_AS_FOLLOW_UP.sub(" ", question))))
+    return not own <= set(_words(rewritten))
 
 
 def _words(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What in an index could mislead: text that commands the model, text that is none, passages that turn up everywhere."""
+"""Passages that could mislead: text that commands the model, text without sense, passages that are found everywhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag import fixes
 from rag.data.passages import Corpus
 from rag.documents.citation import place_of
 from rag.errors import ConfigError
@@ -17,9 +18,15 @@ from rag.generate.instructions import find_instructions, hidden_characters
 from rag.index.read import open_index
 from rag.retrieve.vectors import FaissIndex
 
-PROBES, NEIGHBOURS = 1000, 10
-HUB_SHARE, HUB_TIMES = 0.02, 10.0
-SOUP_WORDS, SOUP_DISTINCT, SOUP_LETTERS = 20, 0.2, 0.2
+# A hub is near to this share of the probes at least, and to so many times the mean.
+PROBES = 1000
+NEIGHBOURS = 10
+HUB_SHARE = 0.02
+HUB_TIMES = 10.0
+# Soup: this many words at least, and less than this share of distinct ones (or of letters).
+SOUP_WORDS = 20
+SOUP_DISTINCT = 0.2
+SOUP_LETTERS = 0.2
 SHOWN_CHARACTERS = 160
 
 _WORD = re.compile(r"\w+")
@@ -27,7 +34,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A passage that someone should look at, why, and the words that raised it."""
+    """A passage that someone should look at: why (`kind`), where it stands, and the words that raised it."""
 
     kind: str
     passage_id: str
@@ -75,20 +82,23 @@ def _is_soup(text: str) -> bool:
 
 
 def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]:
-    """Passages that are near to passages of abnormally many other documents (Radovanović et al. 2010,
-    https://www.jmlr.org/papers/v11/radovanovic10a.html): at least 2 % of the probes, and ten times the mean."""
+    """Passages that are near to passages of abnormally many other documents.
+
+    That is, among the ten nearest of at least 2 % of the probes and of ten times as many as the mean (Radovanović et
+    al. 2010, https://www.jmlr.org/papers/v11/radovanovic10a.html). [] for an index that gives no vectors back.
+    """
     n_probes = min(PROBES, len(corpus))
-    rows = np.sort(np.random.default_rng(seed).choice(len(corpus), n_probes, replace=False))
+    rows = np.sort(np.random.default_rng(seed).choice(len(corpus), n_probes, replace=False)).tolist()
     try:
         vectors = index.vectors(rows)
-        if len(index) > len(corpus):  # behind the rows of the passages stand those of their windows
+        if len(index) > len(corpus):  # it holds windows too, behind the passages
             index = _of_passages(index, len(corpus))
-    except ConfigError:  # an index that gives no vectors back
+    except ConfigError:  # this kind of index gives no vectors back
         return []
     _, neighbours = index.search(vectors, NEIGHBOURS)
-    document = [passage.id.split("@")[0] for passage in corpus]
+    document = [passage.document for passage in corpus]
     counts: Counter[int] = Counter()
-    for row, near in zip(rows.tolist(), neighbours.tolist(), strict=True):
+    for row, near in zip(rows, neighbours.tolist(), strict=True):
         counts.update(other for other in near if other >= 0 and document[other] != document[row])
     mean = sum(counts.values()) / max(len(corpus), 1)
     least = max(HUB_SHARE * n_probes, HUB_TIMES * mean)
@@ -105,7 +115,7 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
 
 
 def _of_passages(index: FaissIndex, n_passages: int) -> FaissIndex:
-    """An exact index of the first rows alone; not every kind of index can search in a part of itself."""
+    """An exact index of the first rows alone, since not every kind of index can search in a part of itself."""
     vectors = index.vectors(range(n_passages))
     passages = FaissIndex(vectors.shape[1])
     passages.add(vectors)
@@ -117,4 +127,5 @@ def suspicion_lines(suspicions: Sequence[Suspicion], folder: Path) -> list[str]:
     if not suspicions:
         return [f"nothing suspicious in {folder}"]
     lines = [f"{s.kind}: {s.place}\n    {s.excerpt}" for s in suspicions]
-    return [*lines, f"{len(suspicions):,} to look at; leave a file out: rag ingest -i {folder} --forget PATH"]
+    leave_out = fixes.ingest(folder, forget=["PATH"])
+    return [*lines, f"{len(suspicions):,} to look at; leave a file out: {leave_out}"]

@@ -1,4 +1,8 @@
-"""Which generation of an index folder serves, and who may write."""
+"""Which generation of an index folder serves, how another takes its place, and who may write.
+
+The pointer CURRENT names the generation that serves. That folder is not touched while another is made beside it; one
+atomic write of CURRENT then switches all readers at once.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +13,38 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from rag import fixes
 from rag.errors import DataError, IndexMismatchError
 from rag.files import LOCK, only_writer, wait_for_disk, write_durably, write_json
 from rag.index.manifest import (
     MANIFEST,
     Manifest,
     check_source,
-    how_to_make,
     manifest_json,
     read_manifest,
     source_is_there,
     source_sha256,
 )
 
-CURRENT, PREVIOUS, BUILDING = "CURRENT", "PREVIOUS", "building"
+CURRENT = "CURRENT"
+PREVIOUS = "PREVIOUS"
+BUILDING = "building"
 
 TWIN = "-b"  # ends the other name of a generation
 
 
-def roll_back(folder: str | Path) -> Manifest:
-    """Let the generation before the present one serve again; a second call goes forward again.
+def read_pointer(folder: Path, pointer: str) -> Path | None:
+    """The generation that CURRENT or PREVIOUS names; None where it names none that is there."""
+    try:
+        name = (folder / pointer).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return folder / name if name and (folder / name).is_dir() else None
 
-    It serves though its corpus file has changed since, until that changes once more. Raises IndexMismatchError where
-    there is none.
-    """
-    folder = Path(folder)
-    if not _is_begun(folder):
-        raise IndexMismatchError(f"{folder} holds no index; make one: {how_to_make(folder)}")
-    with writer_lock(folder):
-        current, previous = read_current(folder), read_pointer(folder, PREVIOUS)
-        if previous and current and _state(previous) == _state(current):  # killed between the writes of a switch
-            others = (other for other in sorted(folder.glob("generation-*")) if _state(other) != _state(current))
-            previous = next(others, None)
-        if previous is None:
-            raise IndexMismatchError(f"{folder} holds no generation to go back to")
-        manifest = read_manifest(previous)
-        if source_is_there(manifest):
-            seen = dataclasses.replace(manifest, corpus_file_sha256=source_sha256(manifest.corpus_path))
-            manifest = touch_source(previous, manifest, seen)
-        serve_generation(folder, previous, previous=current)
-    return manifest
+
+def read_current(folder: Path) -> Path | None:
+    """The generation that serves, sound or not."""
+    return read_pointer(folder, CURRENT)
 
 
 def serves(folder: str | Path) -> bool:
@@ -56,24 +52,31 @@ def serves(folder: str | Path) -> bool:
     return read_current(Path(folder)) is not None
 
 
-def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
-    """The folder and manifest of the generation that serves, without loading anything else.
+def current_generation(folder: str | Path) -> tuple[Path, Manifest]:
+    """The folder and manifest of the generation that serves, though its corpus file may have changed since.
 
-    Raises IndexMismatchError, with the command that mends it, for a missing or damaged index, or a corpus file that
-    has changed since.
+    Raises IndexMismatchError, with the command that fixes it, for a missing index or a damaged manifest.
     """
     folder = Path(folder)
     current = read_current(folder)
     if current is None:
         hint = " (an unfinished build is there: run the same command again)" if (folder / BUILDING).exists() else ""
-        raise IndexMismatchError(f"{folder} holds no index{hint}; make one: {how_to_make(folder)}")
-    manifest = read_manifest(current)
-    check_source(manifest, folder)
+        raise IndexMismatchError(f"{folder} holds no index{hint}", fixes.make_index(folder), to="make one")
+    return current, read_manifest(current)
+
+
+def serving_manifest(folder: str | Path) -> tuple[Path, Manifest]:
+    """The folder and manifest of the generation that serves, without loading anything else.
+
+    Raises IndexMismatchError as `current_generation` does, and for a corpus file that has changed since.
+    """
+    current, manifest = current_generation(folder)
+    check_source(manifest, Path(folder))
     return current, manifest
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a folder holds a generation of an index, which names that others use too do not show."""
+    """Whether a folder holds a generation of an index; the other names in it could be anyone's."""
     return (folder / CURRENT).is_file() or any(folder.glob("generation-*/" + MANIFEST))
 
 
@@ -98,20 +101,41 @@ def writer_lock(folder: str | Path) -> Iterator[None]:
         yield
 
 
-def read_current(folder: Path) -> Path | None:
-    return read_pointer(folder, CURRENT)
+def roll_back(folder: str | Path) -> Manifest:
+    """Let the generation before the present one serve again; a second call goes forward again.
+
+    It serves even if its corpus file has changed since, until the file changes once more. Raises IndexMismatchError
+    where there is none.
+    """
+    folder = Path(folder)
+    if not _is_begun(folder):
+        raise IndexMismatchError(f"{folder} holds no index", fixes.make_index(folder), to="make one")
+    with writer_lock(folder):
+        current = read_current(folder)
+        previous = _before(folder, current)
+        if previous is None:
+            raise IndexMismatchError(f"{folder} holds no generation to go back to")
+        manifest = read_manifest(previous)
+        if source_is_there(manifest):
+            # Whoever goes back knows that the file holds other passages: its present state is taken as seen.
+            seen = dataclasses.replace(manifest, corpus_file_sha256=source_sha256(manifest.corpus_path))
+            manifest = touch_source(previous, manifest, seen)
+        serve_generation(folder, previous, previous=current)
+    return manifest
 
 
-def read_pointer(folder: Path, pointer: str) -> Path | None:
-    try:
-        name = (folder / pointer).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return folder / name if name and (folder / name).is_dir() else None
+def _before(folder: Path, current: Path | None) -> Path | None:
+    """The generation to go back to."""
+    previous = read_pointer(folder, PREVIOUS)
+    if previous is None or current is None or _state(previous) != _state(current):
+        return previous
+    # A kill between the two writes of a switch leaves both pointers at the old state; the new one is there, whole.
+    others = (other for other in sorted(folder.glob("generation-*")) if _state(other) != _state(current))
+    return next(others, None)
 
 
 def touch_source(generation: Path, existing: Manifest, wanted: Manifest) -> Manifest:
-    """The same passages may come from another file, or from the same file written anew: remember which."""
+    """Remember the corpus file of `wanted`: the same passages may come from another file, or from one written anew."""
     updated = dataclasses.replace(
         existing, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256
     )
@@ -131,22 +155,30 @@ def _state(generation: Path) -> str:
 
 
 def switch_to(target: Path, building: Path, manifest: Manifest, *, previous: Path | None) -> None:
-    """Make the finished build the generation that serves, and keep the one before."""
+    """Make the finished build the generation that serves, and keep the one before.
+
+    `previous` serves until then and is not touched: a damaged one is built again under the name of its twin.
+    """
     generation = next(folder for folder in twins_of(target, manifest.fingerprint) if folder != previous)
     shutil.rmtree(generation, ignore_errors=True)
+    # On the disk before anything names it: after a power cut, CURRENT may not lead to files without their content.
     for path in (*building.rglob("*"), building):
         wait_for_disk(path)
+    # After a kill from here on, the next build finds the generation whole and only switches to it.
     os.rename(building, generation)
     serve_generation(target, generation, previous=previous)
+    # Shards are needed until the generation serves. Left behind by a kill, they cost disk space and nothing else.
     for leftover in (*generation.glob("shard-*"), generation / "key.json"):
         leftover.unlink(missing_ok=True)
 
 
 def serve_generation(target: Path, generation: Path, *, previous: Path | None) -> None:
-    """Switch to a whole generation at once; all but it and the one before are dropped.
+    """Switch to a whole generation at once; all but it and the one before are deleted.
 
     What serves in the place of its twin has the same generation before it, if that is not the twin itself.
     """
+    # PREVIOUS first. A kill before CURRENT is written leaves the old generation serving, and named twice, which
+    # `roll_back` knows how to read. The other order could lose the way back.
     if previous is not None and _state(previous) != _state(generation):
         write_durably(target / PREVIOUS, previous.name + "\n")
     write_durably(target / CURRENT, generation.name + "\n")
@@ -154,7 +186,7 @@ def serve_generation(target: Path, generation: Path, *, previous: Path | None) -
     if before is not None and _state(before) == _state(generation):
         (target / PREVIOUS).unlink()
         before = None
-    kept = {generation, before}
+    # Deleted last, when no pointer leads there. A kill leaves folders that the next switch deletes.
     for other in target.glob("generation-*"):
-        if other not in kept:
+        if other not in (generation, before):
             shutil.rmtree(other, ignore_errors=True)

@@ -1,37 +1,42 @@
-"""An index opened for reading."""
+"""An index opened for reading: one function for each part of a generation, for answering and for the doctor.
+
+Each raises IndexMismatchError with the command that makes the part again. What is made from sound passages can be made
+from them again; only damaged passages need the files that they came from.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from rag import fixes
 from rag.data.corpus import load_corpus
 from rag.data.passages import Corpus
 from rag.data.rows import json_rows
 from rag.errors import DataError, IndexMismatchError
-from rag.files import json_line, write_json, write_whole
+from rag.files import json_if_sound
 from rag.index.folder import CURRENT, PREVIOUS, read_pointer, serving_manifest
-from rag.index.manifest import Manifest, how_to_rebuild
+from rag.index.manifest import Manifest, source_is_there
 from rag.progress import say
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import EncoderFingerprint
 from rag.retrieve.vectors import FaissIndex
 
-DOCUMENTS = "documents.jsonl"
-
-SOURCES = "sources.json"
+PASSAGES = "passages.jsonl"
+VECTORS = "vectors.faiss"
 WINDOWS = "windows.npy"
+BM25 = "bm25"
+DOCUMENTS = "documents.jsonl"
+SOURCES = "sources.json"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """A generation opened for reading."""
+    """A generation opened for reading: its folder, its manifest and its passages. The other parts load when asked."""
 
     folder: Path
     manifest: Manifest
@@ -39,79 +44,50 @@ class OpenIndex:
 
     def check_encoder(self, fingerprint: EncoderFingerprint) -> None:
         """Raises IndexMismatchError where another encoder made this index."""
-        stored, now = asdict(self.manifest.encoder), asdict(fingerprint)
-        if differing := [name for name in now if stored[name] != now[name]]:
-            details = "; ".join(
-                f"{name}: {stored[name]!r:.40} in the index, {now[name]!r:.40} now" for name in differing
-            )
-            raise IndexMismatchError(
-                f"{self.folder.parent} was built with another encoder ({details}); "
-                f"{how_to_rebuild(self.manifest.corpus_path, self.folder.parent, passages_sound=True)}, "
-                f"or choose the encoder that made it ({self.manifest.encoder_model}) with --set encoder.model=…"
-            )
+        stored = asdict(self.manifest.encoder)
+        now = asdict(fingerprint)
+        differing = [name for name in now if stored[name] != now[name]]
+        if not differing:
+            return
+        details = "; ".join(f"{name}: {stored[name]!r:.40} in the index, {now[name]!r:.40} now" for name in differing)
+        raise IndexMismatchError(
+            f"{self.folder.parent} was built with another encoder ({details})",
+            _encode_again(self.folder, self.manifest),
+            to=f"choose the one that made it with --set encoder.model={self.manifest.encoder_model}, or rebuild it",
+        )
 
     def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
         """One row for each passage, then one for each window."""
-        index = FaissIndex.load(self.folder / "vectors.faiss", nprobe=nprobe, ef_search=ef_search)
-        if len(index) != (wanted := len(self.corpus) + len(self.windows())):
+        n_windows = len(self.windows())
+        try:
+            index = FaissIndex.load(self.folder / VECTORS, nprobe=nprobe, ef_search=ef_search)
+        except IndexMismatchError as error:
+            raise IndexMismatchError(error.what, _encode_again(self.folder, self.manifest)) from error
+        if len(index) != len(self.corpus) + n_windows:
             raise IndexMismatchError(
-                f"{self.folder} holds {len(index):,} vectors where {wanted:,} belong; "
-                f"{how_to_rebuild(self.manifest.corpus_path, self.folder.parent, passages_sound=True)}"
+                f"{self.folder} holds {len(index):,} vectors for {len(self.corpus):,} passages and {n_windows:,} "
+                "windows",
+                _encode_again(self.folder, self.manifest),
             )
         return index
 
     def windows(self) -> np.ndarray:
-        """(m,) int: the passage's row of each window."""
-        return read_windows(self.folder, self.manifest)
+        """(m,) int: the passage's row of each window; empty for an index without windows."""
+        if not self.manifest.window_sentences:
+            return np.zeros(0, np.int64)
+        path = self.folder / WINDOWS
+        try:
+            return np.load(path)
+        except (OSError, ValueError, EOFError) as error:
+            what = f"{path} is missing or damaged"
+            raise IndexMismatchError(what, _encode_again(self.folder, self.manifest)) from error
 
     def bm25(self) -> BM25Retriever:
-        return BM25Retriever.load(self.folder / "bm25", self.corpus)
-
-
-def read_documents(generation: Path) -> list[dict]:
-    """The rows of documents.jsonl; [] for an index that was made from a file of passages.
-
-    Raises IndexMismatchError where a line is damaged.
-    """
-    path = generation / DOCUMENTS
-    try:
-        return [row for _, row in json_rows(path)] if path.is_file() else []
-    except DataError as error:
-        raise IndexMismatchError(f"{path} is damaged; {how_to_rebuild('', generation.parent)}") from error
-
-
-def read_sources(generation: Path) -> dict:
-    """What an index of files was taken in from: {"roots": […], "forgotten": […]}.
-
-    Where that is lost, the roots are those of the documents. Raises IndexMismatchError where these are damaged too.
-    """
-    path, folder = generation / SOURCES, shlex.quote(str(generation.parent))
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return {name: list(stored[name]) for name in ("roots", "forgotten")}
-    except (OSError, ValueError, TypeError, KeyError):
+        """The BM25 index over the passages."""
         try:
-            documents = read_documents(generation)
+            return BM25Retriever.load(self.folder / BM25, self.corpus)
         except IndexMismatchError as error:
-            raise IndexMismatchError(
-                f"{generation.parent} no longer tells what it was taken in from; delete it and name the files again: "
-                f"rm -r {folder} && rag ingest PATH -i {folder}"
-            ) from error
-    if documents:
-        say(f"{path} is missing or damaged: what was taken in is known from the documents, what was forgotten is not")
-    return {"roots": list(dict.fromkeys(p["root"] for row in documents for p in row["paths"])), "forgotten": []}
-
-
-def write_documents(generation: Path, documents: Sequence[Mapping], sources: Mapping | None) -> None:
-    write_json(generation / SOURCES, dict(sources or {"roots": [], "forgotten": []}))
-    write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))
-
-
-def kept_documents(folder: str | Path) -> Iterator[dict]:
-    """The documents of the generation that serves, then of the one before it, as far as they can be read."""
-    for generation in (read_pointer(Path(folder), pointer) for pointer in (CURRENT, PREVIOUS)):
-        with contextlib.suppress(IndexMismatchError):
-            yield from read_documents(generation) if generation else ()
+            raise IndexMismatchError(error.what, _encode_again(self.folder, self.manifest)) from error
 
 
 def open_index(folder: str | Path) -> OpenIndex:
@@ -120,13 +96,27 @@ def open_index(folder: str | Path) -> OpenIndex:
 
 
 def open_generation(generation: Path, manifest: Manifest) -> OpenIndex:
-    corpus = load_corpus(generation / "passages.jsonl")
+    """Open a generation with its passages. Raises IndexMismatchError where these are damaged or not its own."""
+    fix = fixes.remake(generation.parent, manifest.corpus_path)
+    try:
+        corpus = load_corpus(generation / PASSAGES)
+    except (DataError, OSError) as error:
+        raise IndexMismatchError(f"the passages of {generation} cannot be read ({error})", fix) from error
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
         raise IndexMismatchError(
-            f"{generation} holds {len(corpus):,} passages that are not the {manifest.n_passages:,} of its manifest; "
-            f"{how_to_rebuild(manifest.corpus_path, generation.parent)}"
+            f"{generation} holds {len(corpus):,} passages that are not the {manifest.n_passages:,} of its manifest", fix
         )
     return OpenIndex(generation, manifest, corpus)
+
+
+def _encode_again(generation: Path, manifest: Manifest) -> str:
+    """The command that makes again what is made from sound passages.
+
+    Named by its corpus file, a killed build goes on where it was; but an index may travel without the file.
+    """
+    if source_is_there(manifest):
+        return fixes.index_corpus(manifest.corpus_path, generation.parent)
+    return fixes.encode_again(generation.parent)
 
 
 def damage_of(generation: Path, manifest: Manifest) -> str:
@@ -136,19 +126,49 @@ def damage_of(generation: Path, manifest: Manifest) -> str:
         opened.vectors()
         opened.bm25()
         read_documents(generation)
-    except (IndexMismatchError, DataError, OSError) as error:
-        return str(error).split(";")[0]
+    except IndexMismatchError as error:
+        return error.what
     return ""
 
 
-def read_windows(generation: Path, manifest: Manifest) -> np.ndarray:
-    """(m,) int: the passage's row of each window of an index; none where it was made without."""
-    if not manifest.window_sentences:
-        return np.zeros(0, np.int64)
+def read_documents(generation: Path) -> list[dict]:
+    """The rows of documents.jsonl; [] for an index that was made from a corpus file.
+
+    Raises IndexMismatchError where a line is damaged.
+    """
+    path = generation / DOCUMENTS
     try:
-        return np.load(generation / WINDOWS)
-    except (OSError, ValueError, EOFError) as error:
+        return [row for _, row in json_rows(path)] if path.is_file() else []
+    except (DataError, OSError) as error:
+        raise IndexMismatchError(f"{path} is damaged", fixes.ingest(generation.parent)) from error
+
+
+def read_sources(generation: Path) -> dict[str, list[str]]:
+    """What an index of documents follows: {"roots": […], "forgotten": […]}, both paths of files and folders.
+
+    Where that is lost, the roots are those of the documents. Raises IndexMismatchError where these are damaged too.
+    """
+    path = generation / SOURCES
+    stored = json_if_sound(path) or {}
+    if isinstance(stored.get("roots"), list) and isinstance(stored.get("forgotten"), list):
+        return {"roots": stored["roots"], "forgotten": stored["forgotten"]}
+    try:
+        documents = read_documents(generation)
+    except IndexMismatchError as error:
         raise IndexMismatchError(
-            f"{generation / WINDOWS} is missing or damaged; "
-            f"{how_to_rebuild(manifest.corpus_path, generation.parent, passages_sound=True)}"
+            f"the files that {generation.parent} was made from are no longer known",
+            fixes.start_again(generation.parent),
+            to="delete it and name the files again",
         ) from error
+    if documents:
+        say(f"{path} is missing or damaged: the roots are taken from the documents, what was forgotten is not known")
+    return {"roots": list(dict.fromkeys(p["root"] for row in documents for p in row["paths"])), "forgotten": []}
+
+
+def kept_documents(folder: str | Path) -> Iterator[dict]:
+    """The documents of the generation that serves, then of the one before it, as far as they can be read."""
+    for pointer in (CURRENT, PREVIOUS):
+        generation = read_pointer(Path(folder), pointer)
+        if generation is not None:
+            with contextlib.suppress(IndexMismatchError):
+                yield from read_documents(generation)

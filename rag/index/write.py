@@ -1,13 +1,19 @@
-"""The index folder: passages, vectors, BM25, and a manifest that says what made them.
+"""Writing an index, so that a kill at any moment leaves the old one serving or the new one, whole.
 
 INDEX/CURRENT                     names the generation that serves, replaced atomically
 INDEX/PREVIOUS                    names the one before it, which `roll_back` goes back to
 INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
                   /passages.jsonl /vectors.faiss /bm25/
                   /windows.npy    for an index with windows: the passage of each vector behind the passages' own
-                  /documents.jsonl /sources.json  the documents that the passages are of and what they were taken in
-                                                  from, for an index of files
+                  /documents.jsonl /sources.json
+                                  for an index of documents: the documents, and the files and folders it follows
 INDEX/building/                   finished shards of a build under way; a killed build goes on from them
+
+What a kill leaves, by the moment that it comes:
+- while encoding: `building/` with whole shards, from which the same command goes on;
+- while writing the other parts: the same; these parts are quick to make, and are made again;
+- behind the rename: a whole generation that does not serve yet; the same command only switches to it;
+- behind the switch: the new index, and at most a folder too many, which the next switch deletes.
 """
 
 from __future__ import annotations
@@ -26,11 +32,11 @@ import numpy as np
 from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
 from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.files import json_if_sound, write_json
+from rag.files import json_if_sound, json_line, write_json, write_whole
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_windows
 from rag.index.folder import BUILDING, read_current, serve_generation, switch_to, touch_source, twins_of, writer_lock
 from rag.index.manifest import FORMAT_VERSION, MANIFEST, Manifest, manifest_json, read_if_sound, source_sha256
-from rag.index.read import damage_of, write_documents
+from rag.index.read import BM25, DOCUMENTS, PASSAGES, SOURCES, VECTORS, damage_of
 from rag.progress import say
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
@@ -86,16 +92,15 @@ def build_generation(
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
 
-    `documents` describes the files that the passages are of, `sources` what they were taken in from; both are kept with
-    them. `from_scratch` trusts nothing that is there. Raises DataError for two passages of one id.
+    `documents` describes the files that the passages are of, `sources` what is followed (`read_sources`); both are kept
+    with them. `from_scratch` trusts nothing that is there. Raises DataError for two passages of one id.
     """
     started = time.monotonic()
     target = Path(target)
-    if twice := next((pid for pid, n in Counter(p.id for p in corpus).items() if n > 1), None):
-        raise DataError(f"two passages have the id {twice!r}")
+    _refuse_equal_ids(corpus)
     current = read_current(target)
     own = read_if_sound(current)
-    manifest = Manifest(
+    wanted = Manifest(
         format_version=FORMAT_VERSION,
         corpus_path=corpus_path,
         corpus_file_sha256=corpus_file_sha256,
@@ -107,71 +112,111 @@ def build_generation(
         factory=(own.factory if own else "Flat") if factory is None else factory,
         bm25={"k1": 1.5, "b": 0.75, "language": "english"},
         window_sentences=(own.window_sentences if own else 0) if window_sentences is None else window_sentences,
+        hardware=hardware,
     )
-    for generation in dict.fromkeys((current, *twins_of(target, manifest.fingerprint))):
-        # One that does not serve is one that a kill kept from it, or that another switched away from.
-        if from_scratch or generation is None or not generation.is_dir():
+    if not from_scratch and (kept := _serve_what_is_there(target, current, wanted, documents, sources)):
+        return kept
+    building = _prepare_building(target, wanted, current, from_scratch=from_scratch)
+    vectors, passages_cut = _encode(corpus, encoder, building, wanted, known_of=None if from_scratch else current)
+    _write_parts(building, corpus, vectors, wanted)
+    if documents is not None:
+        write_documents(building, documents, sources)
+    manifest = dataclasses.replace(
+        wanted,
+        passages_cut=passages_cut,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    # Last of all files: without a manifest, nobody takes a folder for a generation.
+    write_json(building / MANIFEST, manifest_json(manifest))
+    switch_to(target, building, manifest, previous=current)
+    return manifest
+
+
+def _refuse_equal_ids(corpus: Corpus) -> None:
+    twice = next((pid for pid, n in Counter(passage.id for passage in corpus).items() if n > 1), None)
+    if twice is not None:
+        raise DataError(f"two passages have the id {twice!r}")
+
+
+def _serve_what_is_there(
+    target: Path,
+    current: Path | None,
+    wanted: Manifest,
+    documents: Sequence[Mapping] | None,
+    sources: Mapping | None,
+) -> Manifest | None:
+    """The manifest of a whole generation that is as wanted, once it serves; None where none is there.
+
+    Beside the one that serves, it may be one that a kill kept from serving, or that another switched away from.
+    """
+    for generation in dict.fromkeys((current, *twins_of(target, wanted.fingerprint))):
+        if generation is None or not generation.is_dir():
             continue
         existing = read_if_sound(generation)
-        if existing is None or existing.fingerprint != manifest.fingerprint:
+        if existing is None or existing.fingerprint != wanted.fingerprint:
             continue
         if damage := damage_of(generation, existing):
             say(f"{generation} is damaged and is built again ({damage})")
             continue
         if generation != current:
             serve_generation(target, generation, previous=current)
+        # The passages are the same; the paths of their files may be others.
         if documents is not None:
             write_documents(generation, documents, sources)
-        return touch_source(generation, existing, manifest)
-    if from_scratch:
-        shutil.rmtree(target / BUILDING, ignore_errors=True)
-    building = _prepare_building(target, manifest, current)
-    known = KnownVectors(None if from_scratch else current, encoder.fingerprint)
-    wholes = [passage.content for passage in corpus]
-    reused = known.of_passages(wholes)
-    vectors, passages_cut = encode_in_shards("passages", wholes, reused, encoder, building)
-    if known.some_cut:
-        passages_cut += encoder.count_cut([wholes[position] for position in reused])
-    if manifest.window_sentences:
-        vectors = with_windows(corpus, vectors, manifest.window_sentences, known, encoder, building)
-    _write_generation(building, corpus, vectors, manifest)
-    if documents is not None:
-        write_documents(building, documents, sources)
-    manifest = dataclasses.replace(
-        manifest,
-        passages_cut=passages_cut,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - started, 1),
-        hardware=hardware,
-    )
-    write_json(building / MANIFEST, manifest_json(manifest))
-    switch_to(target, building, manifest, previous=current)
-    return manifest
+        return touch_source(generation, existing, wanted)
+    return None
 
 
-def _prepare_building(target: Path, manifest: Manifest, current: Path | None) -> Path:
+def _prepare_building(target: Path, wanted: Manifest, current: Path | None, *, from_scratch: bool) -> Path:
     """The folder of the build under way; shards of another corpus or encoder are thrown away."""
     building = target / BUILDING
     # Which passages are left to encode, and so what a shard holds, depends on the generation that serves.
     serving = current.name if current else ""
-    key = {"fingerprint": manifest.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
+    key = {"fingerprint": wanted.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
     key_file = building / "key.json"
-    if json_if_sound(key_file) != key:
+    if from_scratch or json_if_sound(key_file) != key:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
         write_json(key_file, key)
     return building
 
 
-def _write_generation(building: Path, corpus: Corpus, vectors: np.ndarray, manifest: Manifest) -> None:
-    index = FaissIndex(vectors.shape[1], manifest.factory)
+def _encode(
+    corpus: Corpus, encoder: Encoder, building: Path, wanted: Manifest, *, known_of: Path | None
+) -> tuple[np.ndarray, int]:
+    """(vectors of the passages, then of their windows; how many passages were cut).
+
+    `known_of` is the generation whose vectors are used again, where the same encoder made them.
+    """
+    known = KnownVectors(known_of, encoder.fingerprint)
+    contents = [passage.content for passage in corpus]
+    reused = known.of_passages(contents)
+    vectors, passages_cut = encode_in_shards("passages", contents, reused, encoder, building)
+    if known.some_cut:
+        passages_cut += encoder.count_cut([contents[position] for position in reused])
+    if wanted.window_sentences:
+        vectors = with_windows(corpus, vectors, wanted.window_sentences, known, encoder, building)
+    return vectors, passages_cut
+
+
+def _write_parts(building: Path, corpus: Corpus, vectors: np.ndarray, wanted: Manifest) -> None:
+    """Vectors, BM25 and passages."""
+    index = FaissIndex(vectors.shape[1], wanted.factory)
     index.train(vectors)
     index.add(vectors)
-    index.save(building / "vectors.faiss")
-    BM25Retriever(corpus).save(building / "bm25")
-    with (building / "passages.jsonl").open("w", encoding="utf-8") as stream:
+    index.save(building / VECTORS)
+    BM25Retriever(corpus).save(building / BM25)
+    with (building / PASSAGES).open("w", encoding="utf-8") as stream:
         for passage in corpus:
-            row = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
-            if place := passage.place:  # not asdict, which takes longer than all the rest
+            # Not asdict, which takes longer than all the rest.
+            row: dict = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
+            if place := passage.place:
                 row["place"] = {"start": place.start, "end": place.end, "page": place.page}
             stream.write(json.dumps(row) + "\n")
+
+
+def write_documents(generation: Path, documents: Sequence[Mapping], sources: Mapping | None) -> None:
+    """Note in a generation which documents its passages are of, and what it follows (`read_sources`)."""
+    write_json(generation / SOURCES, dict(sources or {"roots": [], "forgotten": []}))
+    write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))

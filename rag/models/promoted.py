@@ -1,6 +1,6 @@
-"""Tuned models that serve in the place of their base: `RAG_HOME/promoted.json`, name -> folders, the last serves.
+"""Tuned models that serve in place of their base, kept in `RAG_HOME/promoted.json`: name -> folders, the last serves.
 
-A name is a model's, or the folder of one: what was promoted in the place of a promoted folder serves for both.
+A name is a model's name or a model's folder. A model that was promoted in place of a promoted folder serves for both.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ def _file() -> Path:
 
 
 def all_promoted() -> dict[str, list[str]]:
-    """Base name -> folders promoted in its place, oldest first."""
+    """Name of the base -> folders that were promoted in its place, oldest first."""
     return read_json(_file(), ModelError, fix="delete it to serve the base models", default={})
 
 
 def serving(name: str) -> str:
-    """The folder that serves in the place of `name`, or the name itself. Raises ModelError where the folder is gone."""
-    promoted, passed = all_promoted(), set()
+    """The folder that serves in place of `name`, or the name itself. Raises ModelError where the folder is gone."""
+    promoted = all_promoted()
+    passed: set[str] = set()  # promotions can form a circle, which ends where it began
     while (folders := promoted.get(_key(name))) and _key(name) not in passed:
         passed.add(_key(name))
         if not Path(folders[-1]).is_dir():
-            raise ModelError(
-                f"{folders[-1]}, promoted in the place of {name}, is gone; go back: rag promote --back {name}"
-            )
+            raise ModelError(f"{folders[-1]}, promoted in place of {name}, is gone; go back: rag promote --back {name}")
         name = folders[-1]
     return name
 
 
 def _key(name: str) -> str:
-    """A folder under whatever path it is named; the name of a model as it is."""
+    """The absolute path of a folder, so that it is the same however it is named; the name of a model as it is."""
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def promote(name: str, folder: str | Path) -> None:
-    """Let `folder` serve wherever `name` is asked for."""
+    """Let `folder` serve from now on wherever `name` is asked for."""
     promoted = all_promoted()
     promoted.setdefault(_key(name), []).append(str(Path(folder).resolve()))
     _file().parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +47,12 @@ def promote(name: str, folder: str | Path) -> None:
 
 
 def go_back(name: str) -> str:
-    """Take the last promotion of `name` back; returns what serves now. Raises ModelError where nothing is promoted."""
+    """Undo the last promotion of `name`; returns what serves now. Raises ModelError where nothing is promoted."""
     promoted = all_promoted()
-    if not promoted.get(key := _key(name)):
+    key = _key(name)
+    if not promoted.get(key):
         known = ", ".join(promoted) or "none"
-        raise ModelError(f"nothing is promoted in the place of {name!r} (promoted: {known})")
+        raise ModelError(f"nothing is promoted in place of {name!r} (promoted: {known})")
     promoted[key].pop()
     remaining = {base: folders for base, folders in promoted.items() if folders}
     write_json(_file(), remaining)

@@ -1,1 +1,1 @@
-"""Candidates put in a better order by a cross-encoder."""
+"""Rerankers: they put the candidates of a query into a better order."""

@@ -1,4 +1,4 @@
-"""The reranker that changes nothing."""
+"""The reranker that changes nothing, for a pipeline without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from rag.types import Hit
 
 
 class KeepOrder:
-    """The reranker that changes nothing: candidates keep the retriever's order and scores."""
+    """Candidates keep the retriever's order and scores."""
 
     def rerank(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """The candidates as they are."""
         return [list(hits) for hits in candidates]

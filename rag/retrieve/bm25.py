@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,35 +18,44 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 
 class BM25Retriever:
-    """BM25 (Lucene's variant, k1 1.5, b 0.75) over passage contents. Passages that share no word are no hits."""
+    """BM25 (Lucene's variant) over passage contents. A passage that shares no word with the query is not a hit.
+
+    Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019.
+    """
 
     def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75, language: str = "english"):
         import bm25s
 
-        self.corpus, self.language, self._weights = corpus, language, None
+        self.corpus = corpus
+        self.language = language
+        self._weights: np.ndarray | None = None  # (n,) float32, 0 for a passage that must not be found
         self._bm25 = bm25s.BM25(k1=k1, b=b)
         self._bm25.index(self._tokens([passage.content for passage in corpus]), show_progress=False)
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, *, language: str = "english") -> BM25Retriever:
-        """Open a saved index; its rows number the passages of `corpus`."""
+        """Open a saved index, memory-mapped; its rows number the passages of `corpus`.
+
+        Raises IndexMismatchError where it is missing or damaged.
+        """
         import bm25s
 
         retriever = cls.__new__(cls)
-        retriever.corpus, retriever.language, retriever._weights = corpus, language, None
+        retriever.corpus = corpus
+        retriever.language = language
+        retriever._weights = None
         try:
             retriever._bm25 = bm25s.BM25.load(str(folder), mmap=True)
         except (OSError, ValueError, KeyError) as error:
-            raise IndexMismatchError(
-                f"{folder} is missing or damaged; build the index again: rag index --rebuild -o {folder.parent.parent}"
-            ) from error
+            raise IndexMismatchError(f"{folder} is missing or damaged") from error
         return retriever
 
     def save(self, folder: Path) -> None:
+        """Write the index into `folder`; the passages are not part of it."""
         self._bm25.save(str(folder), show_progress=False)
 
     def restricted_to(self, rows: np.ndarray) -> BM25Retriever:
-        """The same index, in which only `rows`, (n,) bool, may be found."""
+        """The same index, in which only the passages marked in `rows`, (n,) bool, may be found."""
         retriever = copy.copy(self)
         retriever._weights = rows.astype(np.float32)
         return retriever
@@ -61,12 +71,13 @@ class BM25Retriever:
             show_progress=False,
             n_threads=1,
         )
+        # bm25s fills up to k with passages of score 0: they share no word with the query, or were masked.
         return [
-            ranked([Hit(self.corpus[r], float(s)) for s, r in zip(ss, rr, strict=True) if s > 0])
-            for ss, rr in zip(scores, np.asarray(rows).tolist(), strict=True)
+            ranked([Hit(self.corpus[row], float(score)) for score, row in zip(own, best, strict=True) if score > 0])
+            for own, best in zip(scores, np.asarray(rows).tolist(), strict=True)
         ]
 
-    def _tokens(self, texts: list[str]):
+    def _tokens(self, texts: list[str]) -> Any:
         import bm25s
         import Stemmer
 

@@ -1,4 +1,4 @@
-"""The bi-encoder: texts to unit vectors, by a sentence-transformers checkpoint that knows its own prompts."""
+"""The bi-encoder: a sentence-transformers checkpoint that maps texts to unit vectors and knows its own prompts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from rag.compute.runner import BatchRunner, reading_weights
 from rag.errors import ModelError
 from rag.files import read_json, weights_sha256
 
+# The names under which checkpoints store the prompt of a query and of a passage.
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderFingerprint:
-    """What decides a vector: weights, prompts, pooling, length. Two encoders that agree here share an index."""
+    """Everything that decides a vector: weights, prompts, pooling, length. Encoders that agree here share an index."""
 
     weights_sha256: str
     query_prompt: str
@@ -33,9 +35,11 @@ class EncoderFingerprint:
 class Encoder:
     """Embeds queries and passages with the checkpoint's own prompts, pooling and length.
 
-    `prompts` fills in for a checkpoint that names none (as the original E5 folders do); a checkpoint's own win.
-    A `lazy` encoder loads its weights with the first texts to embed.
-    Raises ModelError where neither says which prefix a query and a passage take.
+    `prompts` ({"query": …, "passage": …}) are for a checkpoint that names none, as the original E5 folders do; where it
+    names its own, those win. `max_length_tokens` can shorten the checkpoint's length, not extend it. `cache_root` keeps
+    the graphs that are compiled for a CPU. A `lazy` encoder loads its weights with the first texts to embed.
+
+    Raises ModelError where `folder` is not a checkpoint, or no prompt is known for queries or passages.
     """
 
     def __init__(
@@ -83,27 +87,27 @@ class Encoder:
     def encode_passages(
         self, passages: Sequence[str], *, label: str = "", advance: Callable[[int], object] | None = None
     ) -> tuple[np.ndarray, int]:
-        """Embed passages with the passage prompt; `label` shows a bar, else `advance` is told how many more are done.
+        """Embed passages with the passage prompt.
 
         Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
+        `label` shows a progress bar; without one, `advance` is called with the number of passages in each batch.
         """
         return self._encode([self.prompts["passage"] + text for text in passages], label, advance)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text by itself, without prompt or special tokens."""
+        """The number of tokens of each text by itself, without prompt or special tokens."""
         return self._runner.count_tokens(texts)
 
     def count_cut(self, passages: Sequence[str]) -> int:
-        """How many passages are longer than the encoder takes, and would be cut."""
+        """How many passages are longer than the encoder's length, and would be cut."""
         lengths = self._runner.count_tokens([self.prompts["passage"] + text for text in passages], special=True)
         return sum(length > self.fingerprint.max_length_tokens for length in lengths)
 
     @property
     def room_tokens(self) -> int:
         """Tokens that a passage may take beside the prompt and the special tokens."""
-        return (
-            self.fingerprint.max_length_tokens - self._runner.count_tokens([self.prompts["passage"]], special=True)[0]
-        )
+        taken = self._runner.count_tokens([self.prompts["passage"]], special=True)[0]
+        return self.fingerprint.max_length_tokens - taken
 
     def _encode(
         self, texts: list[str], label: str, advance: Callable[[int], object] | None = None
@@ -112,10 +116,12 @@ class Encoder:
             return np.zeros((0, self.fingerprint.dimension), np.float32), 0
         tokenized = self._runner.tokenize(texts)
         vectors = self._runner.run(tokenized, label=label, unit="passages", advance=advance)
+        # Not every checkpoint ends with a Normalize module, and bf16 does not give exact unit length.
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors, int(tokenized.was_cut.sum())
 
-    def _build_module(self):
+    def _build_module(self) -> Any:
+        """A torch module: (input_ids, attention_mask[, token_type_ids]) int64 (b, t) -> sentence embeddings (b, d)."""
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -135,17 +141,18 @@ class Encoder:
         return SentenceEmbedding()
 
 
-def _load_tokenizer(folder: Path):
+def _load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(_transformer_folder(folder), local_files_only=True)
 
 
-def _modules(folder: Path) -> list[dict]:
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    """What modules.json holds: the checkpoint's modules in order, each with `path` and `type`."""
     path = folder / "modules.json"
     if not path.is_file():
         raise ModelError(
-            f"{folder} is no sentence-transformers checkpoint (modules.json is missing); save it with "
+            f"{folder} is not a sentence-transformers checkpoint (modules.json is missing); save it with "
             "SentenceTransformer(...).save_pretrained, so that pooling and prompts are stored with the weights"
         )
     return json.loads(path.read_text(encoding="utf-8"))
@@ -160,10 +167,12 @@ def _module_folder(folder: Path, type_suffix: str) -> Path | None:
 
 
 def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
+    """{"query": …, "passage": …}: the checkpoint's own prompt, else the given one, else a stored empty one."""
     stored = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("prompts") or {}
     found = {}
     for role, names in PROMPT_ALIASES.items():
-        # sentence-transformers writes empty prompts for roles that a checkpoint does not name.
+        # sentence-transformers writes empty prompts for roles that a checkpoint does not name, so an empty one counts
+        # only where nothing else is known.
         prompt = next((stored[name] for name in names if stored.get(name)), None)
         if prompt is None:
             prompt = (given or {}).get(role)
@@ -179,11 +188,12 @@ def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _max_length(folder: Path) -> int:
+    """The longest text, in tokens, that the checkpoint takes; 512 where it does not say."""
     transformer = _transformer_folder(folder)
     length = read_json(transformer / "sentence_bert_config.json", ModelError, default={}).get("max_seq_length")
     if length:
         return int(length)
-    # Newer sentence-transformers keep the length with the tokenizer; where it has none it says 10^30.
+    # Newer sentence-transformers keep the length with the tokenizer, which says 10^30 where it knows none.
     limits = (
         read_json(transformer / "config.json", ModelError, default={}).get("max_position_embeddings"),
         read_json(transformer / "tokenizer_config.json", ModelError, default={}).get("model_max_length"),
@@ -192,20 +202,24 @@ def _max_length(folder: Path) -> int:
 
 
 def _dimension(folder: Path) -> int:
+    """The length of a vector."""
     pooling = _module_folder(folder, "Pooling")
     stored = read_json(pooling / "config.json", ModelError, default={}) if pooling else {}
     dimension = stored.get("word_embedding_dimension") or stored.get("embedding_dimension")
-    return int(
-        dimension or read_json(_transformer_folder(folder) / "config.json", ModelError, default={})["hidden_size"]
-    )
+    if not dimension:
+        dimension = read_json(_transformer_folder(folder) / "config.json", ModelError, default={})["hidden_size"]
+    return int(dimension)
 
 
 def _pooling(folder: Path) -> str:
+    """The name of the pooling: `mean`, `lasttoken`, … or `none`; several that are concatenated are joined by `+`."""
     pooling = _module_folder(folder, "Pooling")
     if pooling is None:
         return "none"
     stored = read_json(pooling / "config.json", ModelError, default={})
     if "pooling_mode" in stored:
         return str(stored["pooling_mode"])
+    # Older checkpoints have one switch per mode: `pooling_mode_mean_tokens: true`.
     prefix = "pooling_mode_"
-    return "+".join(k.removeprefix(prefix) for k, v in sorted(stored.items()) if k.startswith(prefix) and v is True)
+    modes = [key.removeprefix(prefix) for key, on in sorted(stored.items()) if key.startswith(prefix) and on is True]
+    return "+".join(modes)

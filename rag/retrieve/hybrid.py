@@ -10,8 +10,10 @@ from rag.types import Hit, Passage, Retriever, ranked
 class HybridRetriever:
     """Reciprocal rank fusion: score(p) = sum over retrievers of weight / (rrf_k + rank of p), ranks from 1.
 
-    Cormack, Clarke, Büttcher 2009, https://doi.org/10.1145/1571941.1572114. Each retriever is asked for `depth`
-    candidates (at least k). `weights` names retrievers; one that it does not name has weight 1.
+    Cormack, Clarke, Büttcher 2009, https://doi.org/10.1145/1571941.1572114. Ranks can be compared where scores cannot:
+    a cosine and a BM25 score have no common scale. A small `rrf_k` favours the first ranks, a large one passages that
+    several retrievers found. Each retriever is asked for `depth` candidates (at least k). `weights` are by retriever
+    name; a retriever that it does not name has weight 1.
     """
 
     def __init__(
@@ -24,20 +26,22 @@ class HybridRetriever:
     ):
         self.retrievers = dict(retrievers)
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.retrievers}
-        self.rrf_k, self.depth = rrf_k, depth
+        self.rrf_k = rrf_k
+        self.depth = depth
 
     def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The k passages of highest fused score for each query, best first, ties by id."""
         return self.retrieve_with_parts(queries, k)[0]
 
     def retrieve_with_parts(self, queries: Sequence[str], k: int) -> tuple[list[list[Hit]], dict[str, list[list[Hit]]]]:
-        """The same, and the k best of each retriever by its name."""
+        """What `retrieve` returns, and the k best of each retriever, by its name."""
         depth = max(k, self.depth)
         runs = {name: retriever.retrieve(queries, depth) for name, retriever in self.retrievers.items()}
         fused = [self._fuse({name: run[row] for name, run in runs.items()})[:k] for row in range(len(queries))]
         return fused, {name: [hits[:k] for hits in run] for name, run in runs.items()}
 
     def _fuse(self, lists: Mapping[str, Sequence[Hit]]) -> list[Hit]:
+        """All passages of one query's lists, by fused score; a passage that a list lacks gets nothing from it."""
         scores: dict[str, float] = {}
         passages: dict[str, Passage] = {}
         for name, hits in lists.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,12 @@ TRAINING_POINTS_PER_CELL = 64
 
 
 class FaissIndex:
-    """A FAISS index made by a factory string: `Flat` (exact), `HNSW32`, `IVF1024,Flat`, `IVF1024,PQ48`, ...
+    """A FAISS index made from a factory string: `Flat` (exact), `HNSW32`, `IVF1024,Flat`, `IVF1024,PQ48`, ...
 
-    Scores are inner products; rows that FAISS pads with -1 are passed on as -1.
+    Scores are inner products. Where FAISS finds fewer than k rows, it pads with -1; the padding is passed on.
     """
+
+    _index: Any  # the types that FAISS ships do not know the methods that its Python wrapper adds
 
     def __init__(self, dimension: int, factory: str = "Flat", *, nprobe: int = 32, ef_search: int = 128):
         import faiss
@@ -31,7 +34,7 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: Path, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
-        """Open a saved index, memory-mapped where its kind allows."""
+        """Open a saved index, memory-mapped where its kind allows. Raises IndexMismatchError where it is damaged."""
         import faiss
 
         faiss.omp_set_num_threads(n_threads())
@@ -39,9 +42,7 @@ class FaissIndex:
         try:
             index._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         except RuntimeError as error:
-            raise IndexMismatchError(
-                f"{path} is missing or damaged; build the index again: rag index --rebuild -o {path.parent.parent}"
-            ) from error
+            raise IndexMismatchError(f"{path} is missing or damaged") from error
         index._tune(nprobe, ef_search)
         return index
 
@@ -55,7 +56,10 @@ class FaissIndex:
         return self._index.ntotal
 
     def train(self, vectors: np.ndarray, seed: int = 0) -> None:
-        """Learn the cells of an IVF or PQ index from (n, d) vectors, sampled where there are plenty."""
+        """Learn the cells of an IVF or PQ index from (n, d) vectors, or from a sample of many; others need no training.
+
+        Raises ConfigError where there are fewer vectors than cells.
+        """
         if self._index.is_trained:
             return
         n_cells = getattr(self._index, "nlist", 256)
@@ -72,10 +76,10 @@ class FaissIndex:
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def search(self, queries: np.ndarray, k: int, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (q, k) float32 and rows (q, k) int64, best first; row -1 means no hit.
+        """Scores (q, k) float32 and rows (q, k) int64 for (q, d) queries, best first; row -1 means no hit.
 
-        `within`, (n,) bool, says which rows may be found; an HNSW index may then find fewer than k, and one that
-        cannot search in a part raises ConfigError.
+        `within`, (n,) bool, marks the rows that may be found. An HNSW index may then find fewer than k; a kind of index
+        that cannot search in a part raises ConfigError.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         if within is None:
@@ -85,25 +89,28 @@ class FaissIndex:
         except RuntimeError as error:
             raise ConfigError("this kind of index cannot search in a part; use Flat, HNSW32 or IVF1024,Flat") from error
 
-    def _selecting(self, within: np.ndarray):
-        """FAISS's search parameters, which carry the settings of the index too."""
+    def _selecting(self, within: np.ndarray) -> Any:
+        """FAISS's search parameters. They replace the settings of the index, so these are repeated in them."""
         import faiss
 
-        chosen = faiss.IDSelectorBitmap(np.packbits(within, bitorder="little"))
+        wrapper: Any = faiss  # see `_index`
+        chosen = wrapper.IDSelectorBitmap(np.packbits(within, bitorder="little"))
         if hasattr(self._index, "hnsw"):
-            return faiss.SearchParametersHNSW(sel=chosen, efSearch=self._index.hnsw.efSearch)
+            return wrapper.SearchParametersHNSW(sel=chosen, efSearch=self._index.hnsw.efSearch)
         if hasattr(self._index, "nprobe"):
-            return faiss.SearchParametersIVF(sel=chosen, nprobe=self._index.nlist)  # the part may lie in any cell
-        return faiss.SearchParameters(sel=chosen)
+            # The chosen rows may lie in any cell: look into all of them.
+            return wrapper.SearchParametersIVF(sel=chosen, nprobe=self._index.nlist)
+        return wrapper.SearchParameters(sel=chosen)
 
     def vectors(self, rows: Sequence[int]) -> np.ndarray:
-        """The stored vectors of some rows, (n, d) float32; approximate where the index compresses them.
+        """The stored vectors of these rows, (n, d) float32; approximate where the index compresses them.
 
         Raises ConfigError for a kind of index that gives no vectors back.
         """
         import faiss
 
-        if cells := faiss.try_extract_index_ivf(self._index):  # IVF does not know by itself which cell a row lies in
+        # An IVF index does not know by itself which cell a row lies in.
+        if cells := faiss.try_extract_index_ivf(self._index):
             cells.make_direct_map()
         try:
             return self._index.reconstruct_batch(np.asarray(rows, np.int64))
@@ -111,6 +118,7 @@ class FaissIndex:
             raise ConfigError("this kind of index gives no vectors back; use Flat, HNSW32 or IVF1024,Flat") from error
 
     def save(self, path: Path) -> None:
+        """Write the index to one file."""
         import faiss
 
         faiss.write_index(self._index, str(path))

@@ -1,9 +1,9 @@
-"""A passage by its windows: beside the vector of the whole, one for every few of its sentences.
+"""Windows of a passage: beside the vector of the whole passage, one vector for every few of its sentences.
 
 An answer stands in a sentence or two, which the one vector of a passage blurs. So a passage is as near to a question as
-the nearest of its vectors (MaxP, Dai and Callan 2019, https://arxiv.org/abs/1905.09217). A window by itself would also
-find sentences that read like the question in passages about something else; its vector is therefore mixed with that of
-the whole passage, and not brought back to unit length: what says little of its passage stays shorter.
+the nearest of its vectors (MaxP, Dai and Callan 2019, https://arxiv.org/abs/1905.09217). A window alone would also find
+sentences that read like the question in passages about something else. Therefore its vector is mixed with that of the
+whole passage. The mixture is not scaled back to unit length: a window that says little about its passage stays shorter.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ WINDOW_SHARE = 0.7  # by MRR@10 on dev: .2, .3 and .5 of the whole passage are w
 
 
 def window_contents(passage: Passage, n_sentences: int) -> list[str]:
-    """What is embedded for each window of `n_sentences`, the passage's title before it; the next begins with its last.
+    """The text to embed for each window of `n_sentences`: the passage's title, then the sentences.
 
-    A passage of no more sentences has none: its own vector is the same.
+    Each window begins with the last sentence of the one before. A passage of at most `n_sentences` has no windows: its
+    own vector would be the same.
     """
     spans = sentence_spans(passage.text)
     if not n_sentences or len(spans) <= n_sentences:
         return []
     step = max(n_sentences - 1, 1)
+    # The last window may be shorter; none starts where only the overlap would be left.
     starts = range(0, len(spans) - (n_sentences - step), step)
     windows = [spans[start : start + n_sentences] for start in starts]
     return [
@@ -36,5 +38,5 @@ def window_contents(passage: Passage, n_sentences: int) -> list[str]:
 
 
 def mix_windows(windows: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """(m, d) vectors for the index, of windows and of the passages that they are windows of; at most of length 1."""
+    """(m, d) vectors for the index from (m, d) of windows and (m, d) of their whole passages; of length at most 1."""
     return WINDOW_SHARE * windows + (1 - WINDOW_SHARE) * wholes

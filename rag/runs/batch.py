@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rag.data.passages import Corpus
@@ -92,78 +93,162 @@ def run_batch(
         if provenance is not None and len(read_jsonl(folder / PREDICTIONS)) < len(questions):
             write_json(folder / PROVENANCE_FILE, provenance)
         cost = StageCost(folder / COST_FILE)
-        with cost.of("retrieve"):
-            _run_stage(
-                "Retrieving",
-                folder / RETRIEVED,
-                questions,
-                lambda chunk: pipeline.retrieve([question.query for question in chunk]),
-                retrieved_row,
-                STAGE_CHUNK,
-            )
-        pipeline.retriever.release()
-        stored = StoredStages(folder, corpus)
-        reranking = copy.copy(pipeline)
-        if known := known_scores(others, identity):
-            reranking.reranker = Lazy.of(KnownScoresReranker(pipeline.reranker.get, known))
-        with cost.of("rerank") as record:
-            _run_stage(
-                "Reranking",
-                folder / RERANKED,
-                questions,
-                lambda chunk: [
-                    _gold_first(response, gold.get(question.id, []))
-                    for question, response in zip(
-                        chunk, reranking.rerank([stored.retrieved(question) for question in chunk]), strict=True
-                    )
-                ],
-                lambda question, r: {"reranked": hit_pairs(r.reranked), "seconds": r.timings["rerank"]},
-                RERANK_CHUNK,
-            )
-            if pipeline.reranker.loaded:
-                for count in ("pairs_scored", "passages_cut"):
-                    record[count] = record.get(count, 0) + getattr(pipeline.reranker.get(), count, 0)
-        stored = StoredStages(folder, corpus)
-        if generate and pipeline.sentence_margin is not None:
-            with cost.of("excerpt"):
-                _run_stage(
-                    "Choosing sentences",
-                    folder / EXCERPTS,
-                    questions,
-                    lambda chunk: pipeline.excerpt([stored.reranked(question) for question in chunk]),
-                    lambda question, r: {"excerpts": r.excerpts, "seconds": r.timings["excerpt"]},
-                    RERANK_CHUNK,
-                )
+        for stage in _stages(pipeline, gold, others, identity, generate=generate):
+            # What the stages before it have left on the disk is all that a stage knows: so a kill between two costs
+            # nothing, and a run that was taken over goes on like one of its own.
             stored = StoredStages(folder, corpus)
-        pipeline.reranker.release()
-        generating = copy.copy(pipeline)
-        if known := known_answers(others, identity):
-            generating.generator = Lazy(lambda: KnownAnswersGenerator(pipeline.generator.get(), known))
-        if generate:
-            with cost.of("generate"):
-                _run_stage(
-                    "Answering",
-                    folder / GENERATED,
-                    questions,
-                    lambda chunk: generating.generate([stored.excerpted(question) for question in chunk]),
-                    generated_row,
-                    ANSWER_CHUNK,
-                )
-            pipeline.generator.release()
-            stored = StoredStages(folder, corpus)
-        _run_stage(
-            "Writing",
-            folder / PREDICTIONS,
-            questions,
-            lambda chunk: (
-                pipeline.parse([stored.generated(q) for q in chunk])
-                if generate
-                else [stored.reranked(q) for q in chunk]
-            ),
-            lambda question, response: prediction_row(question, response, pipeline),
-            STAGE_CHUNK,
-        )
+            with cost.of(stage.name) as record:
+                _run_stage(stage, folder, questions, stored)
+                stage.count(record)
+            for component in stage.release:
+                component.release()
     return folder / PREDICTIONS
+
+
+def _count_nothing(record: dict) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step over all questions.
+
+    `name` is the step's in cost.json (None: its cost is not kept), `file` its JSON lines in the run folder, a row for
+    each question. `work` makes responses of a chunk of questions and of what the stages before have stored; `row` is
+    what is kept of a response. `count` adds counts to the step's cost; `release` gives back the memory of components
+    that no later stage needs.
+    """
+
+    name: str | None
+    label: str
+    file: str
+    chunk_size: int
+    work: Callable[[StoredStages, Sequence[Question]], list[Response]]
+    row: Callable[[Question, Response], dict]
+    count: Callable[[dict], None] = _count_nothing
+    release: tuple[Lazy, ...] = ()
+
+
+def _stages(
+    pipeline: Pipeline,
+    gold: Mapping[str, Sequence[Passage]],
+    others: Mapping[Path, dict],
+    identity: dict,
+    *,
+    generate: bool,
+) -> list[Stage]:
+    """The stages in their order. Each loads its own components alone and releases them for the next."""
+    chooses_sentences = generate and pipeline.sentence_margin is not None
+    stages = [_retrieving(pipeline), _reranking(pipeline, gold, others, identity, is_last_use=not chooses_sentences)]
+    if chooses_sentences:
+        stages.append(_choosing_sentences(pipeline))
+    if generate:
+        stages.append(_answering(pipeline, others, identity))
+    return [*stages, _writing(pipeline, is_answered=generate)]
+
+
+def _retrieving(pipeline: Pipeline) -> Stage:
+    return Stage(
+        name="retrieve",
+        label="Retrieving",
+        file=RETRIEVED,
+        chunk_size=STAGE_CHUNK,
+        work=lambda stored, chunk: pipeline.retrieve([question.query for question in chunk]),
+        row=retrieved_row,
+        release=(pipeline.retriever,),
+    )
+
+
+def _reranking(
+    pipeline: Pipeline,
+    gold: Mapping[str, Sequence[Passage]],
+    others: Mapping[Path, dict],
+    identity: dict,
+    *,
+    is_last_use: bool,
+) -> Stage:
+    """Rerank, with the scores that other runs know taken over, and gold passages put first where an oracle is asked."""
+    reranking = copy.copy(pipeline)
+    if known := known_scores(others, identity):
+        reranking.reranker = Lazy.of(KnownScoresReranker(pipeline.reranker.get, known))
+
+    def work(stored: StoredStages, chunk: Sequence[Question]) -> list[Response]:
+        reranked = reranking.rerank([stored.retrieved(question) for question in chunk])
+        return [_gold_first(response, gold.get(q.id, [])) for q, response in zip(chunk, reranked, strict=True)]
+
+    def count(record: dict) -> None:
+        if pipeline.reranker.loaded:  # else every score was known
+            for name in ("pairs_scored", "passages_cut"):
+                record[name] = record.get(name, 0) + getattr(pipeline.reranker.get(), name, 0)
+
+    return Stage(
+        name="rerank",
+        label="Reranking",
+        file=RERANKED,
+        chunk_size=RERANK_CHUNK,
+        work=work,
+        row=lambda question, r: {"reranked": hit_pairs(r.reranked), "seconds": r.timings["rerank"]},
+        count=count,
+        release=(pipeline.reranker,) if is_last_use else (),
+    )
+
+
+def _choosing_sentences(pipeline: Pipeline) -> Stage:
+    return Stage(
+        name="excerpt",
+        label="Choosing sentences",
+        file=EXCERPTS,
+        chunk_size=RERANK_CHUNK,
+        work=lambda stored, chunk: pipeline.excerpt([stored.reranked(question) for question in chunk]),
+        row=lambda question, r: {"excerpts": r.excerpts, "seconds": r.timings["excerpt"]},
+        release=(pipeline.reranker,),
+    )
+
+
+def _answering(pipeline: Pipeline, others: Mapping[Path, dict], identity: dict) -> Stage:
+    """Generate, with the answers that other runs hold to equal prompts taken over."""
+    generating = copy.copy(pipeline)
+    if known := known_answers(others, identity):
+        generating.generator = Lazy(lambda: KnownAnswersGenerator(pipeline.generator.get(), known))
+    return Stage(
+        name="generate",
+        label="Answering",
+        file=GENERATED,
+        chunk_size=ANSWER_CHUNK,
+        work=lambda stored, chunk: generating.generate([stored.excerpted(question) for question in chunk]),
+        row=generated_row,
+        release=(pipeline.generator,),
+    )
+
+
+def _writing(pipeline: Pipeline, *, is_answered: bool) -> Stage:
+    def work(stored: StoredStages, chunk: Sequence[Question]) -> list[Response]:
+        if is_answered:
+            return pipeline.parse([stored.generated(question) for question in chunk])
+        return [stored.reranked(question) for question in chunk]
+
+    return Stage(
+        name=None,
+        label="Writing",
+        file=PREDICTIONS,
+        chunk_size=STAGE_CHUNK,
+        work=work,
+        row=lambda question, response: prediction_row(question, response, pipeline),
+    )
+
+
+def _run_stage(stage: Stage, folder: Path, questions: Sequence[Question], stored: StoredStages) -> None:
+    """Do what the stage has not done yet; started again after a kill it does the rest."""
+    path = folder / stage.file
+    done = resume_jsonl(path)
+    todo = [question for question in questions if question.id not in done]
+
+    def rows(chunk: Sequence[Question]) -> list[dict]:
+        responses = stage.work(stored, chunk)
+        return [{"qid": q.id, **stage.row(q, response)} for q, response in zip(chunk, responses, strict=True)]
+
+    n_done = len(questions) - len(todo)
+    append_rows(path, todo, rows, label=stage.label, n_done=n_done, chunk_size=stage.chunk_size)
 
 
 def questions_sha256(questions: Sequence[Question]) -> str:
@@ -198,21 +283,5 @@ def _check_identity(folder: Path, identity: dict) -> None:
     path = folder / RUN_FILE
     if not path.is_file() and any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
         raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")
-    remember(path, identity, folder)
-
-
-def _run_stage(
-    label: str,
-    path: Path,
-    questions: Sequence[Question],
-    work: Callable[[Sequence[Question]], list[Response]],
-    row: Callable[[Question, Response], dict],
-    chunk_size: int,
-) -> None:
-    done = resume_jsonl(path)
-    todo = [question for question in questions if question.id not in done]
-
-    def rows(chunk: Sequence[Question]) -> list[dict]:
-        return [{"qid": q.id, **row(q, response)} for q, response in zip(chunk, work(chunk), strict=True)]
-
-    append_rows(path, todo, rows, label=label, n_done=len(questions) - len(todo), chunk_size=chunk_size)
+    # Older runs recorded the settings of training too, which shape no answer.
+    remember(path, identity, folder, irrelevant=["settings.training"])

@@ -23,8 +23,11 @@ class StageCost:
         self._record = json_if_sound(path) or {"stages": {}}
 
     @contextlib.contextmanager
-    def of(self, stage: str) -> Iterator[dict]:
-        """Time a stage; what is put into the record that it yields is kept too."""
+    def of(self, stage: str | None) -> Iterator[dict]:
+        """Time a stage; what is put into the record that it yields is kept too. None times and keeps nothing."""
+        if stage is None:
+            yield {}
+            return
         record = self._record["stages"].setdefault(stage, {"seconds": 0.0, "peak_memory_gib": 0.0})
         started = time.perf_counter()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rag.generate.prompts import conversation_sha256
-from rag.types import Conversation, Generator
+from rag.types import Generator, Messages
 
 KnownAnswers = Mapping[str, str]
 
@@ -21,10 +21,10 @@ class KnownAnswersGenerator:
     def context_window_tokens(self) -> int:
         return self._generator.context_window_tokens
 
-    def count_tokens(self, conversation: Conversation) -> int:
+    def count_tokens(self, conversation: Messages) -> int:
         return self._generator.count_tokens(conversation)
 
-    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
+    def generate(self, conversations: Sequence[Messages]) -> list[str]:
         """One raw answer per conversation, in order."""
         hashes = [conversation_sha256(conversation) for conversation in conversations]
         unknown = [n for n, sha256 in enumerate(hashes) if sha256 not in self._known]
@@ -32,5 +32,5 @@ class KnownAnswersGenerator:
         answers = dict(zip(unknown, outputs, strict=True))
         return [answers[n] if n in answers else self._known[sha256] for n, sha256 in enumerate(hashes)]
 
-    def stream(self, conversation: Conversation) -> Iterator[str]:
+    def stream(self, conversation: Messages) -> Iterator[str]:
         yield from self._generator.stream(conversation)

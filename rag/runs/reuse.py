@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rag.errors import RunMismatchError
@@ -16,12 +17,12 @@ def read_identity(run: Path) -> dict:
     return flatten(read_json(run / RUN_FILE, RunMismatchError, fix=f"{run} is no run folder"))
 
 
-def known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:
+def known_scores(others: Mapping[Path, dict], identity: dict) -> KnownScores:
     """The rerank score of every (query, passage id) that other runs over the same index hold from the same model."""
     ours = flatten(identity)
     if ours.get("reranker") is None:
         return {}
-    known = {}
+    known: dict[tuple[str, str], float] = {}
     for other, theirs in others.items():
         keys = [k for k in ours.keys() | theirs.keys() if k == "reranker" or k.startswith("settings.reranker.")]
         shaping = {"index", *keys} - {"settings.reranker.depth"}
@@ -31,9 +32,10 @@ def known_scores(others: dict[Path, dict], identity: dict) -> KnownScores:
     return known
 
 
-def known_answers(others: dict[Path, dict], identity: dict) -> KnownAnswers:
+def known_answers(others: Mapping[Path, dict], identity: dict) -> KnownAnswers:
     """The raw answer to every prompt, by its hash, that other runs hold from the same generator."""
-    ours, known = flatten(identity), {}
+    ours = flatten(identity)
+    known: dict[str, str] = {}
     for other, theirs in others.items():
         keys = {k for k in ours.keys() | theirs.keys() if k == "generator" or k.startswith("settings.generator.")}
         if all(ours.get(key) == theirs.get(key) for key in keys):

@@ -95,6 +95,7 @@ def retrieved_row(question: Question, response: Response) -> dict:
 
 
 def generated_row(question: Question, response: Response) -> dict:
+    assert response.answer is not None  # the stage before has generated
     return {
         "contexts": [hit.passage.id for hit in response.contexts],
         "excerpts": response.excerpts,

@@ -1,9 +1,11 @@
-"""Who asks, and who may read."""
+"""Who asks, who may ask, and who may read."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 from fastapi import Request
@@ -13,26 +15,41 @@ from rag.serve.users import RateLimit, Users
 TRIES_A_MINUTE = 10
 
 
-def password_check(users: Users) -> Callable[[str, str], object]:
-    """Password checks off the event loop, a few at a time, and so many tries a minute for each name."""
-    tries, at_once = RateLimit(TRIES_A_MINUTE), asyncio.Semaphore(2)
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use the page, and how often. Without `users` everybody who reaches it may."""
 
-    async def check(name: str, password: str) -> bool:
-        if tries.wait_seconds(name[:64]) > 0:
-            return False
-        async with at_once:
-            return await asyncio.to_thread(users.check_password, name, password)
+    users: Users | None = None
+    limit: RateLimit = field(default_factory=lambda: RateLimit(0))
 
-    return check
+    def allows(self, request: gr.Request) -> bool:
+        """Whether the person may still use the page: someone can be removed while logged in."""
+        return self.users is None or self.users.knows(person_of(request))
+
+    def wait_seconds(self, request: gr.Request) -> float:
+        """0 where the person may ask now, and that counts as a question; else how long to wait."""
+        return self.limit.wait_seconds(asker_of(request))
 
 
 def person_of(request: gr.Request) -> str:
-    """Who is logged in; nobody, where no one has to."""
+    """The name of the person who is logged in, "" where nobody has to log in."""
     return request.username or ""
 
 
+def asker_of(request: gr.Request) -> str:
+    """Whom a question is counted for: the person, else the address."""
+    return person_of(request) or (request.client.host if request.client else "")
+
+
+def key_of(users: Users | None, request: Request) -> str:
+    """The person whose API key a request carries, "" for none. Without users, the address it comes from."""
+    if users is None:
+        return request.client.host if request.client else ""
+    return users.of_key(request.headers.get("authorization", "").removeprefix("Bearer ")) or ""
+
+
 def may_read(page: gr.Blocks, users: Users | None, request: Request) -> bool:
-    """Whether a request outside the page comes from someone who is logged in there, or carries a key."""
+    """Whether a request outside the page comes from someone who is logged in there, or carries an API key."""
     if users is None:
         return True
     cookies = (f"access-token-{page.app.cookie_id}", f"access-token-unsecure-{page.app.cookie_id}")
@@ -42,13 +59,18 @@ def may_read(page: gr.Blocks, users: Users | None, request: Request) -> bool:
     return users.knows(person)
 
 
-def key_of(users: Users | None, request: Request) -> str:
-    """Whose API key a request carries, "" for nobody's; without users, where it comes from."""
-    if users is None:
-        return request.client.host if request.client else ""
-    return users.of_key(request.headers.get("authorization", "").removeprefix("Bearer ")) or ""
+def password_check(users: Users) -> Callable[[str, str], Any]:
+    """A check of name and password for Gradio's login, which awaits it.
 
+    Hashing takes long on purpose: it runs outside the event loop, two at a time, and each name gets a few tries a
+    minute.
+    """
+    tries, at_once = RateLimit(TRIES_A_MINUTE), asyncio.Semaphore(2)
 
-def asker_of(request: gr.Request) -> str:
-    """Whose questions are counted: a person's, else an address's."""
-    return person_of(request) or (request.client.host if request.client else "")
+    async def check(name: str, password: str) -> bool:
+        if tries.wait_seconds(name[:64]) > 0:
+            return False
+        async with at_once:
+            return await asyncio.to_thread(users.check_password, name, password)
+
+    return check

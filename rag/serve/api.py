@@ -1,14 +1,12 @@
-"""`/v1/chat/completions` and `/v1/models` as OpenAI's clients know them, answered by the conversation of the chat.
+"""`/v1/chat/completions` and `/v1/models` as OpenAI's clients know them, answered by the chat.
 
-The last user message is the question, earlier turns are what it may follow up on, system messages are not read: the
-prompt is ours. The answer ends with its sources, and carries them as `citations` besides:
+The last user message is the question; earlier turns are what it may follow up on. System messages are not read: the
+prompt is ours. The answer's text ends with its sources, and the message has them as `citations`, too:
 
-    {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…",
-     "link": "source/…"}
+    {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…", "link": "source/…"}
 
-`link` opens the passage in its document, below the chat's address.
-
-A refusal is the sentence of the chat, with `"abstained": true`.
+`link` opens the passage in its document, relative to the chat's address. A refusal is the chat's sentence, with
+`"abstained": true`.
 """
 
 from __future__ import annotations
@@ -28,11 +26,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
-from rag.errors import RagError
-from rag.serve.conversation import Conversation
-from rag.serve.links import source_link
-from rag.serve.turns import Options, Turn
+from rag.documents.citation import NOT_IN_DOCUMENTS
+from rag.serve.asking import citations_record
+from rag.serve.chat import Chat
+from rag.serve.turns import Options, Turn, outcome
 from rag.serve.users import RateLimit, Users
 from rag.types import Answer, Query, Response
 
@@ -41,7 +38,7 @@ SOURCES = "\n\nSources:\n"
 MAX_MESSAGES = 100
 MAX_AT_ONCE = 8
 MAX_BODY_BYTES = 2**20
-# What the parser may still take away or turn into a refusal is not sent before the answer is whole.
+# The parser may still remove text from here on, or turn the answer into a refusal: not sent before the answer is whole.
 _UNSURE = re.compile(r"[<\[\"“'\n]|\A\W|\A(?:A|Answer)\b|cannot|CANNOT|Answered by", re.I)
 _HELD_BACK_CHARACTERS = 24
 
@@ -69,7 +66,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """What is read of a request; sampling parameters are accepted and not used."""
+    """The part of a request that is read. Sampling parameters are accepted but not used."""
 
     model_config = ConfigDict(extra="ignore")
     model: str = MODEL
@@ -78,13 +75,13 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
 
 
-def make_router(conversation: Conversation, options: Options, *, users: Users | None, limit: RateLimit) -> APIRouter:
-    """The routes. With `users` every request needs one of their keys as its bearer token."""
+def make_router(chat: Chat, options: Options, *, users: Users | None, limit: RateLimit) -> APIRouter:
+    """The routes. With `users` every request needs the API key of one of them as its bearer token."""
     router = APIRouter(prefix="/v1", route_class=_Route)
     places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
     async def who_asks(request: Request, authorization: Annotated[str, Header()] = "") -> str:
-        """The person of the key, else the address; nothing of a body is read for anybody else."""
+        """The person whose key it is, or without users the address. Others get 401 before their body is read."""
         if users is None:
             return request.client.host if request.client else ""
         who = users.of_key(authorization.removeprefix("Bearer "))
@@ -120,7 +117,7 @@ def make_router(conversation: Conversation, options: Options, *, users: Users | 
         if not places.acquire(blocking=False):
             return _error(503, f"{MAX_AT_ONCE} questions are being answered; try again in a moment", "overloaded")
         turns = _turns(request.messages[-MAX_MESSAGES:-1])
-        answering = _Answering(conversation, request.messages[-1].text, turns, options)
+        answering = _Answering(chat, request.messages[-1].text, turns, options)
         if request.stream:
             with_usage = request.stream_options is not None and request.stream_options.include_usage
             return _Streamed(answering.stream(with_usage=with_usage), places)
@@ -133,7 +130,7 @@ def make_router(conversation: Conversation, options: Options, *, users: Users | 
 
 
 class _Route(APIRoute):
-    """Errors that come before an answer, in the form that clients know."""
+    """A route whose errors before an answer have the form that OpenAI's clients know."""
 
     def get_route_handler(self) -> Callable:
         handle = super().get_route_handler()
@@ -155,12 +152,12 @@ def _error(status: int, message: str, code: str) -> JSONResponse:
 
 
 def _first(error: ValueError) -> str:
-    problems = getattr(error, "errors", list)()
+    problems: list[dict] = getattr(error, "errors", list)()
     return f"{'.'.join(map(str, problems[0]['loc']))}: {problems[0]['msg']}" if problems else str(error)
 
 
 def _turns(messages: Sequence[ChatMessage]) -> list[Turn]:
-    """Earlier questions with their answers, the sources that we put under them taken off again."""
+    """Earlier questions with their answers, without the sources that we wrote below them."""
     turns: list[Turn] = []
     question = ""
     for message in messages:
@@ -174,27 +171,32 @@ def _turns(messages: Sequence[ChatMessage]) -> list[Turn]:
 
 
 class _Answering:
-    def __init__(self, conversation: Conversation, question: str, turns: Sequence[Turn], options: Options):
-        self._snapshots = lambda: conversation.ask(question, turns, options)
+    """One answer, whole or as a stream, in OpenAI's frame."""
+
+    def __init__(self, chat: Chat, question: str, turns: Sequence[Turn], options: Options):
+        self._chat, self._question, self._turns, self._options = chat, question, turns, options
         self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": MODEL}
 
     def whole(self) -> JSONResponse:
         (turn,) = collections.deque(self._snapshots(), maxlen=1)
         if turn.error:
             return _error(400 if turn.refused else 500, turn.error, "failed")
-        message = {"role": "assistant", "content": _content(turn), **_citations(turn)}
+        cited = citations_record(*outcome(turn))
+        message = {"role": "assistant", "content": _content(turn), **cited}
         return JSONResponse(
             {
                 **self._frame,
                 "object": "chat.completion",
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
                 "usage": _usage(turn),
-                **_citations(turn),
+                **cited,
             }
         )
 
     def stream(self, *, with_usage: bool) -> Iterator[str]:
-        sent, turn = "", None
+        """Server-sent events: pieces of the answer that surely stay, then the rest, which ends with the sources."""
+        sent = ""
+        turn = Turn(self._question)
         for turn in self._snapshots():
             if turn.done or turn.response is None or turn.response.answer is None:
                 continue
@@ -209,22 +211,24 @@ class _Answering:
         else:
             content = _content(turn)
             rest = content[len(sent) :] if content.startswith(sent) else f"\n{content}"
-            yield self._chunk({"role": "assistant", "content": rest} if not sent else {"content": rest})
-            yield self._chunk({}, finish_reason="stop", **_citations(turn))
+            yield self._chunk({"content": rest} if sent else {"role": "assistant", "content": rest})
+            yield self._chunk({}, finish_reason="stop", **citations_record(*outcome(turn)))
             if with_usage:
                 frame = {**self._frame, "object": "chat.completion.chunk", "choices": [], "usage": _usage(turn)}
                 yield f"data: {json.dumps(frame)}\n\n"
         yield "data: [DONE]\n\n"
 
+    def _snapshots(self) -> Iterator[Turn]:
+        return self._chat.ask(self._question, self._turns, self._options)
+
     def _chunk(self, delta: dict, finish_reason: str | None = None, **more: object) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return (
-            f"data: {json.dumps({**self._frame, 'object': 'chat.completion.chunk', 'choices': [choice], **more})}\n\n"
-        )
+        frame = {**self._frame, "object": "chat.completion.chunk", "choices": [choice], **more}
+        return f"data: {json.dumps(frame)}\n\n"
 
 
 class _Streamed(StreamingResponse):
-    """Server-sent events that give their place back at the end, also where the client goes before the first of them."""
+    """Server-sent events that give their place back at the end, even where the client leaves before the first one."""
 
     def __init__(self, events: Iterator[str], places: threading.BoundedSemaphore):
         super().__init__(events, media_type="text/event-stream")
@@ -238,52 +242,26 @@ class _Streamed(StreamingResponse):
 
 
 def _surely(text: str) -> str:
-    """The beginning of an unfinished answer that the parser will leave as it is."""
+    """The beginning of an unfinished answer that the parser will leave as it is: whole words, none of them risky."""
     match = _UNSURE.search(text)
     held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
     return held[: held.rfind(" ") + 1] if " " in held else ""
 
 
-def _usage(turn: Turn) -> dict:
-    tokens = turn.response.tokens
+def _usage(turn: Turn) -> dict[str, int]:
+    tokens = outcome(turn)[0].tokens
     usage = {"prompt_tokens": tokens.get("prompt", 0), "completion_tokens": tokens.get("answer", 0)}
     return {**usage, "total_tokens": sum(usage.values())}
 
 
 def _content(turn: Turn) -> str:
-    answer = turn.response.answer
+    """The answer's text with its citation marks and, below it, its sources; or the sentence of a refusal."""
+    response, answer = outcome(turn)
     if answer.abstained:
         return NOT_IN_DOCUMENTS
-    cited = _citations(turn)["citations"]
+    cited = citations_record(response, answer)["citations"]
+    if not cited:
+        return answer.text
     marks = "".join(f" [{citation['number']}]" for citation in cited)
     sources = "\n".join(f"[{c['number']}] {c['title']}: {c['source']}" for c in cited)
-    return answer.text + marks + (SOURCES + sources if cited else "")
-
-
-def answer_record(conversation: Conversation, question: str, options: Options) -> dict:
-    """A question of its own, answered whole: {"answer": …, "citations": […], "abstained": …}.
-
-    Raises RagError with what the chat would have said of a failure.
-    """
-    (turn,) = collections.deque(conversation.ask(question, (), options), maxlen=1)
-    if turn.error:
-        raise RagError(turn.error)
-    text = NOT_IN_DOCUMENTS if turn.response.answer.abstained else turn.response.answer.text
-    return {"answer": text, **_citations(turn)}
-
-
-def _citations(turn: Turn) -> dict:
-    response = turn.response
-    cited = [
-        {
-            "number": number,
-            "id": hit.passage.id,
-            "title": hit.passage.title or hit.passage.id,
-            "source": place_of(hit.passage),
-            "text": hit.passage.text,
-            "link": source_link(hit.passage.id),
-        }
-        for number, hit in enumerate(response.contexts, 1)
-        if hit.passage.id in response.answer.citations
-    ]
-    return {"citations": cited, "abstained": response.answer.abstained}
+    return answer.text + marks + SOURCES + sources

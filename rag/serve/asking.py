@@ -1,23 +1,45 @@
-"""Single questions from API and tools."""
+"""One question answered whole, as a record: for the page's own endpoint and for the tools of assistants."""
 
 from __future__ import annotations
 
-from rag.config import Settings
+import collections
+
+from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import RagError
-from rag.pipeline import Depths
-from rag.serve.api import answer_record
-from rag.serve.conversation import Conversation
-from rag.serve.turns import Options
+from rag.serve.chat import Chat
+from rag.serve.source_pages import source_link
+from rag.serve.turns import Options, outcome
 from rag.serve.users import RateLimit
+from rag.types import Answer, Response
 
 
-def answer_once(conversation: Conversation, options: Options, limit: RateLimit, who: str, question: str) -> dict:
+def answer_once(chat: Chat, options: Options, limit: RateLimit, who: str, question: str) -> dict:
+    """The answer to a standalone question: {"answer": …, "citations": […], "abstained": …}.
+
+    Raises RagError where `who` asks too fast, or with what the chat would say about a failure.
+    """
     if (seconds := limit.wait_seconds(who)) > 0:
         raise RagError(f"too many questions in a minute; ask again in {seconds:.0f} s")
-    return answer_record(conversation, question, options)
+    (turn,) = collections.deque(chat.ask(question, (), options), maxlen=1)
+    if turn.error:
+        raise RagError(turn.error)
+    response, answer = outcome(turn)
+    text = NOT_IN_DOCUMENTS if answer.abstained else answer.text
+    return {"answer": text, **citations_record(response, answer)}
 
 
-def default_options(settings: Settings) -> Options:
-    """What is asked with where nobody chooses."""
-    depths = Depths(settings.retriever.depth, settings.reranker.depth, settings.prompt.contexts)
-    return Options(settings.retriever.kind, depths)
+def citations_record(response: Response, answer: Answer) -> dict:
+    """The cited passages of an answer, numbered as in the prompt, and whether it abstained."""
+    cited = [
+        {
+            "number": number,
+            "id": hit.passage.id,
+            "title": hit.passage.title or hit.passage.id,
+            "source": place_of(hit.passage),
+            "text": hit.passage.text,
+            "link": source_link(hit.passage.id),
+        }
+        for number, hit in enumerate(response.contexts, 1)
+        if hit.passage.id in answer.citations
+    ]
+    return {"citations": cited, "abstained": answer.abstained}

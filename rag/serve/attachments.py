@@ -1,6 +1,6 @@
-"""Files that one conversation alone answers from: an index of their own beside the index of everybody.
+"""Files that only one conversation answers from: each conversation has an index of its own.
 
-ROOT/KEY/files/   what was added to the conversation KEY
+ROOT/KEY/files/   copies of the files that were added to the conversation KEY
 ROOT/KEY/index/   their index
 """
 
@@ -14,57 +14,64 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rag.build.indexes import add_files, ingest_documents
-from rag.build.retrievers import Retrievers
-from rag.config import Settings
 from rag.documents.ingested_lines import ingested_lines
 from rag.errors import DataError, IndexMismatchError, RagError
 from rag.index.folder import serves
-from rag.lazy import Lazy
-from rag.retrieve.encoder import Encoder
-from rag.serve.source_pages import Sources
+from rag.serve.sources import Sources
 from rag.types import Retriever
+
+if TYPE_CHECKING:
+    from rag.build.retrievers import Retrievers
+    from rag.documents.collection import Ingested
 
 OPEN_AT_ONCE = 16
 KEPT_UNASKED_SECONDS = 24 * 3600
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
-class Attachments:
-    """The files of conversations, each conversation's under a key of 32 hex digits that nobody can guess.
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """How files become an index and are searched, always with the encoder that serves now.
 
-    `encoder` gives the one that everything else is searched with. `kept` gives the keys of conversations that are
-    kept; the files of others are deleted a day after they were last used. `root` is hidden from `rag ingest` where its
-    name begins with a dot.
+    `add` takes the files, the index folder and the folder for copies. `update` ingests the files of an index again,
+    `retrievers` searches it; both take the index folder.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        root: str | Path,
-        encoder: Callable[[], Encoder],
-        kept: Callable[[], Collection[str]] = tuple,
-    ):
-        # A handful of passages is too few for the cells of a large index.
-        flat = settings.index.model_copy(update={"factory": "Flat"})
-        self._settings, self._root = settings.model_copy(update={"index": flat}), Path(root)
-        self._encoder, self._kept = encoder, kept
+    add: Callable[[Sequence[str | Path], Path, Path], Ingested]
+    update: Callable[[Path], object]
+    retrievers: Callable[[Path], Retrievers]
+
+
+class Attachments:
+    """The files of conversations. Each conversation has a key of 32 hex digits that nobody can guess.
+
+    `kept` gives the keys of the conversations that are kept; files of others are deleted a day after their last use.
+    A `root` whose name begins with a dot is not ingested with the folder around it.
+    """
+
+    def __init__(self, root: str | Path, indexing: Indexing, kept: Callable[[], Collection[str]] = tuple):
+        self._root = Path(root)
+        self._indexing = indexing
+        self._kept = kept
         self._open: OrderedDict[str, tuple[Retrievers, Sources]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, key: str, paths: Sequence[str | Path]) -> list[str]:
-        """Take copies of files in; returns what came of it, line by line.
+        """Add copies of files to a conversation; returns lines that say what was done.
 
         Raises DataError where none of them can be read.
         """
         folder = self._folder(key)
         self.sweep()
         try:
-            result = add_files(self._settings, paths, folder / "index", folder / "files", encoder=self._encoder())
+            result = self._indexing.add(paths, folder / "index", folder / "files")
             return ingested_lines(result, Path("this conversation"))[:-1]
         except RagError:
+            # A first attempt that failed leaves nothing behind.
             if not serves(folder / "index"):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -79,23 +86,17 @@ class Attachments:
     def retriever(self, key: str, kind: str) -> Retriever:
         """`hybrid`, `dense` or `bm25` over the files of a conversation. Raises DataError where it has none.
 
-        Files that another encoder indexed, before a promotion say, are taken in again.
+        Files that were indexed with another encoder (one was promoted since) are ingested again first.
         """
-        for last in (False, True):
-            opened = self._opened(key)
-            if opened is None:
-                raise DataError("the files of this conversation are gone; add them again")
-            try:
-                return opened[0].get(kind)
-            except IndexMismatchError:
-                if last:
-                    raise
-                ingest_documents(self._settings, [], self._root / key / "index", encoder=self._encoder())
-                self._close(key)
-        raise AssertionError
+        try:
+            return self._retrievers(key).get(kind)
+        except IndexMismatchError:
+            self._indexing.update(self._root / key / "index")
+            self._close(key)
+            return self._retrievers(key).get(kind)
 
     def sources(self, key: str) -> Sources | None:
-        """Where the passages of a conversation's files are found."""
+        """Where the passages of a conversation's files are found; None where it has none."""
         opened = self._opened(key)
         return opened[1] if opened else None
 
@@ -106,7 +107,7 @@ class Attachments:
             shutil.rmtree(self._root / key, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Delete what was last used a day ago or longer by conversations that nobody kept."""
+        """Delete the files of conversations that are not kept and were last used a day ago or longer."""
         old = time.time() - KEPT_UNASKED_SECONDS
         found = [path for path in self._root.glob("*") if _KEY.fullmatch(path.name) and path.stat().st_mtime < old]
         kept = self._kept() if found else ()
@@ -115,6 +116,7 @@ class Attachments:
                 self.drop(folder.name)
 
     def close(self) -> None:
+        """Close every index that is open."""
         for key in list(self._open):
             self._close(key)
 
@@ -123,7 +125,14 @@ class Attachments:
             raise DataError(f"{key[:40]!r} is no key of a conversation")
         return self._root / key
 
+    def _retrievers(self, key: str) -> Retrievers:
+        opened = self._opened(key)
+        if opened is None:
+            raise DataError("the files of this conversation are gone; add them again")
+        return opened[0]
+
     def _opened(self, key: str) -> tuple[Retrievers, Sources] | None:
+        """The index of a conversation, opened where it is not yet; None where it has none. This counts as use."""
         if not _KEY.fullmatch(key) or not serves(self._root / key / "index"):
             return None
         with contextlib.suppress(OSError):
@@ -131,11 +140,12 @@ class Attachments:
         with self._lock:
             if key not in self._open:
                 index = self._root / key / "index"
-                retrievers = Retrievers(self._settings, index, Lazy(self._encoder))
+                retrievers = self._indexing.retrievers(index)
                 self._open[key] = retrievers, Sources(index, retrievers.index.get)
             self._open.move_to_end(key)
             unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - OPEN_AT_ONCE)]
             opened = self._open[key]
+        # Outside the lock: closing waits for a picture that is being drawn.
         for _, sources in unused:
             sources.close()
         return opened

@@ -1,7 +1,7 @@
 """The documents as a tool for assistants: the Model Context Protocol over HTTP at `/mcp`, beside the chat.
 
-One tool, `ask_documents`, answers as the chat does: a short answer with its citations, or that it is not in these
-documents. Gradio's own switch for this needs an older protocol library than vLLM does.
+One tool, `ask_documents`, answers as the chat does: a short answer with its citations, or that the documents do not
+hold it. Gradio has a switch for this, but it needs an older protocol library than vLLM does.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ INSTRUCTIONS = (
 
 
 class DocumentTools:
-    """The protocol's server: routes for the chat's own, and what must run as long as they are served.
+    """The protocol's server: `routes` to add to the chat's, and a `lifespan` that must run while they are served.
 
-    `answer` gives the answer to a question as a record, or raises RagError; `may_ask` lets a request in or not. With
-    `local` only this machine may ask.
+    `answer` gives the answer to a question as a record, or raises RagError. `may_ask` says whether a request is let in.
+    With `local` only requests to localhost are accepted.
     """
 
     def __init__(self, answer: Callable[[str, Request], dict], may_ask: Callable[[Request], bool], *, local: bool):
@@ -44,13 +44,14 @@ class DocumentTools:
         @server.tool(structured_output=False)
         async def ask_documents(question: str, context: Context) -> dict[str, Any]:
             """Answer a standalone question from the documents: the answer, its citations, and whether it abstained."""
+            request = context.request_context.request
+            assert isinstance(request, Request)  # the tool is served over HTTP alone
             try:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(places, answer, question, context.request_context.request)
+                return await asyncio.get_running_loop().run_in_executor(places, answer, question, request)
             except RagError as error:
                 return {"error": str(error)}
 
-        # Where only this machine may ask, a page of the web may not do so through its browser either.
+        # With `local`, a web page must not reach the tool through a browser on this machine either.
         security = TransportSecuritySettings(
             enable_dns_rebinding_protection=local,
             allowed_hosts=[f"{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*")],
@@ -62,7 +63,7 @@ class DocumentTools:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
-        """To be entered by the application that serves the routes."""
+        """The context in which the application that serves the routes has to run."""
         async with self._manager.run():
             yield
 

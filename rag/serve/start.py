@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,79 +16,40 @@ from fastapi import Request
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from rag.build.indexes import add_files, ingest_documents
 from rag.build.parts import make_generator, make_prompt, make_reranker
-from rag.build.pipelines import sentence_margin
+from rag.build.pipelines import depths_of, sentence_margin
 from rag.build.retrievers import Retrievers
-from rag.build.threshold import rerank_threshold
+from rag.build.serving import Serving, serving_over
 from rag.config import Settings
 from rag.errors import RagError
-from rag.index.folder import serving_manifest
+from rag.index.ingest import uploads_folder
 from rag.lazy import Lazy
-from rag.models.promoted import serving
 from rag.models.resolve import rag_home
 from rag.progress import say
-from rag.serve.access import key_of, may_read, password_check
+from rag.serve.access import Access, key_of, may_read, password_check
 from rag.serve.api import make_router
-from rag.serve.asking import answer_once, default_options
-from rag.serve.assets import CSS, HEAD
+from rag.serve.asking import answer_once
+from rag.serve.assets import PAGE_CSS, page_head
+from rag.serve.attachments import Attachments, Indexing
+from rag.serve.chat import Chat
 from rag.serve.history import History, history_path
-from rag.serve.page import make_app
+from rag.serve.page import Page
 from rag.serve.shelf import Shelf
-from rag.serve.source_pages import Sources, make_source_router
+from rag.serve.source_pages import make_source_router
+from rag.serve.sources import Sources
+from rag.serve.turns import Options
 from rag.serve.users import LOOPBACK, LOOPBACK_HOSTS, RateLimit, Users
 
 if TYPE_CHECKING:
-    from rag.serve.conversation import Conversation
+    from rag.retrieve.encoder import Encoder
     from rag.types import Retriever
-
-
-def make_conversation(
-    settings: Settings,
-    index_folder: str | Path,
-    retrievers: Callable[[], Retrievers],
-    narrow: Callable[[str, Collection[str] | None, str], Lazy[Retriever]],
-) -> Conversation:
-    """The chat's conversation over an index: every retriever to choose from, the other parts shared.
-
-    `retrievers` gives those that answers come from by now, `narrow` a retriever over what a person chose
-    (`rag.serve.conversation.Conversation`). What refuses is of the passages and the reranker that are loaded, whatever
-    a disk holds since; a calibration of them counts from when it is made.
-    """
-    from rag.serve.conversation import Conversation
-
-    served = serving(settings.reranker.model) if settings.reranker.enabled else None
-
-    def threshold_at_strictness(strictness: float | None) -> float | None:
-        chosen = settings
-        if strictness is not None:
-            abstain = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
-            chosen = settings.model_copy(update={"abstain": abstain})
-        manifest = retrievers().index.get().manifest
-        return rerank_threshold(chosen, index_folder, manifest=manifest, served=served)
-
-    return Conversation(
-        retrievers().each(),
-        Lazy(lambda: make_reranker(settings, served)),
-        Lazy(lambda: make_generator(settings, interactive=True)),
-        make_prompt(settings),
-        threshold_at_strictness,
-        settings.prompt.order,
-        sentence_margin(settings),
-        narrow,
-    )
-
 
 EMBEDDED_EXAMPLES = (
     "What does the nonlocal statement do?",
     "When is the else clause of a for loop executed?",
     "What is an orphan in a bonsai garden?",
 )
-
-
-def _keep_loopback_off_proxies() -> None:
-    """Gradio asks its own address once at the start; a proxy of the machine does not know it."""
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
 
 
 def serve(
@@ -101,56 +62,162 @@ def serve(
     mcp: bool = False,
     block: bool = True,
 ) -> gr.Blocks:
-    """Open the chat over an index, and the API beside it, and print the address; with `block` it stays until
-    interrupted. With `users` the page asks for a password and the API for a key; with `mcp` the documents are a tool of
-    the Model Context Protocol, too."""
-    if users is not None:
-        users.names()  # a missing or damaged file is told now, not to the first who tries the door
-    elif host not in LOOPBACK:
-        say(f"warning: whoever reaches {host}:{port} may ask; --auth USERS_FILE lets in only whom you add")
-    _, manifest = serving_manifest(index)
-    # Without names everybody would see everybody's: kept only where one person can be there.
+    """Open the chat over an index, with the API beside it, and print the address. Returns the page.
+
+    With `users` the page asks for a password and the API for a key. With `mcp` the documents are also a tool of the
+    Model Context Protocol. With `block` the chat runs until it is interrupted. Raises RagError where the port cannot be
+    used, and what `serving_over` raises.
+    """
+    _check_access(users, host, port)
+    serving = serving_over(settings, index)
+    is_local = users is None and host in LOOPBACK
+    # Without names everybody would see everybody's conversations: they are kept only where one person can be there.
     history = History(history_path(rag_home(), index)) if users is not None or host in LOOPBACK else None
+    shelf = _open_shelf(serving, history)
+    chat = make_chat(serving, lambda: shelf.retrievers, shelf.narrowed)
+    access = Access(users, RateLimit(settings.serving.questions_per_minute))
+    options = Options(settings.retriever.kind, depths_of(settings))
+    page = _make_page(serving, chat, options, shelf=shelf, access=access, history=history, is_local=is_local)
+    beside = _beside_the_page(page, chat, options, shelf=shelf, access=access, mcp=mcp, is_local=is_local)
+    chat.preload(settings.retriever.kind)
+    address = _launch(page, host, port, users=users, max_file_mib=settings.documents.max_file_mib, beside=beside)
+    print(f"The chat is at {address}, its API at {address.rstrip('/')}/v1 (Ctrl+C ends it)", flush=True)
+    if block:
+        page.block_thread()
+    return page
+
+
+def _check_access(users: Users | None, host: str, port: int) -> None:
+    """Report a missing or damaged users file now and not to the first who logs in; warn where anybody may ask."""
+    if users is not None:
+        users.names()
+    elif host not in LOOPBACK:
+        say(f"warning: anyone who can reach {host}:{port} may ask; --auth USERS_FILE lets in only the people you add")
+
+
+def _open_shelf(serving: Serving, history: History | None) -> Shelf:
+    """The documents of the index and of single conversations."""
+    settings, index = serving.settings, serving.index_folder
+    kept: Callable[[], Collection[str]] = tuple
     if history is not None:
         attached = history.path.with_name(f".{history.path.stem}.files")
-    else:  # nobody can come back to a conversation that is not kept
+        kept = history.every_attached
+    else:
+        # Nobody can come back to a conversation that is not kept: its files go when the chat ends.
         attached = Path(tempfile.mkdtemp(prefix="rag-files-"))
         atexit.register(shutil.rmtree, attached, ignore_errors=True)
-    shelf = Shelf(settings, index, attached, history.every_attached if history is not None else tuple)
-    shelf.attachments.sweep()
-    conversation = make_conversation(settings, index, lambda: shelf.retrievers, shelf.narrowed)
-    limit = RateLimit(settings.serving.questions_per_minute)
-    alone = users is None and host in LOOPBACK
-    may_upload = settings.serving.uploads == "on" or (settings.serving.uploads == "auto" and alone)
-    embedded = manifest.corpus_path == "embedded"
-    page = make_app(
-        conversation,
-        settings,
-        title="Ask the Python language reference" if embedded else "Ask your documents",
-        examples=EMBEDDED_EXAMPLES if embedded else (),
-        limit=limit,
-        history=history,
-        users=users,
-        collections=lambda: shelf.retrievers.collections(),
-        take_in=partial(shelf.take_in, conversation=conversation) if may_upload and not manifest.corpus_path else None,
-        attachments=shelf.attachments if may_upload else None,
+    attachments = make_attachments(settings, attached, lambda: shelf.retrievers.encoder.get(), kept)
+    attachments.sweep()
+    shelf = Shelf(
+        index,
+        open_retrievers=lambda encoder: Retrievers(settings, index, encoder),
+        add_files=lambda paths: add_files(settings, paths, index, uploads_folder(index)),
+        attachments=attachments,
     )
-    sources = Sources(index, lambda: shelf.retrievers.index.get())
-    options = default_options(settings)
-    router = make_router(conversation, options, users=users, limit=limit)
-    source_router = make_source_router(sources, partial(may_read, page, users), shelf.attachments.sources)
-    app_kwargs: dict = {"routes": [*router.routes, *source_router.routes]}
-    if alone:  # a page of the web that calls itself by a name of its own for this machine may not ask either
-        app_kwargs["middleware"] = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]
+    return shelf
+
+
+def make_attachments(
+    settings: Settings,
+    root: str | Path,
+    encoder: Callable[[], Encoder],
+    kept: Callable[[], Collection[str]] = tuple,
+) -> Attachments:
+    """The files of conversations below `root`, embedded by the encoder that everything else is searched with."""
+    # A few passages are too few to train the cells of an index for many.
+    flat = settings.model_copy(update={"index": settings.index.model_copy(update={"factory": "Flat"})})
+    indexing = Indexing(
+        add=lambda paths, index, copies: add_files(flat, paths, index, copies, encoder=encoder()),
+        update=lambda index: ingest_documents(flat, [], index, encoder=encoder()),
+        retrievers=lambda index: Retrievers(flat, index, Lazy(encoder)),
+    )
+    return Attachments(root, indexing, kept)
+
+
+def make_chat(
+    serving: Serving,
+    retrievers: Callable[[], Retrievers],
+    narrow: Callable[[str, Sequence[str] | None, str], Lazy[Retriever]],
+) -> Chat:
+    """The chat over what serves: a person may choose the retriever, everything else is the same for all.
+
+    `retrievers` gives the ones that search the index as it is now; `narrow` is as for `Chat`. Thresholds are for the
+    passages and the reranker that are loaded, even if others have replaced them on disk. A calibration for them that is
+    made while the chat runs counts at once.
+    """
+    settings = serving.settings
+
+    def threshold_at(strictness: float | None) -> float | None:
+        return serving.threshold_at(strictness, retrievers().index.get().manifest)
+
+    return Chat(
+        retrievers().each(),
+        Lazy(lambda: make_reranker(settings, serving.reranker)),
+        Lazy(lambda: make_generator(settings, interactive=True)),
+        make_prompt(settings),
+        threshold_at,
+        settings.prompt.order,
+        sentence_margin(settings),
+        narrow,
+    )
+
+
+def _make_page(
+    serving: Serving,
+    chat: Chat,
+    options: Options,
+    *,
+    shelf: Shelf,
+    access: Access,
+    history: History | None,
+    is_local: bool,
+) -> gr.Blocks:
+    uploads, corpus = serving.settings.serving.uploads, serving.manifest.corpus_path
+    may_upload = uploads == "on" or (uploads == "auto" and is_local)
+    # An index of a corpus file is made from that file alone; files can still be added to a conversation.
+    may_add_to_all = may_upload and not corpus
+    is_embedded = corpus == "embedded"
+    page = Page(
+        chat,
+        options,
+        title="Ask the Python language reference" if is_embedded else "Ask your documents",
+        examples=EMBEDDED_EXAMPLES if is_embedded else (),
+        access=access,
+        history=history,
+        collections=lambda: shelf.retrievers.collections(),
+        add_to_all=partial(shelf.add, chat=chat) if may_add_to_all else None,
+        attachments=shelf.attachments if may_upload else None,
+        max_waiting=serving.settings.serving.max_waiting,
+    )
+    return page.blocks
+
+
+def _beside_the_page(
+    page: gr.Blocks, chat: Chat, options: Options, *, shelf: Shelf, access: Access, mcp: bool, is_local: bool
+) -> dict:
+    """What the page's application serves besides the page: API, pages of sources and, with `mcp`, the tools."""
+    users, limit = access.users, access.limit
+    api = make_router(chat, options, users=users, limit=limit)
+    sources = Sources(shelf.index, lambda: shelf.retrievers.index.get())
+    source_pages = make_source_router(sources, partial(may_read, page, users), shelf.attachments.sources)
+    beside: dict = {"routes": [*api.routes, *source_pages.routes]}
+    if is_local:
+        # A web page may point its own name at this machine and ask through a browser here: other names are refused.
+        beside["middleware"] = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)]
     if mcp:
         from rag.serve.mcp import DocumentTools
 
         def answer(question: str, request: Request) -> dict:
-            return answer_once(conversation, options, limit, key_of(users, request), question)
+            return answer_once(chat, options, limit, key_of(users, request), question)
 
-        tools = DocumentTools(answer, lambda request: users is None or bool(key_of(users, request)), local=alone)
-        app_kwargs |= {"routes": [*app_kwargs["routes"], *tools.routes], "lifespan": tools.lifespan}
-    conversation.preload(settings.retriever.kind)
+        tools = DocumentTools(answer, lambda request: users is None or bool(key_of(users, request)), local=is_local)
+        beside["routes"] += tools.routes
+        beside["lifespan"] = tools.lifespan
+    return beside
+
+
+def _launch(page: gr.Blocks, host: str, port: int, *, users: Users | None, max_file_mib: float, beside: dict) -> str:
+    """Serve the page in a thread of its own; returns its address."""
     _keep_loopback_off_proxies()
     try:
         _, address, _ = page.launch(
@@ -158,18 +225,21 @@ def serve(
             server_port=port,
             quiet=True,
             prevent_thread_lock=True,
-            css=CSS,
+            css_paths=PAGE_CSS,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-            head=HEAD,
+            head=page_head(),
             footer_links=[],
-            max_file_size=int(settings.documents.max_file_mib * 2**20),
+            max_file_size=int(max_file_mib * 2**20),
             auth=password_check(users) if users is not None else None,
-            app_kwargs=app_kwargs,
+            app_kwargs=beside,
             ssr_mode=False,
         )
     except OSError as error:
         raise RagError(f"port {port} on {host} cannot be used ({error}); choose another: --port 7861") from error
-    print(f"The chat is at {address}, its API at {address.rstrip('/')}/v1 (Ctrl+C ends it)", flush=True)
-    if block:
-        page.block_thread()
-    return page
+    return address
+
+
+def _keep_loopback_off_proxies() -> None:
+    """Keep requests to this machine off its proxy: Gradio asks its own address once at the start."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))

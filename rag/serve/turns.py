@@ -1,4 +1,4 @@
-"""One question and what came of it."""
+"""A conversation as its turns: what was asked, by which options, and what came of it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rag.pipeline import Depths
-from rag.types import Response
+from rag.types import Answer, Response
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person may change: `collections` None searches in all; `attached` names files of one conversation, which
-    are searched too."""
+    """How to answer a question, as far as a person may choose.
+
+    `strictness` None means as calibrated. `collections` None searches all documents. `attached` is the key of a
+    conversation's own files, which are searched too; "" for none.
+    """
 
     retriever: str = "hybrid"
     depths: Depths = field(default_factory=Depths)
@@ -24,9 +27,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what came of it so far. `searched_for` is the rewritten question where it differs; `refused`
-    says that the question itself was at fault; `attached` names the conversation's own files that were searched;
-    `narrowed` says that not all documents were."""
+    """One question and what has come of it so far.
+
+    `searched_for` is the rewritten question, "" where it is the same. `refused` says that the question itself was at
+    fault. `attached` is the key of the conversation's own files that were searched; `narrowed` says that not all
+    documents were.
+    """
 
     question: str
     searched_for: str = ""
@@ -41,11 +47,19 @@ class Turn:
 
 
 def settle(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns with a last one that was stopped in the middle marked as such."""
+    """The turns, the last one marked as stopped where it is not done."""
     if not turns or turns[-1].done:
         return list(turns)
     return [*turns[:-1], dataclasses.replace(turns[-1], status="", done=True, stopped=True)]
 
 
 def was_answered(turn: Turn) -> bool:
+    """Whether the turn ended with an answer, which a refusal is too."""
     return turn.done and not turn.stopped and turn.response is not None and turn.response.answer is not None
+
+
+def outcome(turn: Turn) -> tuple[Response, Answer]:
+    """The response and the answer of a turn that ended without an error."""
+    assert turn.response is not None
+    assert turn.response.answer is not None
+    return turn.response, turn.response.answer

@@ -1,9 +1,8 @@
-"""People who may use a served application: names, argon2 hashes of passwords, hashes of API keys, in one JSON file."""
+"""Who may use the chat: names, argon2 hashes of passwords and hashes of API keys, in one JSON file."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 import threading
@@ -13,19 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag.errors import ConfigError
-from rag.files import write_json
+from rag.files import read_json, write_json
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")  # the same as requests name them
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")  # the same, as they stand in the Host header of a request
 MIN_PASSWORD_CHARACTERS = 8
 KEY_PREFIX = "rag-"
+# Checked where there is no such person: as much work as another hash, and no password matches it.
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"
-"""A hash to check against where there is no such person: as much work, and never right."""
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 class Users:
-    """The users file, read anew when it has changed; nobody is let in while it is missing or damaged."""
+    """The users file. It is read again when it has changed; while it is missing or damaged, nobody is let in."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -34,7 +33,10 @@ class Users:
         self._lock = threading.Lock()
 
     def add(self, name: str, password: str) -> str:
-        """Add a person, or give one a new password; returns a new API key, which is stored as a hash only."""
+        """Add a person, or give them a new password. Returns a new API key, which is stored only as a hash.
+
+        Raises ConfigError for a name or password that is not allowed.
+        """
         from argon2 import PasswordHasher
 
         if not _NAME.fullmatch(name):
@@ -48,16 +50,18 @@ class Users:
         return key
 
     def remove(self, name: str) -> None:
+        """Remove a person. Raises ConfigError where there is none of that name."""
         users = self._load()
         if users.pop(name, None) is None:
             raise ConfigError(f"{self.path} knows no {name!r}; it knows {', '.join(sorted(users)) or 'nobody'}")
         self._write(users)
 
     def names(self) -> list[str]:
+        """The names of all users, sorted. Raises ConfigError where the file is missing or damaged."""
         return sorted(self._load())
 
     def check_password(self, name: str, password: str) -> bool:
-        """Whether the password is that person's; it takes as long for a name that is not there."""
+        """Whether it is that person's password. For an unknown name the check takes as long."""
         from argon2 import PasswordHasher
         from argon2.exceptions import Argon2Error, InvalidHashError
 
@@ -69,11 +73,11 @@ class Users:
             return False
 
     def knows(self, name: str) -> bool:
-        """Whether this person is still on the list."""
+        """Whether there is still a person of this name."""
         return name in self._current()
 
     def of_key(self, key: str) -> str | None:
-        """Whose API key this is."""
+        """The name of the person whose API key this is, or None."""
         digest = _sha256(key)
         for name, user in self._current().items():
             if secrets.compare_digest(user["key_sha256"], digest):
@@ -81,6 +85,7 @@ class Users:
         return None
 
     def _current(self) -> dict[str, dict]:
+        """The users now, read from the file only when it has changed; {} where it cannot be read."""
         with self._lock:
             try:
                 status = self.path.stat()
@@ -91,17 +96,14 @@ class Users:
             return self._users
 
     def _load(self) -> dict[str, dict]:
-        try:
-            users = json.loads(self.path.read_text(encoding="utf-8"))
-            if all(
-                isinstance(user["password"], str) and isinstance(user["key_sha256"], str) for user in users.values()
-            ):
-                return users
-        except FileNotFoundError as error:
-            raise ConfigError(f"{self.path} does not exist; add somebody: rag user add NAME {self.path}") from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            pass
-        raise ConfigError(f"{self.path} is no users file; make one: rag user add NAME {self.path}")
+        """The users in the file. Raises ConfigError where it is missing or damaged."""
+        if not self.path.exists():
+            raise ConfigError(f"{self.path} does not exist; add somebody: rag user add NAME {self.path}")
+        fix = f"move it away and make another: rag user add NAME {self.path}"
+        users = read_json(self.path, ConfigError, fix=fix)
+        if not all(_is_user(entry) for entry in users.values()):
+            raise ConfigError(f"{self.path} is damaged (a user has no password or no key); {fix}")
+        return users
 
     def _write(self, users: dict[str, dict]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,12 +111,17 @@ class Users:
         self.path.chmod(0o600)
 
 
+def _is_user(entry: object) -> bool:
+    fields = ("password", "key_sha256")
+    return isinstance(entry, dict) and all(isinstance(entry.get(field), str) for field in fields)
+
+
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class RateLimit:
-    """At most `per_minute` questions of each person in any sixty seconds; 0 is no limit."""
+    """At most `per_minute` questions from each person in any sixty seconds; 0 means no limit."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic):
         self.per_minute, self._clock = per_minute, clock
@@ -122,7 +129,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait_seconds(self, who: str) -> float:
-        """0 where `who` may ask now, which counts; else how long to wait, which does not."""
+        """0 where `who` may ask now, and that counts as a question; else how many seconds to wait."""
         if not self.per_minute:
             return 0.0
         with self._lock:

@@ -1,20 +1,25 @@
-"""Rows of like length run together."""
+"""A model made ready for training: on a CPU, rows of similar length run together."""
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 from rag.compute.hardware import default_device, n_threads
 from rag.train.run import Schedule
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
 ROWS_TOGETHER = 8
 
 
-def prepare(model, transformer, schedule: Schedule) -> None:
-    """Set what holds for training alone: threads, float32 weights, dropout, whether word embeddings learn.
+def prepare_model(model: Module, transformer: Any, schedule: Schedule) -> None:
+    """Set what training needs: threads, float32 weights, dropout, whether word embeddings learn.
 
-    `transformer` is the transformers model within `model`. On a CPU its attention is plain matrix products (the fused
-    kernel's backward pass is slow there), and rows of like length run together.
+    `transformer` is the transformers model within `model`. On a CPU its attention is plain matrix products, because the
+    backward pass of the fused kernel is slow there, and rows of similar length run together.
     """
     import torch
 
@@ -30,11 +35,11 @@ def prepare(model, transformer, schedule: Schedule) -> None:
         run_by_length(transformer)
 
 
-def run_by_length(transformer, rows: int = ROWS_TOGETHER) -> None:
-    """Let the forward pass of a transformers model run over `rows` rows of like length at a time.
+def run_by_length(transformer: Any, rows: int = ROWS_TOGETHER) -> None:
+    """Replace the forward pass of a transformers model by one over `rows` rows of similar length at a time.
 
-    Each part is as wide as its longest row, so that little is computed on padding; outputs come in the order and width
-    of the inputs, with zeros on the padding. Batches that are padded on the left run as they are.
+    Each part is as wide as its longest row, so that little is computed on padding. Outputs have the order and width of
+    the inputs, with zeros on the padding. Batches that are padded on the left run as they are.
     """
     import torch
 
@@ -44,9 +49,10 @@ def run_by_length(transformer, rows: int = ROWS_TOGETHER) -> None:
     def by_length(input_ids=None, attention_mask=None, **others):
         if input_ids is None or attention_mask is None or len(input_ids) <= rows or not attention_mask[:, 0].all():
             return forward(input_ids=input_ids, attention_mask=attention_mask, **others)
-        width, lengths = input_ids.shape[1], attention_mask.sum(dim=1)
+        width = input_ids.shape[1]
+        lengths = attention_mask.sum(dim=1)
         order = lengths.argsort()
-        back = order.argsort()
+        back = order.argsort()  # the place of each row in `order`
         outputs = []
         for part in order.split(rows):
             longest = int(lengths[part].max())
@@ -66,8 +72,10 @@ def run_by_length(transformer, rows: int = ROWS_TOGETHER) -> None:
     transformer.forward = by_length
 
 
-def _widened(values, width: int):
+def _widened(values: Tensor, width: int) -> Tensor:
     """Per-token outputs (n, t, d) with zeros up to `width` tokens; per-row outputs (n, d) as they are."""
     import torch
 
-    return torch.nn.functional.pad(values, (0, 0, 0, width - values.shape[1])) if values.ndim == 3 else values
+    if values.ndim != 3:
+        return values
+    return torch.nn.functional.pad(values, (0, 0, 0, width - values.shape[1]))

@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.errors import ModelError
 from rag.files import json_if_sound
 from rag.train.run import is_first_process
 
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from torch import Tensor
+    from torch.nn import Module
+
 NOT_COPIED = (
+    # what other runtimes load
     *("onnx", "openvino", "*.onnx", "tf_*", "flax_*", "*.h5", "*.msgpack"),
+    # what its training left
     *(".git", "checkpoint-*", "optimizer.pt", "scheduler.pt", "rng_state*", "training_args.bin"),
 )
 
 
-def mix_with_base(model, base: Mapping, tuned_share: float) -> None:
-    """Move the weights of `model` back towards the tensors of `base`, in place, until `tuned_share` of the way is left.
+def mix_with_base(model: Module, base: Mapping[str, Tensor], tuned_share: float) -> None:
+    """Move the weights of `model` back towards those of `base`, in place, until `tuned_share` of the way is left.
 
-    What tuning on few questions, or on questions of one kind, costs elsewhere goes faster than what it wins (WiSE-FT,
-    Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+    Tuning on few questions, or on one kind of question, costs something on other kinds. On the way back that cost
+    vanishes faster than the gain (WiSE-FT, Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
     """
     import torch
 
     if tuned_share == 1:
         return
     with torch.no_grad():
-        for name, parameter in model.named_parameters():  # tied ones once
+        # `named_parameters` names tied weights once; moved twice they would end up too near the base.
+        for name, parameter in model.named_parameters():
             parameter.lerp_(base[name].to(parameter), 1 - tuned_share)
 
 
 @contextlib.contextmanager
-def as_kept(model, base: Mapping, tuned_share: float) -> Iterator[None]:
-    """Within it `model` is what would be kept of it now (`mix_with_base`), behind it what it was, to the bit."""
+def as_kept(model: Module, base: Mapping[str, Tensor], tuned_share: float) -> Iterator[None]:
+    """Inside, `model` is what would be kept of it now (`mix_with_base`); afterwards what it was before, to the bit."""
     import torch
 
     if tuned_share == 1:
@@ -52,14 +62,17 @@ def as_kept(model, base: Mapping, tuned_share: float) -> Iterator[None]:
 
 
 def last_checkpoint(target: Path) -> Path | None:
-    """The newest whole checkpoint of a run: one that a kill cut short lacks its last file, or a part of it."""
+    """The newest whole checkpoint of a run; None where there is none.
+
+    trainer_state.json is written last: a checkpoint that a kill cut short lacks that file, or a part of it.
+    """
     states = (target / "checkpoints").glob("checkpoint-*/trainer_state.json")
     whole = [path.parent for path in states if json_if_sound(path) is not None]
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 def check_averageable(models: Sequence[Path]) -> None:
-    """Raises ModelError where the weights of checkpoint folders are not of the same names and shapes."""
+    """Raises ModelError where the weights of checkpoint folders differ in names or shapes."""
     from safetensors import safe_open
 
     def shapes(path: Path) -> dict[str, list[int]]:
@@ -78,43 +91,46 @@ def check_averageable(models: Sequence[Path]) -> None:
 
 
 def copy_model(model: Path, target: Path) -> Path:
-    """Copy the files of a checkpoint, without what other runtimes and its training left there; returns `target`."""
+    """Copy the files of a checkpoint but those of NOT_COPIED; returns `target`, which is replaced."""
     shutil.rmtree(target, ignore_errors=True)
     for path in sorted(model.rglob("*")):
         own = path.relative_to(model)
         if path.is_file() and not any(fnmatch.fnmatch(part, pattern) for part in own.parts for pattern in NOT_COPIED):
             (target / own).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / own)  # content alone: a cache's folders and files may be read-only
+            # The content alone, without permissions: the files of a cache may be read-only.
+            shutil.copyfile(path, target / own)
     return target
 
 
 def average_weights(models: Sequence[Path], target: Path) -> Path:
-    """Write the mean of the weights of `models` as `target/model`, everything else as the first has it; returns it.
+    """Write a model with the mean of the weights of `models` as `target/model`; returns that folder.
 
-    A model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): what training runs from one start have
-    learnt, in one model that costs no more than each. They have to be averageable (`check_averageable`).
+    Everything else is the first model's. This is a model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482):
+    what several runs from one start have learnt, in one model that costs no more than each. The models have to be
+    averageable (`check_averageable`).
     """
+    import torch
     from safetensors.torch import load_file, save_file
 
-    folder, saving = target / "model", target / ".model"
+    folder = target / "model"
     if folder.is_dir():
         return folder
-    copy_model(models[0], saving)
+    # Made beside its place and renamed at the end, so that a kill leaves no half model under its name.
+    saving = copy_model(models[0], target / ".model")
     for path in sorted(saving.rglob("*.safetensors")):
         parts = [load_file(model / path.relative_to(saving)) for model in models]
-        mean = {
-            key: (sum(part[key].float() for part in parts) / len(parts)).to(value.dtype)
-            if value.is_floating_point()
-            else value
-            for key, value in parts[0].items()
-        }
-        save_file(mean, path, metadata={"format": "pt"})
+        means = dict(parts[0])
+        for key, value in parts[0].items():
+            if value.is_floating_point():
+                total = functools.reduce(torch.add, (part[key].float() for part in parts))
+                means[key] = (total / len(parts)).to(value.dtype)
+        save_file(means, path, metadata={"format": "pt"})
     saving.rename(folder)
     return folder
 
 
-def save_whole(model, folder: Path) -> None:
-    """Save a checkpoint folder that is either there or not."""
+def save_whole(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
+    """Save a checkpoint folder that is either there, whole, or not there. Only the first process saves."""
     if not is_first_process():
         return
     saving = folder.with_name(f".{folder.name}")

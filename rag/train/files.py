@@ -1,4 +1,4 @@
-"""The files of a training run: questions, dev questions, negatives."""
+"""The files of a training run: questions to train on, dev questions, mined negatives."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.data.labelled import Example, document, load_examples
+from rag.data.labelled import Example, load_examples
 from rag.data.passages import Corpus
 from rag.data.questions import sample_questions
 from rag.data.splits import overlaps, refuse_test_file, split_by_document
 from rag.errors import DataError
 from rag.progress import say
 from rag.train.negatives import Mined, load_mined
+from rag.types import document_of
 
 
-def sampled_files(examples: Sequence[Example], sample: int | None) -> list[Example]:
-    """`sample` of the answerable questions, each source in its share, and the same share of the unanswerable ones."""
+def sample_examples(examples: Sequence[Example], sample: int | None) -> list[Example]:
+    """`sample` of the answerable questions, each source in its share, and the same share of the unanswerable ones.
+
+    None keeps them all.
+    """
     if sample is None:
         return list(examples)
     answerable = [example.question for example in examples if example.positives]
@@ -30,24 +34,27 @@ def sampled_files(examples: Sequence[Example], sample: int | None) -> list[Examp
 def choose_watched(
     held_out: Sequence[Example], n: int, without: Sequence[str] = (), before: Set[str] = frozenset()
 ) -> tuple[list[Example], list[Example]]:
-    """(dev questions watched while training, those left for the gate): no checkpoint is proved by what chose it.
+    """(dev questions watched while training, dev questions left for the gate).
 
-    `n` of the answerable ones are watched, and the same share of the unanswerable ones; none of the sources that are
-    left out of training, and of the others at most half, so that the gate judges what was trained for, too. Those that
-    chose the model to start from, `before`, are watched again.
+    They are different ones, because the watched ones choose the checkpoint and so cannot judge it. `n` answerable ones
+    are watched, and the same share of the unanswerable ones. None of them is of a source left out of training
+    (`without`), and at most half of the others are watched, so that the gate also judges what was trained for. Those
+    that chose the model to start from, `before`, are watched again.
+
+    Raises DataError where nothing is left to watch, or to judge.
     """
     of_trained = [example for example in held_out if example.question.source not in without]
     n_answerable = sum(bool(example.positives) for example in of_trained)
     if n_answerable < 2:
-        among = "of sources that are trained on" if without else "or more"
+        which = "of sources that are trained on" if without else "or more"
         raise DataError(
-            f"dev needs two answerable questions {among}: some to watch the training by, others for the gate"
+            f"dev needs two answerable questions {which}: some to watch the training by, others for the gate"
         )
-    drawn = sampled_files(of_trained, min(n, n_answerable // 2))
+    drawn = sample_examples(of_trained, min(n, n_answerable // 2))
     ids = {example.question.id for example in drawn} | before
     watched = [example for example in held_out if example.question.id in ids]
     if not any(example.positives for example in held_out if example.question.id not in ids):
-        raise DataError("every dev question has chosen a checkpoint on the way to this model: name others with --dev")
+        raise DataError("every dev question has chosen a checkpoint on the way to this model; name others with --dev")
     return watched, [example for example in held_out if example.question.id not in ids]
 
 
@@ -55,9 +62,9 @@ def choose_watched(
 class TrainingFiles:
     """What a model is trained and chosen on.
 
-    `sample` keeps that many training questions, each source in its share, of those that `negatives` were mined for;
-    `without` leaves whole sources out of training and not of dev, to see what tuning does to questions of a kind that
-    it has not met.
+    `sample` keeps that many training questions, each source in its share, among those that `negatives` were mined for.
+    `without` leaves whole sources out of training but not out of dev, to see what tuning does to a kind of question
+    that it has not met.
     """
 
     train: str | Path
@@ -68,20 +75,17 @@ class TrainingFiles:
     without: tuple[str, ...] = ()
 
     def splits(self, corpus: Corpus, *, with_unanswerable: bool = False) -> tuple[list[Example], list[Example]]:
-        """(train, dev) examples; tells what is left out and what overlaps. Without `dev` documents are held out.
+        """(train, dev) examples; says what is left out and what overlaps. Without a dev file, documents are held out.
 
-        With unanswerable questions both hold examples without positives.
+        With unanswerable questions both hold examples without positives. Raises DataError for a test file, and for
+        questions that are in both files.
         """
         refuse_test_file(self.train, self.dev, self.qrels)
         given = load_examples(self.train, corpus, self.qrels)
         say(given.summary(str(self.train), with_unanswerable=with_unanswerable))
         unanswerable = given.unanswerable if with_unanswerable else ()
         if self.dev is None:
-            training, held_out = split_by_document(given.examples)
-            documents = {document(pid) for example in held_out for pid in example.positives}
-            for example in unanswerable:
-                is_dev = any(document(pid) in documents for pid in example.negatives)
-                (held_out if is_dev else training).append(example)
+            training, held_out = _split_by_document(given.examples, unanswerable)
             say(f"dev: {len(held_out):,} questions split off by document")
             return self._chosen(training, corpus), held_out
         is_folder = Path(self.dev).is_dir()
@@ -97,6 +101,7 @@ class TrainingFiles:
         return self._chosen(training, corpus), held_out
 
     def _chosen(self, examples: Sequence[Example], corpus: Corpus) -> list[Example]:
+        """The examples to train on: `without` some sources, and a `sample` of the rest."""
         sources = {example.question.source for example in examples}
         if unknown := sorted(set(self.without) - sources):
             known = ", ".join(sorted(sources - {""})) or "none is named"
@@ -104,13 +109,17 @@ class TrainingFiles:
         left = [example for example in examples if example.question.source not in self.without]
         if not left:
             raise DataError(f"{self.train} holds no question of another source than {', '.join(self.without)}")
-        if self.sample is not None and self.negatives is not None:  # another sample's negatives would fit few of them
+        if self.sample is not None and self.negatives is not None:
+            # The sample that was mined may be another one, and then few of this one would have negatives.
             mined = load_mined(self.negatives, corpus)
             left = [example for example in left if example.question.id in mined] or left
-        return sampled_files(left, self.sample)
+        return sample_examples(left, self.sample)
 
     def mined(self, corpus: Corpus, training: Sequence[Example]) -> dict[str, Mined] | None:
-        """Mined negatives by question id, where a file of them is named; DataError for those of other questions."""
+        """Mined negatives by question id; None where no file of them is named.
+
+        Raises DataError where they were mined for other questions.
+        """
         if self.negatives is None:
             return None
         mined = load_mined(self.negatives, corpus)
@@ -120,3 +129,15 @@ class TrainingFiles:
                 f"{self.negatives} was mined for another question {other!r} than {self.train} holds; mine for this file"
             )
         return mined
+
+
+def _split_by_document(
+    answerable: Sequence[Example], unanswerable: Sequence[Example]
+) -> tuple[list[Example], list[Example]]:
+    """(train, dev): the unanswerable questions follow the documents of the passages judged not to answer them."""
+    training, held_out = split_by_document(answerable)
+    documents = {document_of(pid) for example in held_out for pid in example.positives}
+    for example in unanswerable:
+        is_about_dev = any(document_of(pid) in documents for pid in example.negatives)
+        (held_out if is_about_dev else training).append(example)
+    return training, held_out

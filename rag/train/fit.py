@@ -3,7 +3,7 @@
 RUN/training.json   what the run is made of; another run is refused
 RUN/checkpoints/    the last two, and the best
 RUN/cost.json       seconds, peak memory, questions
-RUN/log.jsonl       steps and evaluations (rag/telemetry.py), RUN/curves.png and drift.json at the end
+RUN/log.jsonl       steps and evaluations (rag/train/telemetry.py); RUN/curves.png and drift.json at the end
 RUN/model/          the finished checkpoint
 """
 
@@ -15,6 +15,7 @@ import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rag.compute.hardware import default_device, fastest_precision, is_out_of_memory
 from rag.errors import ConfigError, ModelError
@@ -24,94 +25,138 @@ from rag.resume import read_jsonl
 from rag.train.checkpoints import as_kept, last_checkpoint, mix_with_base
 from rag.train.run import COST_FILE, Schedule, Watch, is_first_process, n_processes
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers.base.evaluation import BaseEvaluator
+    from torch import Tensor
+    from torch.nn import Module
+
 RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 
 def fit(
-    trainer_class,
-    arguments_class,
-    model,
-    dataset,
-    loss,
-    evaluator,
+    trainer_class: Any,
+    arguments_class: Any,
+    model: Module,
+    dataset: Dataset,
+    loss: Module,
+    evaluator: BaseEvaluator,
     target: Path,
     schedule: Schedule,
     watch: Watch,
     *,
     label: str,
+    section: str = "training",
     separation: Callable[[], float | None] | None = None,
-    eval_dataset=None,
+    eval_dataset: Dataset | None = None,
     metric: str | None = None,
-    **arguments,
+    **arguments: Any,
 ) -> None:
-    """Train `model` in place to its best checkpoint by the evaluator's primary metric, or by `metric`, and mix it with
-    its base as the schedule says; it is looked at so mixed.
+    """Train `model` in place, up to its best checkpoint by `metric`, by default the evaluator's primary metric.
 
-    A run that was killed goes on from its last checkpoint. Weights' drift and the curves are written at the end.
+    `separation` is logged with each step (see `Telemetry`), `section` names the settings in messages, and further
+    `arguments` go to `arguments_class`.
+
+    What is kept is the mean of the tuned weights and the base's, as `schedule.tuned_share` says, and every look at dev
+    is a look at that mean. A run that was killed goes on from its last checkpoint. Raises ConfigError where the package
+    to report to is missing, ModelError where memory does not suffice or the training diverged.
     """
-    import torch
-    from transformers.trainer_callback import PrinterCallback
-
-    from rag.train.telemetry import LOG_FILE, Telemetry, layer_drift, plot_log
+    from rag.train.telemetry import Telemetry
 
     if watch.report_to != "none" and importlib.util.find_spec(watch.report_to) is None:
-        raise ConfigError(f"training.report_to = {watch.report_to} needs that package: pip install {watch.report_to}")
-    device, steps = default_device(), schedule.steps(len(dataset))
-    warmup = round(steps * schedule.warmup_share) if schedule.warmup_steps is None else schedule.warmup_steps
-    if warmup >= steps:
-        say(
-            f"warning: the learning rate only rises: training.warmup_steps is {warmup:,}, the whole run {steps:,} steps"
-        )
+        raise ConfigError(f"{section}.report_to = {watch.report_to} needs that package: pip install {watch.report_to}")
+    device = default_device()
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    every = math.ceil(steps / watch.evaluations)
-    settings = arguments_class(
-        output_dir=str(target / "checkpoints"),
-        num_train_epochs=schedule.epochs,
-        per_device_train_batch_size=schedule.batch_size,
-        gradient_accumulation_steps=schedule.accumulation,
-        learning_rate=schedule.learning_rate,
-        warmup_steps=warmup,
-        lr_scheduler_type="linear",
-        bf16=fastest_precision(device) == "bf16",
-        use_cpu=device == "cpu",
-        ddp_backend="gloo" if device == "cpu" and n_processes() > 1 else None,
-        seed=schedule.seed,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=f"eval_{metric or evaluator.primary_metric}",
-        greater_is_better=metric != "loss",
-        adam_beta2=schedule.adam_beta2,
-        logging_steps=watch.log_steps,
-        logging_nan_inf_filter=False,
-        report_to=watch.report_to,
-        disable_tqdm=True,
-        **arguments,
-    )
-
-    class Trainer(trainer_class):
-        def add_model_card_callback(self, default_args_dict):
-            """It would compute examples for a card that is not written."""
-
-        def evaluate(self, *given, **named):
-            with as_kept(model, before, schedule.tuned_share):
-                return super().evaluate(*given, **named)
-
-    trainer = Trainer(
+    chosen_by = metric or str(evaluator.primary_metric)
+    n_steps = schedule.steps(len(dataset))
+    trainer = _judging_as_kept(trainer_class, model, before, schedule.tuned_share)(
         model=model,
-        args=settings,
+        args=arguments_class(
+            **_arguments(target, schedule, watch, n_steps, device, chosen_by),
+            warmup_steps=_warmup_steps(schedule, n_steps, section),
+            **arguments,
+        ),
         train_dataset=dataset,
         eval_dataset=eval_dataset,
         loss=loss,
         evaluator=evaluator,
         callbacks=[Telemetry(target, writes=is_first_process(), separation=separation, label=label)],
     )
+    _train(trainer, target, device, section)
+    _check_sound(model, target, section)
+    # Only now: the trainer's checkpoints hold the tuned weights alone, and resuming goes on from those.
+    mix_with_base(model, before, schedule.tuned_share)
+    if is_first_process():
+        _write_results(model, before, target, dataset, schedule, device)
+
+
+def _warmup_steps(schedule: Schedule, n_steps: int, section: str) -> int:
+    """The steps in which the learning rate rises; warns where it never falls again."""
+    warmup = schedule.warmup_steps
+    if warmup is None:
+        warmup = round(n_steps * schedule.warmup_share)
+    if warmup >= n_steps:
+        say(
+            f"warning: the learning rate only rises: {section}.warmup_steps is {warmup:,}, "
+            f"the whole run {n_steps:,} steps"
+        )
+    return warmup
+
+
+def _arguments(target: Path, schedule: Schedule, watch: Watch, n_steps: int, device: str, metric: str) -> dict:
+    """The trainer's arguments: the schedule, and `watch.evaluations` looks at dev with a checkpoint each."""
+    every = math.ceil(n_steps / watch.evaluations)
+    return {
+        "output_dir": str(target / "checkpoints"),
+        "num_train_epochs": schedule.epochs,
+        "per_device_train_batch_size": schedule.batch_size,
+        "gradient_accumulation_steps": schedule.accumulation,
+        "learning_rate": schedule.learning_rate,
+        "lr_scheduler_type": "linear",
+        "adam_beta2": schedule.adam_beta2,
+        "seed": schedule.seed,
+        "bf16": fastest_precision(device) == "bf16",
+        "use_cpu": device == "cpu",
+        "ddp_backend": "gloo" if device == "cpu" and n_processes() > 1 else None,
+        # The best checkpoint can be loaded at the end only if each look at dev has one.
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{metric}",
+        "greater_is_better": metric != "loss",
+        "logging_steps": watch.log_steps,
+        # The filter would log a loss that is not a number as 0, and telemetry could not see the divergence.
+        "logging_nan_inf_filter": False,
+        "report_to": watch.report_to,
+        "disable_tqdm": True,
+    }
+
+
+def _judging_as_kept(trainer_class: Any, model: Module, before: Mapping[str, Tensor], tuned_share: float) -> Any:
+    """The trainer's class, whose looks at dev are looks at the weights that would be kept."""
+
+    class Trainer(trainer_class):
+        def add_model_card_callback(self, default_args_dict):
+            """It would compute examples for a card that is not written."""
+
+        def evaluate(self, *given, **named):
+            with as_kept(model, before, tuned_share):
+                return super().evaluate(*given, **named)
+
+    return Trainer
+
+
+def _train(trainer: Any, target: Path, device: str, section: str) -> None:
+    """Train to the end, from the last whole checkpoint where there is one; the model is then the best by dev."""
+    from transformers.trainer_callback import PrinterCallback
+
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(target)
     if checkpoint is None:
+        # The base's own figures, as step 0. A run that goes on has them in its log already.
         trainer.evaluate()
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -119,26 +164,41 @@ def fit(
         if not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"out of memory on {device}; choose another -o and a smaller training.batch_size (and accumulation) "
-            "or training.max_length_tokens; contrastive recipes have training.mini_batch_size"
+            f"out of memory on {device}; choose another -o and a smaller {section}.batch_size (and accumulation) or "
+            f"{section}.max_length_tokens; contrastive recipes have {section}.mini_batch_size"
         ) from error
+
+
+def _check_sound(model: Module, target: Path, section: str) -> None:
+    """Raises ModelError where a weight is not a number.
+
+    Telemetry stops a run that diverges, and its best checkpoint is loaded. Before the first look at dev there is none.
+    """
+    import torch
+
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise ModelError(
             f"the training in {target} diverged before its first look at dev, and no good checkpoint is left; choose "
-            "a lower learning rate (--set training.learning_rate=…) and another -o"
+            f"a lower learning rate (--set {section}.learning_rate=…) and another -o"
         )
-    mix_with_base(model, before, schedule.tuned_share)
-    if not is_first_process():
-        return
+
+
+def _write_results(
+    model: Module, before: Mapping[str, Tensor], target: Path, dataset: Dataset, schedule: Schedule, device: str
+) -> None:
+    """What the run cost, how far each layer has moved, and the curves."""
+    from rag.train.telemetry import LOG_FILE, layer_drift, plot_log
+
     write_json(target / COST_FILE, _cost(read_jsonl(target / LOG_FILE), dataset, schedule, device))
     drift = layer_drift(before, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
     write_json(target / "drift.json", drift)
     plot_log(target, drift)
 
 
-def _cost(log: Sequence[Mapping], dataset, schedule: Schedule, device: str) -> dict:
+def _cost(log: Sequence[Mapping], dataset: Dataset, schedule: Schedule, device: str) -> dict:
     """Seconds of training without the looks at dev, and the most memory held: by this process, and on its GPU."""
-    looks = {row["step"]: row["eval_runtime"] for row in log if "eval_runtime" in row}  # again after a kill: once
+    # By step, because a run that was killed may have looked twice at the same step.
+    looks = {row["step"]: row["eval_runtime"] for row in log if "eval_runtime" in row}
     seconds = max((row["seconds"] for row in log), default=0.0) - sum(looks.values())
     cost = {
         "seconds": round(seconds, 1),

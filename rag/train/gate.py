@@ -1,4 +1,4 @@
-"""A model meets the one that serves on dev questions, and serves in its place where it has won.
+"""The comparison before a model serves: it meets the one in service on dev questions that it was not chosen by.
 
 RUN/model/                 the model
 RUN/training.json          what it is made of, and the dev questions that chose its checkpoint, which do not judge it
@@ -9,9 +9,9 @@ RUN/gate-questions.jsonl   each question's scores
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.build import parts
 from rag.build.indexes import make_index
@@ -19,34 +19,30 @@ from rag.build.retrievers import Retrievers, make_retriever
 from rag.config import Settings
 from rag.data.labelled import Example, asked
 from rag.errors import ConfigError, IndexMismatchError, ModelError
-from rag.evaluate.metrics import ranking_scores, shuffle_floor
+from rag.evaluate.metrics import mean, pessimistic_scores, shuffle_floor
 from rag.evaluate.verdict import GATE_FILE, GATE_QUESTIONS_FILE, gate, refusal_figures
 from rag.files import json_line, read_json, write_json, write_whole
 from rag.index.folder import serving_manifest
 from rag.index.read import OpenIndex, open_index
 from rag.models.promoted import serving
 from rag.progress import say
+from rag.rerank.keep_order import KeepOrder
 from rag.resume import read_jsonl
 from rag.train.run import TRAINING_FILE, WATCHED, digest
 from rag.types import Hit
 
+if TYPE_CHECKING:
+    from rag.rerank.cross_encoder import CrossEncoderReranker
+
 GATE_DEPTH = 50
 GATE_METRICS = ("mrr@10", "recall@10")
+NO_RERANKER = "a reranker meets the one that serves; leave reranker.enabled = true"
 
+Found = Sequence[tuple[Example, Sequence[Hit]]]
+"""Questions with what was retrieved for them."""
 
-def _gate_scores(held_out: Sequence[Example], found: Sequence[Sequence[Hit]]) -> dict[str, list[float]]:
-    """Per question, in the order of `held_out`: the metrics that the gate looks at; 0 where a score is no number.
-
-    Of a tie gold comes last: a model that scores all alike must not win by how passages are called.
-    """
-    qrels = {example.question.id: dict.fromkeys(example.positives, 1) for example in held_out}
-    run = {}
-    for example, hits in zip(held_out, found, strict=True):
-        order = sorted(hits, key=lambda hit: (-hit.score, hit.passage.id in example.positives, hit.passage.id))
-        is_sound = all(math.isfinite(hit.score) for hit in hits)
-        run[example.question.id] = {hit.passage.id: -rank for rank, hit in enumerate(order)} if is_sound else {}
-    by_metric = ranking_scores(run, qrels)
-    return {metric: [by_metric[metric][qid] for qid in qrels] for metric in GATE_METRICS}
+Scores = dict[str, list[float]]
+"""metric -> a score per question, in the order of the questions."""
 
 
 def gate_retriever(
@@ -56,38 +52,31 @@ def gate_retriever(
     model: str | Path,
     held_out: Sequence[Example],
 ) -> dict:
-    """Tuned model against the serving one: dense retrieval over the whole corpus, dev questions, per question.
+    """Compare the tuned model with the serving one, by dense retrieval over the whole corpus; returns the record.
 
-    Both search an index of the same kind.
+    Both search an index of the same kind; the tuned one's is made in `target/index`.
     """
     check_serves_itself(model)
     index = open_index(index_folder)
-    tuned_settings = settings.model_copy(
-        update={
-            "encoder": settings.encoder.model_copy(update={"model": str(model)}),
-            "index": settings.index.model_copy(
-                update={"factory": index.manifest.factory, "window_sentences": index.manifest.window_sentences}
-            ),
-        }
-    )
+    tuned_settings = _with_encoder(settings, model, index)
     own_index = Path(target) / "index"
     corpus_path = index.manifest.corpus_path
     if corpus_path != "embedded" and not Path(corpus_path).is_file():
+        # The corpus file may be gone, or there never was one; the index holds its passages all the same.
         corpus_path = str(index.folder / "passages.jsonl")
     make_index(tuned_settings, corpus_path, own_index)
     queries = [example.question.rewrite for example in held_out]
     scores = {}
     for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
         found = Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
-        scores[name] = _gate_scores(held_out, found)
+        scores[name] = _gate_scores(list(zip(held_out, found, strict=True)))
     if serving_manifest(index_folder)[1].fingerprint != index.manifest.fingerprint:
         raise IndexMismatchError(f"{index_folder} has changed while the models met; run the same command again")
-    floors = [shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]
     record = gate(
         scores["tuned"],
         scores["base"],
         primary="mrr@10",
-        floor=sum(floors) / len(floors),
+        floor=mean([shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]) or 0.0,
         sources=_sources(held_out),
     )
     record |= {
@@ -103,48 +92,6 @@ def gate_retriever(
     return record
 
 
-def check_serves_itself(model: str | Path) -> None:
-    """Raises ConfigError where another model was promoted in the place of this one and would be judged instead."""
-    if (other := serving(str(model))) != str(model):
-        raise ConfigError(
-            f"{other} serves in the place of {model}, which cannot be judged meanwhile; go back first: "
-            f"rag promote --back {model}"
-        )
-
-
-def question_ids(examples: Sequence[Example]) -> list[str]:
-    return [example.question.id for example in examples]
-
-
-def _sources(held_out: Sequence[Example]) -> list[str]:
-    return [example.question.source for example in held_out]
-
-
-def _write_verdict(target: str | Path, record: dict, held_out: Sequence[Example], scores: Mapping) -> None:
-    """The verdict, and beside it each question's scores, by which runs can be compared with each other."""
-    rows = [
-        {"qid": example.question.id, "source": example.question.source}
-        | {name: {metric: values[n] for metric, values in by_metric.items()} for name, by_metric in scores.items()}
-        for n, example in enumerate(held_out)
-    ]
-    write_whole(Path(target) / GATE_QUESTIONS_FILE, b"".join(map(json_line, rows)))
-    write_json(Path(target) / GATE_FILE, record)
-
-
-Found = list[tuple[Example, Sequence[Hit]]]
-
-
-def parted(found: Found) -> tuple[Found, Found]:
-    """(answerable, unanswerable) questions with their candidates."""
-    return [one for one in found if one[0].positives], [one for one in found if not one[0].positives]
-
-
-def serving_candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
-    """What the serving retriever hands the reranker, per dev question."""
-    retriever = make_retriever(settings, index_folder)
-    return retriever.retrieve([example.question.rewrite for example in held_out], settings.reranker.depth)
-
-
 def gate_reranker(
     settings: Settings,
     index: OpenIndex,
@@ -153,73 +100,83 @@ def gate_reranker(
     found: Found,
     known: Sequence[tuple[dict, list[dict]]] = (),
 ) -> dict:
-    """Tuned model against the serving one: the same retrieved candidates reranked, dev questions, per question.
+    """Compare the tuned model with the serving one: both rerank the candidates in `found`; returns the record.
 
-    `known` are other gates' records and their questions' scores, taken over where they are of the same base.
-    Unanswerable questions do not decide: the record says how well the best score tells them from the others. With
-    them, nothing known is taken over.
+    `known` are other gates' records with their questions' scores. The base's scores are taken from the first of them
+    that scored the same base on the same candidates; not if there are unanswerable questions, for which no scores are
+    kept. Those do not decide: the record says how well the best score tells them from the others.
     """
     check_serves_itself(model)
-    answerable, unanswerable = parted(found)
-    held_out, retrieved = (list(column) for column in zip(*answerable, strict=True))
-    questions = [example.question.rewrite for example, _ in [*answerable, *unanswerable]]
-    hits_of_all = [hits for _, hits in [*answerable, *unanswerable]]
-    how = {
-        "corpus_sha256": index.manifest.corpus_sha256,
-        "dev_digest": digest(asked(held_out)),
-        "candidates_digest": digest([hit.passage.id for hit in hits] for hits in retrieved),
-        "depth": settings.reranker.depth,
-        "precision": settings.reranker.precision,
-        "max_length_tokens": settings.reranker.max_length_tokens,
-    }
-    if known and unanswerable:
-        say("with unanswerable questions nothing is reused: scored again")
-        known = ()
-    scores, fingerprints, best = {}, {}, {}
+    answerable, unanswerable = split_unanswerable(found)
+    held_out = [example for example, _ in answerable]
+    how = _how_reranked(settings, index, answerable)
     other = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": str(model)})})
-    for name, reranker in {"base": parts.make_reranker(settings), "tuned": parts.make_reranker(other)}.items():
-        fingerprints[name] = reranker.weights_sha256
-        same = {"base_fingerprint": reranker.weights_sha256, **how}
-        scores[name] = _known_scores(known if name == "base" else (), same)
-        if scores[name] is None:
-            order = reranker.rerank(questions, hits_of_all, label=f"Reranking ({name})")
-            scores[name] = _gate_scores(held_out, order[: len(held_out)])
-            best[name] = [hits[0].score if hits else float("-inf") for hits in order]
-    floor = [
+    base, tuned = serving_reranker(settings), serving_reranker(other)
+    if known and unanswerable:
+        say("there are unanswerable questions, so no scores are reused: scored again")
+        known = ()
+    base_scores = _known_scores(known, {"base_fingerprint": base.weights_sha256, **how})
+    base_best: list[float] = []
+    if base_scores is None:
+        base_scores, base_best = _reranked(base, answerable, unanswerable, "Reranking (base)")
+    tuned_scores, tuned_best = _reranked(tuned, answerable, unanswerable, "Reranking (tuned)")
+    floors = [
         shuffle_floor(len(hits), sum(hit.passage.id in example.positives for hit in hits))
         for example, hits in answerable
     ]
-    mean_floor = sum(floor) / len(floor)
-    record = gate(scores["tuned"], scores["base"], primary="mrr@10", floor=mean_floor, sources=_sources(held_out))
+    record = gate(tuned_scores, base_scores, primary="mrr@10", floor=mean(floors) or 0.0, sources=_sources(held_out))
     record |= {
         "role": "reranker",
         "base": settings.reranker.model,
-        "base_fingerprint": fingerprints["base"],
-        "tuned_fingerprint": fingerprints["tuned"],
+        "base_fingerprint": base.weights_sha256,
+        "tuned_fingerprint": tuned.weights_sha256,
         **how,
         "n_dev": len(held_out),
     }
     if unanswerable:
-        record["refusals"] = refusal_figures(best["tuned"], best["base"], len(held_out))
+        record["refusals"] = refusal_figures(tuned_best, base_best, len(held_out))
         record["unanswerable"] = question_ids([example for example, _ in unanswerable])
-    _write_verdict(target, record, held_out, scores)
+    _write_verdict(target, record, held_out, {"base": base_scores, "tuned": tuned_scores})
     return record
 
 
-def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
-    """A run's record of the gate, and the scores of its questions."""
-    path = Path(run) / GATE_FILE
-    if not path.is_file():
-        raise ConfigError(
-            f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: "
-            f"rag train gate {run} -i INDEX -o MET --dev DEV"
-        )
-    return read_json(path, ConfigError, fix="let the model meet the gate again"), read_jsonl(
-        Path(run) / GATE_QUESTIONS_FILE
+def _with_encoder(settings: Settings, model: str | Path, index: OpenIndex) -> Settings:
+    """The settings with `model` as the encoder, and an index of the same kind as `index`."""
+    kind = {"factory": index.manifest.factory, "window_sentences": index.manifest.window_sentences}
+    return settings.model_copy(
+        update={
+            "encoder": settings.encoder.model_copy(update={"model": str(model)}),
+            "index": settings.index.model_copy(update=kind),
+        }
     )
 
 
-def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> dict | None:
+def _how_reranked(settings: Settings, index: OpenIndex, answerable: Found) -> dict:
+    """What two gates must have in common for the scores of one to hold in the other."""
+    return {
+        "corpus_sha256": index.manifest.corpus_sha256,
+        "dev_digest": digest(asked([example for example, _ in answerable])),
+        "candidates_digest": digest([hit.passage.id for hit in hits] for _, hits in answerable),
+        "depth": settings.reranker.depth,
+        "precision": settings.reranker.precision,
+        "max_length_tokens": settings.reranker.max_length_tokens,
+    }
+
+
+def _reranked(
+    reranker: CrossEncoderReranker, answerable: Found, unanswerable: Found, label: str
+) -> tuple[Scores, list[float]]:
+    """(scores of the answerable questions, best logit of every question: the answerable ones first)."""
+    asked_all = [*answerable, *unanswerable]
+    order = reranker.rerank(
+        [example.question.rewrite for example, _ in asked_all], [hits for _, hits in asked_all], label=label
+    )
+    reranked = [(example, hits) for (example, _), hits in zip(asked_all, order, strict=True)]
+    best = [hits[0].score if hits else float("-inf") for hits in order]
+    return _gate_scores(reranked[: len(answerable)]), best
+
+
+def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> Scores | None:
     """The base's scores from a gate that scored the same candidates in the same way, where there is one."""
     for record, rows in known:
         if all(record.get(name) == value for name, value in how.items()) and len(rows) == record["n_dev"]:
@@ -229,14 +186,94 @@ def _known_scores(known: Sequence[tuple[dict, list[dict]]], how: Mapping) -> dic
     return None
 
 
+def _gate_scores(found: Found) -> Scores:
+    """What the gate looks at, of each question; gold comes last in a tie (`pessimistic_ranks`)."""
+    each = [
+        pessimistic_scores(
+            [hit.score for hit in hits],
+            [hit.passage.id in example.positives for hit in hits],
+            len(example.positives),
+        )
+        for example, hits in found
+    ]
+    return {metric: [scores[metric] for scores in each] for metric in GATE_METRICS}
+
+
+def _sources(held_out: Sequence[Example]) -> list[str]:
+    return [example.question.source for example in held_out]
+
+
+def _write_verdict(
+    target: str | Path, record: Mapping, held_out: Sequence[Example], scores: Mapping[str, Scores]
+) -> None:
+    """Write the verdict, and beside it each question's scores, by which runs can be compared with each other."""
+    rows = []
+    for n, example in enumerate(held_out):
+        row: dict = {"qid": example.question.id, "source": example.question.source}
+        for name, by_metric in scores.items():
+            row[name] = {metric: values[n] for metric, values in by_metric.items()}
+        rows.append(row)
+    # The verdict comes last: where it stands, the scores that it was given on stand too.
+    write_whole(Path(target) / GATE_QUESTIONS_FILE, b"".join(map(json_line, rows)))
+    write_json(Path(target) / GATE_FILE, record)
+
+
+def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
+    """(a run's record of the gate, the scores of its questions). Raises ConfigError where there is no verdict."""
+    path = Path(run) / GATE_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: "
+            f"rag train gate {run} -i INDEX -o MET --dev DEV"
+        )
+    record = read_json(path, ConfigError, fix="let the model meet the gate again")
+    return record, read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
+
+
+def check_serves_itself(model: str | Path) -> None:
+    """Raises ConfigError where another model was promoted in the place of this one and would be judged instead."""
+    if (other := serving(str(model))) != str(model):
+        raise ConfigError(
+            f"{other} serves in the place of {model}, which cannot be judged meanwhile; go back first: "
+            f"rag promote --back {model}"
+        )
+
+
 def check_reranks(settings: Settings) -> None:
     """Raises ConfigError where no reranker serves that another could meet."""
     if not settings.reranker.enabled:
-        raise ConfigError("a reranker meets the one that serves; leave reranker.enabled = true")
+        raise ConfigError(NO_RERANKER)
+
+
+def serving_reranker(settings: Settings) -> CrossEncoderReranker:
+    """The cross-encoder that serves by these settings; raises ConfigError where none does."""
+    reranker = parts.make_reranker(settings)
+    if isinstance(reranker, KeepOrder):
+        raise ConfigError(NO_RERANKER)
+    return reranker
+
+
+def serving_candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
+    """What the serving retriever hands the reranker, per question."""
+    retriever = make_retriever(settings, index_folder)
+    return retriever.retrieve([example.question.rewrite for example in held_out], settings.reranker.depth)
+
+
+def split_unanswerable(found: Found) -> tuple[Found, Found]:
+    """(answerable, unanswerable) questions with their candidates."""
+    return [one for one in found if one[0].positives], [one for one in found if not one[0].positives]
+
+
+def question_ids(examples: Sequence[Example]) -> list[str]:
+    """The ids of the questions, in order."""
+    return [example.question.id for example in examples]
 
 
 def watched_ids(model: str | Path) -> set[str]:
-    """Ids of the dev questions that chose a checkpoint, from its run's folder or one within it; none where none did."""
+    """Ids of the dev questions that chose a checkpoint; none where none did.
+
+    `model` is the folder of its run, or one within it, at most two levels down.
+    """
     place = Path(model).resolve()
     for folder in (place, *place.parents[:2]):
         if (folder / TRAINING_FILE).is_file():

@@ -1,29 +1,34 @@
-"""A causal language model as a bi-encoder: the text, an end-of-text token forced behind it, its last hidden state.
+"""A causal language model as a bi-encoder: the vector of a text is the last hidden state of a forced end-of-text token.
 
-A causal model's last token is the only one that has seen the whole text (RepLLaMA, Ma et al. 2023,
-https://arxiv.org/abs/2310.08319). The tokenizer itself appends the token, after truncation, so that the checkpoint
-gives the same vectors wherever it is loaded.
+The last token of a causal model is the only one that has seen the whole text (RepLLaMA, Ma et al. 2023,
+https://arxiv.org/abs/2310.08319). The tokenizer itself appends the end-of-text token, after truncation, so that the
+checkpoint gives the same vectors wherever it is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.compute.quiet import quiet_transformers
 from rag.errors import ModelError
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
 
 def is_causal_lm(folder: str | Path) -> bool:
-    """Whether a folder holds a plain causal language model, and not yet a sentence-transformers checkpoint."""
+    """Whether a folder holds a plain causal language model rather than a sentence-transformers checkpoint."""
     folder = Path(folder)
     return (folder / "config.json").is_file() and not (folder / "modules.json").is_file()
 
 
-def lasttoken_encoder(folder: str | Path, prompts: Mapping[str, str], max_length_tokens: int):
-    """A SentenceTransformer over the causal LM in `folder`: EOS forced, last-token pooling, unit length; on the CPU.
+def lasttoken_encoder(folder: str | Path, prompts: Mapping[str, str], max_length_tokens: int) -> SentenceTransformer:
+    """The causal language model in `folder` with EOS forced, last-token pooling and vectors of unit length; on the CPU.
 
-    `prompts` name `query` and `passage`. Raises ModelError for a model without a fast tokenizer or an EOS token.
+    `prompts` has `query` and `passage`. Raises ModelError for a model without a fast tokenizer or an EOS token.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
@@ -35,7 +40,7 @@ def lasttoken_encoder(folder: str | Path, prompts: Mapping[str, str], max_length
             str(folder),
             model_kwargs={"local_files_only": True},
             processor_kwargs={"local_files_only": True},
-            # Texts as they are: a chat template would make conversations of them.
+            # The texts as they are; a chat template would wrap them in a conversation.
             modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
             module_output_name="token_embeddings",
         )
@@ -48,8 +53,8 @@ def lasttoken_encoder(folder: str | Path, prompts: Mapping[str, str], max_length
     return SentenceTransformer(modules=[transformer, pooling, Normalize()], prompts=roles, device="cpu")
 
 
-def force_eos(tokenizer):
-    """The same tokenizer with EOS as the last token of whatever it encodes, cut or not; BOS stays where it was."""
+def force_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+    """The same tokenizer with EOS as the last token of every text, even a truncated one; BOS stays where it was."""
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +68,7 @@ def force_eos(tokenizer):
         pair=[*before, "$A", tokenizer.eos_token, "$B:1", f"{tokenizer.eos_token}:1"],
         special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {*before, tokenizer.eos_token}],
     )
-    # Model-specific tokenizer classes build their post-processor anew when they are loaded.
+    # Tokenizer classes of single models build their post-processor anew when they are loaded, and would lose the EOS.
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=tokenizer.bos_token,

@@ -1,4 +1,4 @@
-"""A model from a run, an average or elsewhere meets the one that serves."""
+"""A model meets the one that serves: the average of several runs, or a model from a run or from elsewhere."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ def average_models(
     qrels: str | Path | None = None,
     reuse: Sequence[str | Path] = (),
 ) -> dict:
-    """Average the models of several runs and let the mean meet the serving one on dev; returns the gate's record.
+    """Average the models of several runs and compare the mean with the serving one on dev; returns the gate's record.
 
-    Only dev questions that every run's own gate judged do: no run was trained on them, or watched by them. A
-    reranker's refusals of unanswerable dev questions are told where dev has any. For `reuse` see `tune_reranker`.
+    Only dev questions that every run's own gate judged can judge: no run was trained on them or watched by them. Where
+    dev has unanswerable questions, the record also says how well a reranker tells them. For `reuse` see
+    `tune_reranker`. Raises ConfigError, ModelError or DataError where the models or the questions do not fit.
     """
     verdicts = [verdict_of(run) for run in runs]
     roles = {run: record["role"] for run, (record, _) in zip(runs, verdicts, strict=True)}
     if len(runs) < 2 or len(set(roles.values())) > 1:
-        told = ", ".join(f"{run} ({role})" for run, role in roles.items())
-        raise ConfigError(f"an average is of two models or more of the same kind; these are {told}")
+        named = ", ".join(f"{run} ({role})" for run, role in roles.items())
+        raise ConfigError(f"an average is of two models or more of the same kind; these are {named}")
     known = [verdict_of(run) for run in reuse]
     index = open_index(index_folder)
     models = [Path(run) / "model" for run in runs]
@@ -56,7 +57,7 @@ def average_models(
     is_reranker = "reranker" in roles.values()
     _check_serving(settings, index, is_reranker=is_reranker)
     examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
-    watched = set().union(*(watched_ids(run) for run in runs))
+    watched = {qid for run in runs for qid in watched_ids(run)}
     fresh = set.intersection(*(_at_gate(record, rows, watched, examples) for record, rows in verdicts))
     judged = [example for example in examples if example.question.id in fresh]
     if not any(example.positives for example in judged):
@@ -78,12 +79,12 @@ def gate_model(
     qrels: str | Path | None = None,
     reuse: Sequence[str | Path] = (),
 ) -> dict:
-    """Let a model from anywhere meet the serving one on dev; returns the gate's record.
+    """Compare a model from anywhere with the serving one on dev; returns the gate's record.
 
-    `model` is a folder, also that of a training run, or a name: a sequence classifier is a reranker, anything else a
-    retriever. It is copied to `target/model`, a retriever with its prompts, so that what met is what can be promoted.
-    Dev questions by which a run of `rag train` was watched do not judge its model; that it was trained on none of the
-    others is for the caller to know. For `reuse` see `tune_reranker`.
+    `model` is a folder, which may be that of a training run, or a name. A sequence classifier is a reranker, anything
+    else a retriever. It is copied to `target/model`, a retriever with its prompts, so that what was compared is what
+    can be promoted. Dev questions by which a run of `rag train` was watched do not judge its model; the caller has to
+    know that it was trained on none of the others. For `reuse` see `tune_reranker`.
     """
     known = [verdict_of(run) for run in reuse]
     found = _find(model, settings.models.source)
@@ -100,17 +101,25 @@ def gate_model(
         raise DataError(f"{dev} has no answerable question left by which {model} was not watched while training")
     if left_out := len(examples) - len(judged):
         say(f"{left_out:,} questions of {dev} are left out: they chose the checkpoint of {model}")
-    # A model that cannot be loaded is told before anything is written.
-    loaded = parts.reranker_of(settings, found) if is_reranker else parts.encoder_of(settings, found)
-    made_of = loaded.weights_sha256 if is_reranker else dataclasses.asdict(loaded.fingerprint)
+    # A model that cannot be loaded is refused here, before anything is written.
+    made_of, prompts = _loaded(settings, found, is_reranker=is_reranker)
     note_training(target, {"gate": made_of, WATCHED: sorted(watched)})
-    copy = _copied(found.folder, target / "model", None if is_reranker else loaded.prompts)
-    del loaded
+    copy = _copied(found.folder, target / "model", prompts)
     return _meet(settings, index_folder, target, copy, judged, known, is_reranker=is_reranker)
 
 
+def _loaded(
+    settings: Settings, model: ResolvedModel, *, is_reranker: bool
+) -> tuple[str | dict, Mapping[str, str] | None]:
+    """Load a model once; returns what it is made of, and a retriever's prompts. Raises ModelError."""
+    if is_reranker:
+        return parts.reranker_of(settings, model).weights_sha256, None
+    encoder = parts.encoder_of(settings, model)
+    return dataclasses.asdict(encoder.fingerprint), encoder.prompts
+
+
 def _find(model: str | Path, source: str) -> ResolvedModel:
-    """A model by its folder, that of its run, or its name."""
+    """A model by its folder, the folder of its run, or its name."""
     run = Path(model)
     if (run / TRAINING_FILE).is_file():
         if not (run / "model").is_dir():
@@ -123,21 +132,21 @@ def _find(model: str | Path, source: str) -> ResolvedModel:
 
 
 def is_cross_encoder(folder: Path) -> bool:
-    """Whether a checkpoint scores pairs. Raises ModelError where it does in another way than a sequence classifier."""
+    """Whether a checkpoint scores pairs. Raises ModelError where it does so without being a sequence classifier."""
     is_classifier = any(
         name.endswith("ForSequenceClassification")
         for name in read_json(folder / "config.json", ModelError, default={}).get("architectures") or ()
     )
     kind = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("model_type")
     if kind == "CrossEncoder" and not is_classifier:
-        raise ModelError(f"{folder} is a cross-encoder, but no sequence classifier; only such rerankers can serve")
+        raise ModelError(f"{folder} is a cross-encoder, but no sequence classifier; only those can serve as rerankers")
     if kind is None and (folder / "modules.json").is_file():
         return False
     return is_classifier and kind in (None, "CrossEncoder")
 
 
 def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Path:
-    """A copy of a checkpoint, whole or not there; `prompts` are written into it where it names none."""
+    """Copy a checkpoint to `target`, whole or not at all; `prompts` are written into it where it names none."""
     if target.is_dir():
         return target
     saving = copy_model(model, target.with_name(f".{target.name}"))
@@ -150,15 +159,17 @@ def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Pat
 
 
 def _check_serving(settings: Settings, index: OpenIndex, *, is_reranker: bool) -> None:
-    """Refuse, before anything is made, what could not meet the serving model at the end."""
+    """Refuse, before anything is made, what could not be compared with the serving model at the end."""
     if is_reranker:
         check_reranks(settings)
     else:
         index.check_encoder(parts.make_encoder(settings, lazy=True).fingerprint)
 
 
-def _dev_questions(dev: str | Path, qrels, index: OpenIndex, *, with_unanswerable: bool) -> list[Example]:
-    """The questions of a dev file that may judge, the unanswerable ones last, if at all."""
+def _dev_questions(
+    dev: str | Path, qrels: str | Path | None, index: OpenIndex, *, with_unanswerable: bool
+) -> list[Example]:
+    """The questions of a dev file that may judge; the unanswerable ones come last, if at all."""
     refuse_test_file(dev, qrels)
     chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
     refuse_written(chosen.examples)
@@ -176,7 +187,7 @@ def _meet(
     *,
     is_reranker: bool,
 ) -> dict:
-    """The gate of either kind."""
+    """The gate's record, of a model of either kind."""
     if not is_reranker:
         return gate_retriever(settings, index_folder, target, model, judged)
     found = list(zip(judged, serving_candidates(settings, index_folder, judged), strict=True))
@@ -184,8 +195,13 @@ def _meet(
 
 
 def _at_gate(record: Mapping, rows: Sequence[Mapping], watched: set[str], examples: Sequence[Example]) -> set[str]:
-    """Ids of what a run's gate judged; of unanswerable examples, where the run knows none, all but the watched."""
+    """Ids of the questions that a run's gate judged.
+
+    A run that knows no unanswerable questions was neither trained on them nor watched by them: of those all count
+    but the ones that another run was watched by.
+    """
     judged = {row["qid"] for row in rows}
     if "unanswerable" in record:
         return judged | set(record["unanswerable"])
-    return judged | {e.question.id for e in examples if not e.positives and e.question.id not in watched}
+    unanswerable = {example.question.id for example in examples if not example.positives}
+    return judged | (unanswerable - watched)

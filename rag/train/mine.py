@@ -1,4 +1,4 @@
-"""Mining, and questions that a model writes, with the components of the settings."""
+"""Mining negatives and writing training questions, with the models of the settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rag.build.identity import generator_identity
 from rag.build.retrievers import Retrievers
 from rag.config import RetrieverKind, Settings
 from rag.data.labelled import asked, load_examples
-from rag.data.passages import Corpus
 from rag.data.splits import refuse_test_file
 from rag.errors import ConfigError
 from rag.index.read import OpenIndex, open_index
-from rag.train.files import sampled_files
+from rag.rerank.keep_order import KeepOrder
+from rag.train.files import sample_examples
 from rag.train.negatives import MiningSettings, PairScorer, mine
 from rag.train.run import digest
 from rag.train.written import MAX_NEW_TOKENS, Written, write_questions
@@ -29,7 +29,7 @@ Scorer = Literal["encoder", "reranker", "none"]
 def write_training_questions(
     settings: Settings, index_folder: str | Path, target: str | Path, *, sample: int | None = None
 ) -> Written:
-    """Let the generator write a question for each passage of an index, or `sample` of them, into a training file."""
+    """Let the generator write a question for each passage of an index into a training file, or for `sample` of them."""
     index = open_index(index_folder)
     own = settings.model_copy(
         update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
@@ -52,7 +52,11 @@ def mine_negatives(
     sample: int | None = None,
     unanswerable: bool = True,
 ) -> dict:
-    """Mine hard negatives for the questions of a training file, also for unanswerable ones; returns the report."""
+    """Mine hard negatives for the questions of a training file; returns the report.
+
+    `sample` takes that many of the questions (`sample_examples`), `unanswerable` also those that no passage answers.
+    Raises ConfigError for options that do not fit, DataError for a test file.
+    """
     if scorer not in get_args(Scorer):
         raise ConfigError(f"the scorer {scorer!r} is unknown; choose one of {', '.join(get_args(Scorer))}")
     if unknown := sorted(set(retrievers) - set(get_args(RetrieverKind))):
@@ -62,7 +66,7 @@ def mine_negatives(
     refuse_test_file(train, qrels)
     index = open_index(index_folder)
     given = load_examples(train, index.corpus, qrels)
-    examples = sampled_files([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
+    examples = sample_examples([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
     available = Retrievers(settings, index_folder)
     score, scorer_sha256 = _pair_scorer(settings, index, scorer)
     identity = {
@@ -77,12 +81,15 @@ def mine_negatives(
 
 
 def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
-    """Cosines by the index's own vectors, or the probability that the cross-encoder gives."""
+    """(what scores pairs, a hash of its weights): the cross-encoder's probabilities, or cosines of the index's vectors.
+
+    None and an empty hash where nothing scores.
+    """
     if scorer == "none":
         return None, ""
     if scorer == "reranker":
         reranker = parts.make_reranker(settings)
-        if not hasattr(reranker, "score"):
+        if isinstance(reranker, KeepOrder):
             raise ConfigError("--scorer reranker needs reranker.enabled = true")
 
         def probability(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -92,7 +99,8 @@ def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[
         return probability, reranker.weights_sha256
     encoder = parts.make_encoder(settings)
     index.check_encoder(encoder.fingerprint)
-    vectors, row_of = index.vectors(), _rows(index.corpus)
+    vectors = index.vectors()
+    row_of = {passage.id: row for row, passage in enumerate(index.corpus)}
 
     def cosine(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         queries = list(dict.fromkeys(query for query, _ in pairs))
@@ -102,7 +110,3 @@ def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[
         return np.einsum("nd,nd->n", embedded[[number[query] for query, _ in pairs]], found)
 
     return cosine, encoder.fingerprint.weights_sha256
-
-
-def _rows(corpus: Corpus) -> dict[str, int]:
-    return {passage.id: row for row, passage in enumerate(corpus)}

@@ -1,9 +1,9 @@
 """Mining hard negatives: passages that a retriever ranks high for a question and that do not answer it.
 
-A candidate that scores close to the gold passage is often an answer nobody labelled. The positive-aware margin of
+A candidate that scores close to the gold passage is often an answer that nobody labelled. The positive-aware margin of
 NV-Retriever (Moreira et al. 2024, https://arxiv.org/abs/2407.15831) drops those: a negative must score below a share
-of the gold passage's own score. Scores are cosines of the encoder, or probabilities of the cross-encoder; E5's cosines
-bunch high, so that the cross-encoder tells better.
+of the gold passage's own score. Scores are cosines of the encoder or probabilities of the cross-encoder. E5's cosines
+lie close together, so the cross-encoder separates better.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rag.types import Retriever
 CHUNK_QUESTIONS = 256
 EXAMPLES_TO_READ = 20
 
-PairScorer = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+PairScorer = Callable[[Sequence[tuple[str, str]]], Sequence[float] | np.ndarray]
 """Scores of (query, passage id) pairs, all at least 0, higher is better."""
 
 
@@ -34,9 +34,9 @@ PairScorer = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 class MiningSettings:
     """Which candidates become negatives.
 
-    `skip` best ranks are passed over and `depth` is the last rank looked at, per retriever. A candidate is kept while
-    its score is at most `margin` times the best gold score; None keeps all. `random_share` of the `per_question`
-    negatives, on average, are drawn from the whole corpus.
+    Per retriever, the `skip` best ranks are skipped and `depth` is the last rank looked at. A candidate is kept if its
+    score is at most `margin` times the best gold score; None keeps all. On average `random_share` of the `per_question`
+    negatives are drawn from the whole corpus.
     """
 
     per_question: int = 7
@@ -49,30 +49,29 @@ class MiningSettings:
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A question with its gold passages and mined negatives; scores are the scorer's, None where nothing scored."""
+    """A question with its gold passages and mined negatives: (passage id, score), None where nothing scored it."""
 
     qid: str
     query: str
     positives: tuple[tuple[str, float | None], ...]
     negatives: tuple[tuple[str, float | None], ...]
     origins: tuple[str, ...] = ()
-    """Of each negative: the retriever that found it, or `random`."""
+    """For each negative, the retriever that found it, or `random`."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Candidates dropped by rule: known positive, same text as a positive, within the margin."""
+    """How many candidates each rule dropped: known positive, same text as a positive, within the margin."""
 
     def is_easy(self, logits: float) -> bool:
-        """Whether every gold passage lies at least `logits` above every negative; scores are a cross-encoder's.
+        """Whether every gold passage scores at least `logits` above every negative; scores are a cross-encoder's.
 
-        Not where one of the two is missing: all candidates may have been dropped for scoring above gold.
+        No where one of the two is missing: all candidates may have been dropped for scoring above gold.
         """
-        own, others = (
-            logit([score for _, score in pairs if score is not None]) for pairs in (self.positives, self.negatives)
-        )
-        return bool(len(own) and len(others) and own.min() - others.max() >= logits)
+        gold = logit([score for _, score in self.positives if score is not None])
+        others = logit([score for _, score in self.negatives if score is not None])
+        return bool(len(gold) and len(others) and gold.min() - others.max() >= logits)
 
 
 def logit(probabilities: Sequence[float]) -> np.ndarray:
-    """A cross-encoder's logits from its probabilities, within what float32 tells apart from 0 and 1."""
+    """A cross-encoder's logits from its probabilities, kept away from 0 and 1 as far as float32 can tell them apart."""
     inside = np.clip(np.asarray(probabilities, float), 1e-6, 1 - 1e-6)
     return np.log(inside / (1 - inside))
 
@@ -87,9 +86,9 @@ def mine(
     *,
     identity: Mapping | None = None,
 ) -> dict:
-    """Mine negatives for every example into the JSON lines `target`; returns the report, also written beside it.
+    """Mine negatives for every example into the JSON lines `target`; returns the report, which is written beside it.
 
-    Started again it mines what is missing; with other settings, questions or models (`identity`) it refuses
+    Started again it mines what is missing. With other settings, questions or models (`identity`) it is refused
     (RunMismatchError).
     """
     target = Path(target)
@@ -106,13 +105,13 @@ def mine(
         n_done=len(examples) - len(todo),
         chunk_size=CHUNK_QUESTIONS,
     )
-    report = _report(load_mined(target, corpus).values(), corpus, settings)
+    report = _report(list(load_mined(target, corpus).values()), corpus, settings)
     write_json(target.with_suffix(".report.json"), report)
     return report
 
 
 def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
-    """Mined negatives by question id. Raises DataError for a file that is missing, or mined from another corpus."""
+    """Mined negatives by question id. Raises DataError for a file that is missing or was mined from another corpus."""
     if not Path(path).is_file():
         raise DataError(f"{path} does not exist; mine negatives first: rag mine TRAIN -i INDEX -o {path}")
     mined = {}
@@ -126,7 +125,7 @@ def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
         if unknown is not None:
             raise DataError(f"{path} names the passage {unknown!r}, which the index lacks; mine from this index")
     if not mined:
-        raise DataError(f"{path} holds no mined negatives; was rag mine stopped at once? The same command goes on")
+        raise DataError(f"{path} holds no mined negatives; if rag mine was stopped, the same command goes on")
     return mined
 
 
@@ -135,7 +134,7 @@ def _settings_of(mined: Path) -> Path:
 
 
 def mined_by(path: str | Path) -> str:
-    """The scorer whose scores stand in a file of mined negatives; empty where nothing beside the file says."""
+    """The scorer whose scores stand in a file of mined negatives; empty where no settings stand beside the file."""
     settings = _settings_of(Path(path))
     return read_json(settings, DataError, fix="mine again into another file", default={}).get("scorer", "")
 
@@ -147,10 +146,13 @@ def _mine_chunk(
     score: PairScorer | None,
     settings: MiningSettings,
 ) -> list[Mined]:
+    """The mined negatives of some questions, in their order."""
     queries = [example.question.rewrite for example in chunk]
     found = {
-        name: [[hit.passage.id for hit in hits[settings.skip :]] for hits in r.retrieve(queries, settings.depth)]
-        for name, r in retrievers.items()
+        name: [
+            [hit.passage.id for hit in hits[settings.skip :]] for hits in retriever.retrieve(queries, settings.depth)
+        ]
+        for name, retriever in retrievers.items()
     }
     scores = _scores(chunk, found, score)
     results = []
@@ -158,6 +160,7 @@ def _mine_chunk(
         own = scores[row]
         candidates = _interleaved({name: lists[row] for name, lists in found.items()})
         kept, dropped = _filtered(candidates, example, corpus, own, settings.margin)
+        # Seeded by question, so that it does not matter where a kill cut the run in two.
         rng = random.Random(f"{settings.seed} {example.question.id}")
         n_random = share_of(settings.per_question, settings.random_share, rng)
         negatives = dict(list(kept.items())[: settings.per_question - n_random])
@@ -176,7 +179,7 @@ def _mine_chunk(
 
 
 def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], score: PairScorer | None) -> list[dict]:
-    """passage id -> score, per question of the chunk; gold passages included."""
+    """passage id -> score for each question of the chunk, of its candidates and its gold passages."""
     if score is None:
         return [{} for _ in chunk]
     wanted = [
@@ -189,7 +192,7 @@ def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], scor
 
 
 def _interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """passage id -> the retriever that found it first, the best of every retriever before the second best of any."""
+    """passage id -> the retriever that found it first; the best of every retriever come before any second best."""
     merged: dict[str, str] = {}
     for rank in range(max(map(len, lists.values()), default=0)):
         for name, pids in lists.items():
@@ -201,10 +204,12 @@ def _interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
 def _filtered(
     candidates: Mapping[str, str], example: Example, corpus: Corpus, scores: Mapping[str, float], margin: float | None
 ) -> tuple[dict[str, str], dict[str, int]]:
+    """(candidates kept, how many each rule dropped)."""
     positives = set(example.positives)
     texts = {plain(corpus.by_id(pid).text) for pid in positives}
     best = max((scores[pid] for pid in positives if pid in scores), default=None)
-    kept, dropped = {}, Counter()
+    kept: dict[str, str] = {}
+    dropped: Counter[str] = Counter()
     for pid, origin in candidates.items():
         if pid in positives:
             dropped["known positive"] += 1
@@ -217,9 +222,10 @@ def _filtered(
     return kept, dict(dropped)
 
 
-def _report(mined, corpus: Corpus, settings: MiningSettings) -> dict:
-    mined = list(mined)
-    dropped, origins = Counter(), Counter()
+def _report(mined: Sequence[Mined], corpus: Corpus, settings: MiningSettings) -> dict:
+    """Counts, and some questions with their negatives for a person to read."""
+    dropped: Counter[str] = Counter()
+    origins: Counter[str] = Counter()
     for one in mined:
         dropped.update(one.dropped)
         origins.update(one.origins)

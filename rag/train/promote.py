@@ -14,17 +14,18 @@ from rag.train.gate import verdict_of
 
 
 def promote_model(target: str | Path) -> str:
-    """Let a model that passed the gate serve in the place of its base; returns a line to tell.
+    """Let a model that passed the gate serve in the place of its base; returns a line that says so.
 
-    Raises ConfigError where the verdict is another, or was given on other weights than those at hand: the model has
-    changed since, or what serves is no longer what it has beaten.
+    Raises ConfigError where the verdict is another one, or was given on other weights: the model has changed since, or
+    what serves now is not what it has beaten.
     """
     record, _ = verdict_of(target)
     if record["verdict"] != PROMOTE:
         raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
-    model, base = Path(target) / "model", record["base"]
+    model = Path(target) / "model"
+    base = record["base"]
     if serving(base) == str(model.resolve()):
-        return f"{model} serves already in the place of {base}."
+        return f"{model} already serves in the place of {base}."
     if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
         raise ConfigError(
             f"{model} has changed since it met the gate; let it meet again: "
@@ -33,7 +34,7 @@ def promote_model(target: str | Path) -> str:
     if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
         raise ConfigError(
             f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
-            f"one, too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
+            f"one too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
         )
     promote(base, model)
     again = {

@@ -1,7 +1,7 @@
 """Ranking losses that sentence-transformers does not have.
 
-`hybrid`: pairwise where the order is decided, listwise for the rest, never pulling without end. `none_of_these`:
-listwise with one candidate more, which stands for refusing.
+`hybrid` is pairwise at the top of the order and listwise for the rest, and pairs that are far enough apart no longer
+pull. `none_of_these` is listwise with one more candidate, which stands for refusing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 def hybrid_loss(logits: Tensor, labels: Tensor, *, top: int, cap: float) -> Tensor:
     """The loss of one question's candidates: logits (n,) and labels (n,), relevant above one half.
 
-    A relevant candidate against the irrelevant ones among the model's own `top` is RankNet's logistic loss, pair by
-    pair; against those further down it is ListNet's cross-entropy over all of them at once. By how much a relevant
-    one leads, d, counts as `cap` * tanh(d / cap): pairs far enough apart no longer pull, while those in the wrong order
-    pull in full. 0 where all labels agree.
+    Against the irrelevant candidates in the model's own `top`, a relevant one has RankNet's logistic loss, pair by
+    pair. Against those further down it has ListNet's cross-entropy over all of them at once. The lead d of a relevant
+    one counts as `cap` * tanh(d / cap): pairs far enough apart no longer pull, and pairs in the wrong order pull in
+    full. The loss is 0 where all labels agree.
     """
     relevant = labels > 0.5
     if relevant.all() or not relevant.any():
-        return logits.sum() * 0.0
+        return logits.sum() * 0.0  # 0 with a gradient, which the trainer needs
     is_top = torch.zeros_like(relevant)
     is_top[logits.detach().argsort(descending=True, stable=True)[:top]] = True
     leads = logits[relevant][:, None] - logits[~relevant][None, :]
@@ -40,9 +40,9 @@ def hybrid_loss(logits: Tensor, labels: Tensor, *, top: int, cap: float) -> Tens
 def none_of_these_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The loss of one question's candidates: logits (n,) and labels (n,), all 0 where the question is unanswerable.
 
-    The cross-entropy of ListNet over the candidates and "none of these", whose logit is 0 and whose label is 1 where
-    no candidate has one. So gold passages learn to score above the others and above 0, and what does not answer to
-    score below 0, whatever else is there: the best score of a question then says whether to refuse it.
+    It is ListNet's cross-entropy over the candidates and "none of these", whose logit is 0 and whose label is 1 where
+    no candidate is gold. So gold passages learn to score above the others and above 0, and passages that do not answer
+    learn to score below 0, whatever else is there. The best score of a question then says whether to refuse it.
     """
     total = labels.sum()
     none_label = (total == 0).float().view(1)
@@ -51,7 +51,7 @@ def none_of_these_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class GroupLoss(nn.Module):
-    """The mean of `of_group` over (queries, lists of passages), for sentence-transformers' CrossEncoderTrainer."""
+    """The mean of `of_group` over questions with their passages, for sentence-transformers' CrossEncoderTrainer."""
 
     def __init__(self, model):
         super().__init__()
@@ -62,7 +62,7 @@ class GroupLoss(nn.Module):
         """The loss of one question: logits and labels (n,) of its candidates."""
 
     def forward(self, inputs: Sequence[Sequence], labels: Sequence[Tensor], prompt=None, task=None) -> Tensor:
-        """The mean over the groups. `inputs` are b queries and b lists of passages, `labels` b tensors."""
+        """The mean over the b groups: `inputs` are b queries and b lists of passages, `labels` are b tensors."""
         queries, passages = inputs
         pairs = [(query, text) for query, texts in zip(queries, passages, strict=True) for text in texts]
         features = self.model.preprocess(pairs, prompt=prompt, task=task)
@@ -75,7 +75,7 @@ class GroupLoss(nn.Module):
 
 
 class HybridLoss(GroupLoss):
-    """`hybrid_loss` of every question."""
+    """The mean `hybrid_loss` of the questions."""
 
     def __init__(self, model, *, top: int = 5, cap: float = 5.0):
         super().__init__(model)
@@ -86,7 +86,7 @@ class HybridLoss(GroupLoss):
 
 
 class NoneOfTheseLoss(GroupLoss):
-    """`none_of_these_loss` of every question."""
+    """The mean `none_of_these_loss` of the questions."""
 
     def of_group(self, logits: Tensor, labels: Tensor) -> Tensor:
         return none_of_these_loss(logits, labels)

@@ -1,10 +1,14 @@
-"""The contrastive loss with everything masked that is not a true negative, alone or beside a teacher's ranking.
+"""The contrastive loss in which only true negatives count, alone or beside a teacher's ranking.
 
-What sentence-transformers does not have: the known positives of *every* question in the batch are masked, and false
-negatives are filtered by a frozen guide whose vectors were computed once, instead of encoding each batch a second time
-(GISTEmbed, Solatorio 2024, https://arxiv.org/abs/2402.16829). Large batches on little memory by cached gradients
-(GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983). A cross-encoder's scores of each question's own passages
-can be learnt beside it, as E5 was fine-tuned (Wang et al. 2022, https://arxiv.org/abs/2212.03533).
+sentence-transformers does not have these parts:
+
+- The known positives of *every* question in the batch are masked.
+- False negatives are filtered by a frozen guide whose vectors were computed once, instead of encoding each batch a
+  second time (GISTEmbed, Solatorio 2024, https://arxiv.org/abs/2402.16829).
+- A cross-encoder's scores of each question's own passages can be learnt beside it, as E5 was fine-tuned (Wang et al.
+  2022, https://arxiv.org/abs/2212.03533).
+
+Cached gradients allow large batches in little memory (GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
 """
 
 from __future__ import annotations
@@ -23,7 +27,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Guide:
-    """Unit vectors of a frozen encoder: of every training question (n, d), and of every passage (N, d)."""
+    """Unit vectors of a frozen encoder: of every training question (n, d), and of every passage (N, d).
+
+    A true negative's cosine is below the gold passage's by more than `margin`.
+    """
 
     queries: np.ndarray
     passages: np.ndarray
@@ -33,8 +40,8 @@ class Guide:
 class PairTable:
     """Which passages stand in a training row, and which are known to answer its question.
 
-    `columns` (n, 1 + negatives) are corpus rows: the positive first. `positives` are the corpus rows of every known
-    positive of each training row.
+    `columns` (n, 1 + negatives) are corpus rows, the positive first. `positives` has for each training row the corpus
+    rows of every known positive.
     """
 
     def __init__(self, columns: np.ndarray, positives: Sequence[Iterable[int]], guide: Guide | None = None):
@@ -57,13 +64,14 @@ class PairTable:
 
 
 class SeparationMixin:
-    """Keeps the separations of training steps until they are asked for."""
+    """Keeps the separations of training steps until they are read."""
 
     _separations: list[float]
 
     def separation(self) -> float | None:
-        """The mean since it was last asked; None where there was no step."""
-        values, self._separations = self._separations, []
+        """The mean since the last call; None where there was no step."""
+        values = self._separations
+        self._separations = []
         return float(np.mean(values)) if values else None
 
 
@@ -73,14 +81,17 @@ class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
     Q questions with P passages each, the positive first, are Q * P candidates for every question; the right one of
     question i is number i * P. With nothing masked this is the plain cross-entropy over `arange(Q) * P`.
     With `mini_batch_size` the gradients of the embeddings are cached, so that memory depends on it and not on the
-    batch. `separation()` is the mean of (positive - hardest true negative) cosine since it was last asked.
+    batch. `separation()` is the mean of (positive - hardest true negative) cosine since the last call.
     """
 
     def __init__(self, model, table: PairTable, *, temperature: float, mini_batch_size: int | None = None):
         super().__init__()
-        self.model, self.table, self.temperature = model, table, temperature
-        self.mini_batch_size = mini_batch_size
+        self.model = model
+        self.table = table
+        self.temperature = temperature
         self.uses_gradient_cache = mini_batch_size is not None
+        if mini_batch_size is not None:
+            self.mini_batch_size = mini_batch_size
         self._separations: list[float] = []
 
     def forward(self, sentence_features, labels: Tensor) -> Tensor:
@@ -89,6 +100,8 @@ class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
         return self._loss(embed_columns(self.model, sentence_features), labels)
 
     def calculate_loss(self, reps, labels: Tensor | None = None, *, with_backward: bool = False) -> Tensor:
+        """For `CachedLossMixin`: the loss from the embeddings of the mini-batches, one list of them per column."""
+        assert labels is not None, "a row is known by its label"
         loss = self._loss([torch.cat(parts) for parts in reps], labels)
         if with_backward:
             loss.backward()
@@ -101,7 +114,10 @@ class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
         return self.of_cosines(torch.einsum("qd,npd->qnp", queries, passages), labels.cpu().numpy())
 
     def of_cosines(self, by_question: Tensor, rows: np.ndarray) -> Tensor:
-        """The loss from (n, n, P) cosines of each question with every question's passages; `rows` of the table."""
+        """The loss from (n, n, P) cosines of each question with every question's passages.
+
+        `rows` are the numbers of the n questions in the table.
+        """
         n, _, n_passages = by_question.shape
         cosines = by_question.flatten(1)
         labels_in_batch = torch.arange(n, device=cosines.device) * n_passages
@@ -147,7 +163,7 @@ class DistilledLoss(MaskedContrastiveLoss):
 
 
 class MarginLoss(SeparationMixin, MarginMSELoss):
-    """MarginMSE of cosines. `separation()`: the mean of (positive - best negative) cosine since it was last asked."""
+    """MarginMSE of cosines. `separation()`: the mean of (positive - best negative) cosine since the last call."""
 
     def __init__(self, model):
         super().__init__(model, similarity_fct=pairwise_cos_sim)

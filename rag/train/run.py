@@ -12,15 +12,18 @@ from pathlib import Path
 
 from rag.resume import check_made, remember
 
-TRAINING_FILE, WATCHED = "training.json", "watched"
+TRAINING_FILE = "training.json"
+WATCHED = "watched"
+"""In TRAINING_FILE: the ids of the dev questions that chose the checkpoint, or the one to start from."""
 COST_FILE = "cost.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long, how fast and how far: what the recipes of both models have in common. Dropout above 0 is slow on a CPU.
+    """How long, how fast and how far a model is trained: what the recipes of both models have in common.
 
-    Of the model that is kept, `tuned_share` of each weight is tuned and the rest the base's (`mix_with_base`).
+    Each weight of the model that is kept is `tuned_share` of the tuned one and the rest of the base's
+    (`mix_with_base`). Dropout above 0 is slow on a CPU.
     """
 
     epochs: float = 2.0
@@ -38,13 +41,13 @@ class Schedule:
 
     def steps(self, n_rows: int) -> int:
         """Optimizer steps over `n_rows` training rows."""
-        an_epoch = math.ceil(n_rows / (self.batch_size * self.accumulation * n_processes()))
-        return math.ceil(an_epoch * self.epochs)
+        steps_per_epoch = math.ceil(n_rows / (self.batch_size * self.accumulation * n_processes()))
+        return math.ceil(steps_per_epoch * self.epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How a run is watched: how often dev is looked at, and where the figures go besides the log."""
+    """How a run is watched: how often the model is evaluated on dev, and where figures go besides the log."""
 
     evaluations: int = 4
     log_steps: int = 10
@@ -62,19 +65,19 @@ def n_processes() -> int:
 
 
 def check_same_training(target: Path, identity: Mapping) -> None:
-    """Raises RunMismatchError where the folder holds a run that is made of something else."""
+    """Raises RunMismatchError where the folder holds a run of something else."""
     check_made(target / TRAINING_FILE, identity, target)
 
 
 def note_training(target: Path, identity: Mapping) -> None:
-    """Remember what a run is made of, once nothing more can be refused; raises as `check_same_training`."""
+    """Write down what a run is made of, once nothing more can be refused; raises as `check_same_training`."""
     if is_first_process():
         target.mkdir(parents=True, exist_ok=True)
         remember(target / TRAINING_FILE, identity, target)
 
 
 def digest(rows: Iterable[object]) -> str:
-    """A short hash of what is trained on, row by row; rows are anything that JSON takes."""
+    """A short hash of rows, which are anything that JSON takes."""
     found = hashlib.sha256()
     for row in rows:
         found.update(json.dumps(row).encode() + b"\n")

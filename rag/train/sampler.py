@@ -1,4 +1,4 @@
-"""How training rows are put together into batches."""
+"""How training rows become batches."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 
 class WholeEpochSampler(NoDuplicatesBatchSampler):
-    """No text twice in a batch, as far as that leaves every row its place in an epoch of `len()` batches.
+    """No text twice in a batch, as far as every row still has its place in an epoch of `len()` batches.
 
-    Where few passages stand in many rows, sentence-transformers' own makes more batches, each smaller, and its trainer
-    leaves an epoch after `len()` of them. Here the rows of those beyond fill up the others; what stands in a batch
-    twice then is a negative twice, and where known positives are masked never one for a question that it answers.
+    If few passages stand in many rows, sentence-transformers' own sampler makes more batches, each smaller, and its
+    trainer ends the epoch after `len()` of them. Here the rows of the batches beyond fill up the others. A text that is
+    then in a batch twice is a negative twice; where known positives are masked, never of a question that it answers.
     """
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = [list(batch) for batch in super().__iter__()]
-        batches, beyond = batches[: len(self)], [row for batch in batches[len(self) :] for row in batch]
+        beyond = [row for batch in batches[len(self) :] for row in batch]
+        batches = batches[: len(self)]
         for batch in batches:
             while beyond and len(batch) < self.batch_size:
                 batch.append(beyond.pop())

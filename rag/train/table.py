@@ -1,4 +1,4 @@
-"""Training runs side by side as Markdown: what each won against the same base, by source, and what it cost."""
+"""Training runs side by side as Markdown: what each won over the same base, by source, and what it cost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rag.files import read_json
 from rag.train.run import COST_FILE, TRAINING_FILE
 
 SHARED = ("role", "primary", "base_fingerprint", "corpus_sha256", "dev_digest", "candidates_digest", "n_dev")
-"""What two runs' gates must agree in to stand in one table."""
+"""What the gates of two runs must have in common for both to stand in one table."""
 
 
 def training_table(runs: Sequence[str | Path]) -> list[str]:
-    """Two tables of runs that have met the gate; raises DataError for a folder that has not, or another base or dev.
+    """The lines of two tables of runs: all questions, and by source.
 
-    p values are Holm's, corrected for the number of runs.
+    p values are Holm's, corrected for the number of runs. Raises DataError for a folder without a verdict, or with one
+    on another base or dev.
     """
     records = [_read(Path(run), GATE_FILE) for run in runs]
     for run, record in zip(runs, records, strict=True):
@@ -38,25 +39,36 @@ def training_table(runs: Sequence[str | Path]) -> list[str]:
         "|" + "---|" * (9 + len(others)),
     ]
     for run, record, p_value in zip(runs, records, p_values, strict=True):
-        training, cost = _read(Path(run), TRAINING_FILE), _read(Path(run), COST_FILE, {})
-        figures = record["metrics"][primary]
-        cells = [
-            Path(run).name,
-            training["recipe"]["name"] if "recipe" in training else next(iter(training)),
-            f"{cost['n_questions']:,}" if cost else "",
-            f"{figures['tuned']:.4f}",
-            _difference(figures),
-            f"{p_value:.4f}",
-            *(f"{record['metrics'][name]['tuned']:.4f} ({_difference(record['metrics'][name])})" for name in others),
-            record["verdict"],
-            f"{cost['seconds'] / max(cost['n_questions'], 1) * 1000:.0f}" if cost else "",
-            f"{cost.get('peak_gpu_memory_gib', cost['peak_memory_gib']):.1f}" if cost else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(_cells(Path(run), record, p_value, others))} |")
     return [*lines, "", *_by_source(runs, records, primary)]
 
 
+def _cells(run: Path, record: Mapping, p_value: float, others: Sequence[str]) -> list[str]:
+    """The row of one run. A run that trained nothing (an average, a model from elsewhere) has no recipe and no cost."""
+    training = _read(run, TRAINING_FILE)
+    cost = _read(run, COST_FILE, {})
+    figures = record["metrics"][record["primary"]]
+    n_questions, seconds, memory = "", "", ""
+    if cost:
+        n_questions = f"{cost['n_questions']:,}"
+        seconds = f"{cost['seconds'] / max(cost['n_questions'], 1) * 1000:.0f}"
+        memory = f"{cost.get('peak_gpu_memory_gib', cost['peak_memory_gib']):.1f}"
+    return [
+        run.name,
+        training["recipe"]["name"] if "recipe" in training else next(iter(training)),
+        n_questions,
+        f"{figures['tuned']:.4f}",
+        _difference(figures),
+        f"{p_value:.4f}",
+        *(f"{record['metrics'][name]['tuned']:.4f} ({_difference(record['metrics'][name])})" for name in others),
+        record["verdict"],
+        seconds,
+        memory,
+    ]
+
+
 def _by_source(runs: Sequence[str | Path], records: Sequence[Mapping], primary: str) -> list[str]:
+    """The lines of the table by source; none where the first verdict knows no sources."""
     by_source = records[0].get("by_source") or {}
     if not by_source:
         return []
@@ -75,6 +87,7 @@ def _by_source(runs: Sequence[str | Path], records: Sequence[Mapping], primary: 
 
 
 def _difference(figures: Mapping) -> str:
+    """The difference to the base, with its interval where there is one."""
     interval = figures["interval"]
     span = f" [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else ""
     return f"{figures['difference']:+.3f}{span}"

@@ -1,35 +1,40 @@
 """What a training run writes down: one JSON line per logging step, warnings by rule, plots.
 
-RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation, seconds, and at every evaluation the dev
-metrics. A resumed run goes on in the same file. RUN/curves.png and RUN/warnings.json follow at every evaluation.
+RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation and seconds, and at every evaluation the dev
+metrics. A resumed run continues the same file. RUN/curves.png and RUN/warnings.json are updated at evaluations.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rag.files import write_json, write_whole
-from rag.progress import progress, say
+from rag.progress import Progress, progress, say
 from rag.resume import read_jsonl
 
 LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
-COLLAPSED_SHARE = 0.05
 CURVES_EVERY_SECONDS = 30.0
-RISING_EVALUATIONS = 2
+COLLAPSED_SHARE = 0.05
+"""Of the spread of scores at the start: with less separation than that, positives and negatives score alike."""
+FALLING_EVALUATIONS = 2
+"""Falls of dev in a row that count as overfitting."""
 
 
 class Telemetry(TrainerCallback):
     """Writes the log, shows the progress, and stops a run that diverges.
 
-    `separation` is asked at each logging step for the mean margin between positive and hardest negative. Of several
-    processes that train together each has one, so that all stop; only the one that `writes` writes and shows anything.
+    `separation` is called at each logging step for the mean margin between positive and hardest negative. If several
+    processes train together, each has a Telemetry, so that all of them stop; only the one that `writes` writes and
+    shows anything.
     """
 
     def __init__(
@@ -40,60 +45,80 @@ class Telemetry(TrainerCallback):
         separation: Callable[[], float | None] | None = None,
         label: str = "Training",
     ):
-        self.folder, self.separation, self.label = folder, separation, label
-        self.writes, self.diverged = writes, False
-        self._bar = self._context = None
-        self._told: set[str] = set()
+        self.folder = folder
+        self.separation = separation
+        self.label = label
+        self.writes = writes
+        self.diverged = False
+        self._shown = contextlib.ExitStack()
+        self._bar: Progress | None = None
+        self._step = 0
+        self._warned: set[str] = set()
         self._drawn = time.monotonic()
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if not self.writes:
             return
         path = self.folder / LOG_FILE
+        # A resumed run does again what came after its checkpoint, and logs it again.
         earlier = [row for row in read_jsonl(path) if row["step"] <= state.global_step]
         write_whole(path, "".join(json.dumps(row) + "\n" for row in earlier))
         self._seconds_before = max((row.get("seconds", 0.0) for row in earlier), default=0.0)
         self._started = time.monotonic()
-        self._context = progress(self.label, state.max_steps, "steps", already_done=state.global_step)
-        self._bar = self._context.__enter__()
-        self._shown = state.global_step
+        bar = progress(self.label, state.max_steps, "steps", already_done=state.global_step)
+        self._bar = self._shown.enter_context(bar)
+        self._step = state.global_step
 
-    def on_step_end(self, args, state, control, **kwargs):
-        if not self.writes:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if self._bar is None:
             return
-        self._bar.advance(state.global_step - self._shown)
-        self._shown = state.global_step
+        self._bar.advance(state.global_step - self._step)
+        self._step = state.global_step
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if self.writes and state.global_step:
-            self._look()
+            self._review()
 
-    def on_train_end(self, args, state, control, **kwargs):
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self._shown.close()
         if self.writes:
-            self._look()
+            self._review()
 
-    def _look(self) -> None:
-        """Warnings and, now and then, curves of what the log holds by now; each kind of warning is told once."""
+    def _review(self) -> None:
+        """Write the warnings about what the log holds by now, and from time to time the curves.
+
+        Each kind of warning is shown once.
+        """
         found = warnings_of(read_jsonl(self.folder / LOG_FILE))
         write_json(self.folder / WARNINGS_FILE, found)
         for warning in found:
             kind = warning.partition(":")[0]
-            if kind not in self._told:
-                self._told.add(kind)
+            if kind not in self._warned:
+                self._warned.add(kind)
                 say(f"warning: {warning}")
         if self.diverged or time.monotonic() - self._drawn >= CURVES_EVERY_SECONDS:
             plot_log(self.folder)
             self._drawn = time.monotonic()
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **kwargs,
+    ) -> None:
+        # The trainer's last row sums the run up; it has no loss of a step.
         if not logs or "train_runtime" in logs:
             return
         seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
-        row = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "seconds": seconds}
+        row: dict[str, float | None] = {
+            "step": state.global_step,
+            "epoch": round(state.epoch or 0.0, 4),
+            "seconds": seconds,
+        }
         row |= {name: _number(value) for name, value in logs.items() if name != "epoch"}
         if "loss" in logs and self.separation is not None:
             found = self.separation()
@@ -106,14 +131,17 @@ class Telemetry(TrainerCallback):
             control.should_training_stop = True
 
 
-def _number(value: object) -> float | None:
+def _number(value: float) -> float | None:
     """JSON has no NaN: a value that is not finite is written as null."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 def warnings_of(log: Sequence[Mapping]) -> list[str]:
-    """Rule-based warnings on a log: divergence, collapse, overfitting, sawtooth at epoch ends."""
+    """Warnings about a log by rule: divergence, collapse, overfitting, sawtooth at epoch ends.
+
+    Each begins with its kind and a colon.
+    """
     steps = [row for row in log if "loss" in row]
     evaluations = [row for row in log if any(name.startswith("eval_") for name in row)]
     found = []
@@ -121,27 +149,29 @@ def warnings_of(log: Sequence[Mapping]) -> list[str]:
         found.append("divergence: the loss or its gradient is no longer a number; the last good checkpoint is kept")
     last = [row["separation"] for row in steps[-5:] if row.get("separation") is not None]
     last = last or [row["eval_dev_separation"] for row in evaluations[-1:] if "eval_dev_separation" in row]
-    # Cosines and logits have scales of their own: the measure is how far the scores of the start were apart.
+    # Cosines and logits have scales of their own: the measure is how far apart the scores were at the start.
     spread = next((row["eval_dev_spread"] for row in evaluations if row.get("eval_dev_spread")), 0.0)
     if last and max(map(abs, last)) < COLLAPSED_SHARE * spread:
         found.append(f"collapse: positives and negatives score alike (separation {max(last):.4f})")
     finite = [row for row in steps if row["loss"] is not None]
     if _overfits(finite, evaluations):
-        found.append("overfitting: dev falls while the training loss falls; train for less or on more data")
+        found.append("overfitting: dev falls while the training loss falls; train for less, or on more data")
     if (drop := _epoch_drop(finite)) is not None:
         found.append(f"sawtooth: the loss falls by {drop:.0%} where an epoch ends; questions are learnt by heart")
     return found
 
 
 def _dev_metric(row: Mapping) -> float | None:
+    """The MRR@10 on dev in a row of the log."""
     return next((row[name] for name in sorted(row) if name.startswith("eval_") and name.endswith("mrr@10")), None)
 
 
 def _overfits(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> bool:
+    """Whether the last evaluations each fell while the last third of the losses lies below the first."""
     scores = [score for row in evaluations if (score := _dev_metric(row)) is not None]
-    if len(scores) <= RISING_EVALUATIONS or len(steps) < 4:
+    if len(scores) <= FALLING_EVALUATIONS or len(steps) < 4:
         return False
-    tail = scores[-(RISING_EVALUATIONS + 1) :]
+    tail = scores[-(FALLING_EVALUATIONS + 1) :]
     falls = all(later < earlier for earlier, later in itertools.pairwise(tail))
     third = max(len(steps) // 3, 1)
     early = sum(row["loss"] for row in steps[:third]) / third
@@ -150,7 +180,7 @@ def _overfits(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> bool:
 
 
 def _epoch_drop(steps: Sequence[Mapping]) -> float | None:
-    """How far the loss falls across an epoch's end, beyond how far it falls within the epochs; None if it does not."""
+    """The share by which the loss falls where an epoch ends, beyond its fall within the epoch; None if it does not."""
     drops = []
     for boundary in range(1, math.ceil(max((row["epoch"] for row in steps), default=0))):
         before = [row["loss"] for row in steps if boundary - 0.25 <= row["epoch"] < boundary]
@@ -165,7 +195,10 @@ def _epoch_drop(steps: Sequence[Mapping]) -> float | None:
 
 
 def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | None:
-    """Loss, learning rate, gradient norm, separation, dev metrics and per-layer drift as one picture, `curves.png`."""
+    """Draw loss, learning rate, gradient norm, separation, dev metrics and drift per layer into `curves.png`.
+
+    Returns its path; None where there is nothing to draw yet.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -183,10 +216,11 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
     }
     panels = [(title, [name for name in names if name in logged]) for title, names in wanted.items()]
     panels = [(title, names) for title, names in panels if names]
-    n = len(panels) + bool(drift)
+    n = len(panels) + (1 if drift else 0)
     if not n:
         return None
-    figure, axes = plt.subplots((n + 1) // 2, 2, figsize=(11, 3 * ((n + 1) // 2)), squeeze=False)
+    n_rows = (n + 1) // 2
+    figure, axes = plt.subplots(n_rows, 2, figsize=(11, 3 * n_rows), squeeze=False)
     flat = list(axes.flat)
     for axis, (title, columns) in zip(flat, panels, strict=False):
         for column in columns:
@@ -211,14 +245,18 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
 
 
 def layer_drift(before: Mapping, after: Mapping) -> dict[str, float]:
-    """Per layer: the norm of the change of its weights over their norm; layers in their order."""
-    import re
-
+    """Layer -> the norm of the change of its weights over their norm; layers in their order."""
     sums: dict[str, list[float]] = {}
     for name, old in before.items():
-        found = re.search(r"(?:layer|layers|h)\.(\d+)\.", name)
-        layer = f"layer {int(found[1]):02d}" if found else ("embeddings" if "embed" in name else "head")
+        layer = _layer_of(name)
         old, new = old.float(), after[name].float()
         change, size = sums.setdefault(layer, [0.0, 0.0])
         sums[layer] = [change + float((new - old).pow(2).sum()), size + float(old.pow(2).sum())]
     return {layer: math.sqrt(change / size) if size else 0.0 for layer, (change, size) in sorted(sums.items())}
+
+
+def _layer_of(parameter: str) -> str:
+    """`layer 07`, `embeddings` or `head`, by the name of a parameter."""
+    if found := re.search(r"(?:layer|layers|h)\.(\d+)\.", parameter):
+        return f"layer {int(found[1]):02d}"
+    return "embeddings" if "embed" in parameter else "head"

@@ -1,9 +1,9 @@
 """Training questions for documents that nobody has asked about yet: a language model writes one for each passage.
 
-With a passage's question known, the retriever can be trained as from people's questions: InPars (Bonifacio et al. 2022,
-https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755), and with a
-cross-encoder's scores for the labels, which forgive a question that another passage answers too, GPL (Wang et al. 2022,
-https://arxiv.org/abs/2112.07577).
+The retriever can then be trained as on people's questions: InPars (Bonifacio et al. 2022,
+https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755). GPL (Wang et al.
+2022, https://arxiv.org/abs/2112.07577) uses a cross-encoder's scores as labels, which helps where another passage
+answers the question too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rag.generate.answer import parse_answer
 from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
-from rag.types import Conversation, Generator, Message, Passage
+from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
 MIN_QUESTION_WORDS, MAX_QUESTION_WORDS = 4, 40
@@ -52,9 +52,9 @@ EXAMPLES = (
 _SPEAKS_OF_PASSAGE = re.compile(r"\b(?:this|the|that|above|given) (?:passage|text|excerpt|paragraph|context)\b", re.I)
 
 
-def question_conversation(passage: Passage) -> Conversation:
-    """What the generator is asked for a question with; sentences that speak to it are withheld."""
-    messages: Conversation = [Message(role="system", content=SYSTEM)]
+def question_conversation(passage: Passage) -> Messages:
+    """The conversation that asks the generator for a question; sentences that give it orders are withheld."""
+    messages: Messages = [Message(role="system", content=SYSTEM)]
     for text, question in EXAMPLES:
         messages.append(Message(role="user", content=text))
         messages.append(Message(role="assistant", content=question))
@@ -64,10 +64,13 @@ def question_conversation(passage: Passage) -> Conversation:
 
 
 def parse_question(raw: str) -> str:
-    """The question in the generator's output; empty where it is none that somebody could ask who has no passage."""
+    """The question in the generator's output; empty where nobody could ask it who does not see the passage."""
     text = parse_answer(raw, ()).text.strip().splitlines()[0]
     text = re.sub(r"\A(?:Q|Question)\s*:\s*", "", text, flags=re.I).strip(" \"'“”*")
-    if not text.endswith("?") or _SPEAKS_OF_PASSAGE.search(text) or text in dict(EXAMPLES).values():
+    if not text.endswith("?") or _SPEAKS_OF_PASSAGE.search(text):
+        return ""
+    # A small model sometimes repeats the question of an example.
+    if text in dict(EXAMPLES).values():
         return ""
     return text if MIN_QUESTION_WORDS <= len(text.split()) <= MAX_QUESTION_WORDS else ""
 
@@ -92,10 +95,10 @@ def write_questions(
 ) -> Written:
     """Write a question for each of `sample` passages drawn at random into `target`, in the layout of `train.txt`.
 
-    Passages of fewer than 20 words are passed over. A question that was written for another passage before is left out:
-    both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or by
-    another model (`identity`) it refuses (RunMismatchError). The generator is started last, and only if
-    something is left to write.
+    Passages of fewer than 20 words are skipped. A question that was written for another passage before is left out:
+    both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or with
+    another model (`identity`) it is refused (RunMismatchError). The generator is started last, and only if something is
+    left to write. Raises DataError where there is nothing to ask about, or no usable question was written.
     """
     target = Path(target)
     eligible = [passage for passage in passages if len(passage.text.split()) >= MIN_PASSAGE_WORDS]
@@ -108,9 +111,11 @@ def write_questions(
     remember(target.with_suffix(".settings.json"), identity, target)
     done = resume_jsonl(target)
     asked = {row["question"].lower() for row in read_jsonl(target)}
+    # Behind the last passage that has a question: those before it without one gave no usable question.
     start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)
     if start < len(chosen):
-        target.open("ab").close()  # a file that cannot be written is told before the generator starts
+        # A file that cannot be written is an error now, before the generator is loaded.
+        target.open("ab").close()
         _write_rest(chosen, start, start_generator(), target, asked)
     rows = read_jsonl(target)
     if not rows:
@@ -120,6 +125,8 @@ def write_questions(
 
 
 def _write_rest(chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str]) -> None:
+    """Append the questions for the passages from `start` on; `asked` are those of earlier ones, in lower case."""
+
     def rows(chunk: Sequence[Passage]) -> Iterator[dict]:
         raws = generator.generate([question_conversation(passage) for passage in chunk])
         for passage, raw in zip(chunk, raws, strict=True):
@@ -136,6 +143,7 @@ def _qid(passage: Passage) -> str:
 
 
 def _row(passage: Passage, question: str) -> dict:
+    """A row in the layout of `train.txt`."""
     return {
         "qid": _qid(passage),
         "question": question,

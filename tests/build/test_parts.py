@@ -8,15 +8,17 @@ import pytest
 from rag.build.identity import generator_identity
 from rag.build.indexes import make_index
 from rag.build.retrievers import Retrievers
+from rag.build.serving import serving_over
 from rag.config import load_settings
 from rag.files import json_line, write_json
 from rag.index.calibration import CALIBRATION_FILE
 from rag.index.manifest import Manifest
+from rag.lazy import Lazy
 from rag.models.promoted import promote
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.runs.evaluate import make_evaluation
 from rag.runs.stored import PREDICTIONS, RETRIEVED, RUN_FILE
-from rag.serve.start import make_conversation
+from rag.serve.start import make_chat
 from tests.fakes.tiny import write_corpus
 from tests.fakes.training import PASSAGES
 
@@ -32,7 +34,7 @@ def talk(data):
         record = {"reranker_model": settings.reranker.model, "index": manifest.fingerprint}
         write_json(folder / "index" / CALIBRATION_FILE, {**record, "threshold": threshold, "curve": curve})
 
-    conversation = make_conversation(settings, folder / "index", lambda: shelf[0], lambda *chosen: None)
+    conversation = make_chat(serving_over(settings, folder / "index"), lambda: shelf[0], lambda *chosen: None)
     return conversation, shelf, calibrate
 
 
@@ -98,5 +100,6 @@ def test_an_unfinished_run_over_a_sample_is_scored_on_its_questions(tmp_path, n_
     bare = dict.fromkeys(("raw", "answer", "citations", "abstained", "abstained_by"))
     found = {"retrieved": [["d1", 1.0]], "reranked": [["d1", 1.0]], "contexts": [], "query": "who 1?", "source": "a"}
     (run / PREDICTIONS).write_bytes(json_line({"qid": "q1", **found, **bare, "seconds": {}, "tokens": {}}))
-    metrics = make_evaluation(load_settings(), run, tmp_path / "qrels.txt", queries, allow_unknown=False)
+    scorer = Lazy(lambda: pytest.fail("nothing is answered"))
+    metrics = make_evaluation(run, tmp_path / "qrels.txt", queries, scorer, scorer_name="", allow_unknown=False)
     assert (metrics["n_queries"], metrics["n_predicted"]) == (n_asked, 1)

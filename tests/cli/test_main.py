@@ -1,5 +1,6 @@
 """The command's own duties: mistakes become one sentence, and nothing heavy is loaded for them."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,30 @@ from tests.fakes.tiny import write_corpus
 def rag(*arguments):
     command = [sys.executable, "-m", "rag", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_version_is_that_of_the_installed_package():
+    result = rag("--version")
+    assert (result.returncode, result.stdout) == (0, f"rag {importlib.metadata.version('rag-qa')}\n")
+    code = "import sys, rag; assert 'importlib.metadata' not in sys.modules; print(rag.__version__)"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert asked.stdout == result.stdout.removeprefix("rag ")
+
+
+def test_the_help_shows_the_commands_by_what_they_are_for():
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    titles = ["Documents and index", "Ask", "Chat", "Many questions", "Measure", "Train", "Models"]
+    places = [shown.index(f"─ {title} ─") for title in titles]
+    assert places == sorted(places)
+    assert shown.index("─ Chat ─") < shown.index("feedback") < shown.index("─ Many questions ─")
+
+
+def test_the_help_loads_nothing_heavy():
+    code = (
+        "import sys, rag.cli.main; print(sorted({'torch', 'numpy', 'pydantic', 'faiss', 'gradio'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("command", ["ask", "search"])

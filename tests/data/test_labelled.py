@@ -169,7 +169,7 @@ def test_labels_that_do_not_match_are_named_with_their_line(tmp_path, evidences,
         load_examples(file, CORPUS)
 
 
-def test_the_wrong_corpus_is_told(tmp_path):
+def test_the_wrong_corpus_is_reported(tmp_path):
     file = write_rows(tmp_path / "train.txt", [row("a", ["nowhere"], [1])])
     with pytest.raises(DataError, match="is it the corpus that belongs to it"):
         load_examples(file, CORPUS)

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from rag.documents.ocr import why_not
-from rag.documents.parse import parse_file
-from rag.documents.sniff import sniff
+from rag.documents.parse import PARSERS, parse_file
+from rag.documents.sniff import SUFFIXES, sniff
 from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
 from tests.fakes.files import write_pdf
@@ -372,6 +372,10 @@ def test_what_a_stopped_parser_had_started_stops_too(tmp_path, stand_in):
     number = int((tmp_path / "number").read_text("utf-8"))
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(number).wait(10) is None or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+def test_every_kind_that_a_suffix_stands_for_has_a_parser():
+    assert set(SUFFIXES.values()) == set(PARSERS)
 
 
 def test_a_file_is_read_for_what_it_holds(tmp_path):

@@ -8,8 +8,6 @@ from rag.evaluate.answers import (
     grounded_share,
     invented_numbers,
     is_right,
-    length_bin,
-    question_word,
     reference_token_recall,
     sentences,
     supported_share,
@@ -89,16 +87,5 @@ def test_numbers_that_no_context_has():
     assert invented_numbers("Graz", 0) == 0
 
 
-def test_the_first_question_word():
-    assert question_word("In what year, and where?") == "what"
-    assert question_word("How many were there?") == "how many"
-    assert question_word("Somewhat so, says the whole.") == "other"
-
-
 def test_sentences_end_at_stops_and_blank_lines():
     assert sentences('One. Two? "Three!" Four\nmore\n\nFive') == ["One.", "Two?", '"Three!', "Four\nmore", "Five"]
-
-
-def test_bins_of_lengths():
-    assert [length_bin(n, (1, 3, 8)) for n in (0, 1, 2, 3, 8, 9)] == ["1", "1", "2–3", "2–3", "4–8", "over 8"]
-    assert length_bin(7, (50, 100)) == "up to 50"

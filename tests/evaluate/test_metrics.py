@@ -13,6 +13,8 @@ from rag.evaluate.metrics import (
     mean,
     ndcg,
     normalize_answer,
+    pessimistic_ranks,
+    pessimistic_scores,
     ranking,
     ranking_scores,
     recall,
@@ -49,6 +51,35 @@ def test_ndcg_divides_by_the_ideal_order_of_every_relevant_passage():
 
 def test_ranking_breaks_ties_by_ascending_id():
     assert ranking({"b": 1.0, "a": 1.0, "c": 2.0, "d": -1.0}) == ["c", "a", "b", "d"]
+
+
+def test_gold_comes_last_in_a_tie_where_a_model_is_judged():
+    assert pessimistic_ranks([1.0, 3.0, 2.0], [True, False, True]) == [2, 3]
+    assert pessimistic_ranks([1.0] * 5, [True, False, True, False, False]) == [4, 5]
+    assert pessimistic_ranks([2.0, 2.0, 1.0, 1.0], [True, False, False, True]) == [2, 4]
+    assert pessimistic_ranks([], []) == pessimistic_ranks([1.0], [False]) == []
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_ranks_nothing(odd):
+    assert pessimistic_ranks([odd, 1.0], [False, True]) == []
+    assert pessimistic_scores([odd, 1.0], [False, True], 1) == {"mrr@10": 0.0, "recall@10": 0.0}
+
+
+def test_pessimistic_scores_are_cut_at_ten_and_count_gold_that_was_not_found():
+    assert pessimistic_scores([2.0, 3.0, 1.0], [True, False, True], 4) == {"mrr@10": 1 / 2, "recall@10": 2 / 4}
+    assert pessimistic_scores([6.0] * 9 + [5.0], [False] * 9 + [True], 1) == {"mrr@10": 1 / 10, "recall@10": 1.0}
+    assert pessimistic_scores([5.0] * 11, [True] + [False] * 10, 1) == {"mrr@10": 0.0, "recall@10": 0.0}
+
+
+def test_pessimistic_scores_are_those_of_the_run_where_nothing_ties():
+    rng = random.Random(0)
+    for _ in range(50):
+        run = {f"d{n}": float(score) for n, score in enumerate(rng.sample(range(100), 30))}
+        judged = dict.fromkeys(rng.sample([*run, "not found"], 3), 1)
+        found = pessimistic_scores(list(run.values()), [pid in judged for pid in run], len(judged))
+        wanted = ranking_scores({"q": run}, {"q": judged})
+        assert found == {name: wanted[name]["q"] for name in found}
 
 
 def test_only_queries_with_a_relevant_passage_are_judged():

@@ -1,4 +1,4 @@
-"""An encoder of words, and files to take in."""
+"""An encoder of words, and settings for short documents."""
 
 import hashlib
 

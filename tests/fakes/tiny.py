@@ -129,7 +129,7 @@ def make_tiny_encoder(folder: Path, seed: int = 0) -> Path:
     import torch
     from transformers import BertModel
 
-    from rag.models.e5_q4 import write_sentence_transformers_files
+    from rag.models.e5_folder import write_sentence_transformers_files
 
     torch.manual_seed(seed)
     size = bert_tokenizer(folder, 64)

@@ -10,7 +10,12 @@ from tests.fakes.tiny import WORDS
 
 NOUNS = [word for word in WORDS if word.isalpha() and len(word) > 3][:30]
 PASSAGES = [Passage(f"d{n}@0", f"the {word} and the {NOUNS[n - 1]}") for n, word in enumerate(NOUNS)]
-FAST = [f"training.{setting}" for setting in ("epochs=6", "batch_size=8", "learning_rate=5e-3", "warmup_steps=2")]
+KINDS = ("retriever", "reranker")
+FAST = [
+    f"training.{kind}.{setting}"
+    for kind in KINDS
+    for setting in ("epochs=6", "batch_size=8", "learning_rate=5e-3", "warmup_steps=2")
+]
 
 
 def rows(numbers):
@@ -31,9 +36,13 @@ def rows(numbers):
 
 def quick(settings):
     """For tests in which a model has to be another, not a better one."""
-    return settings.model_copy(
-        update={"training": settings.training.model_copy(update={"epochs": 1, "evaluations": 1})}
-    )
+    return with_training(settings, KINDS, epochs=1, evaluations=1)
+
+
+def with_training(settings, kinds, **changes):
+    """The settings with other values of training, for each kind of model that is named."""
+    changed = {kind: getattr(settings.training, kind).model_copy(update=changes) for kind in kinds}
+    return settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
 
 
 def mined(settings, folder, scorer="encoder", **options):

@@ -7,8 +7,8 @@ import pytest
 from rag.build import parts as build
 from rag.config import load_settings
 from rag.errors import DataError
+from rag.generate.builtin import BUILT_IN
 from rag.generate.demonstrations import MAX_ANSWER_WORDS, MAX_CHARACTERS, Demonstration, Demonstrations
-from rag.generate.prompts import BUILT_IN
 from rag.types import Passage
 
 ANSWERED = [

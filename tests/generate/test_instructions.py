@@ -4,8 +4,9 @@ import pytest
 
 from benchmarks.injections import HELD_OUT, SEEN, TRUE, caught, obeyed, planted
 from rag.data.corpus import load_corpus
+from rag.generate.builtin import get_prompt
 from rag.generate.instructions import WITHHELD, find_instructions, hidden_characters, withhold
-from rag.generate.prompts import Prompt, get_prompt
+from rag.generate.prompts import Prompt
 from rag.types import Passage
 
 

@@ -1,4 +1,4 @@
-"""Whatever is broken in an index is found, and the mend that is named mends it."""
+"""Whatever is broken in an index is found, and the command that is named fixes it."""
 
 import json
 import shlex
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from rag.build import indexes
 from rag.build.indexes import examine_index, ingest_documents
 from rag.cli.main import app
+from rag.errors import IndexMismatchError
 from rag.index.read import open_index
 from rag.index.write import build_index
 from rag.retrieve.vectors import FaissIndex
@@ -33,7 +34,7 @@ def generation(index):
     return index / (index / "CURRENT").read_text("utf-8").strip()
 
 
-def mended(index):
+def is_fixed_by_ingesting(index):
     ingest_documents(SETTINGS, [], index)
     return examine_index(SETTINGS, index) == []
 
@@ -42,14 +43,14 @@ def test_a_sound_index_has_no_finding(index):
     assert examine_index(SETTINGS, index) == []
 
 
-def carried_out(mend):
+def carried_out(command):
     """A command that a finding names, in this process."""
-    result = CliRunner().invoke(app, shlex.split(mend)[1:], catch_exceptions=False)
+    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("damage", ["passages", "vectors missing", "vectors too few", "vectors of others", "bm25"])
-def test_what_is_damaged_is_found_and_mended(index, damage):
+def test_what_is_damaged_is_found_and_fixed(index, damage):
     folder = generation(index)
     if damage == "passages":
         rows = (folder / "passages.jsonl").read_text("utf-8").splitlines()
@@ -65,10 +66,29 @@ def test_what_is_damaged_is_found_and_mended(index, damage):
         other.save(folder / "vectors.faiss")
     findings = examine_index(SETTINGS, index)
     assert findings[0].severity == "broken"
-    mend = "rag ingest -i" if damage == "passages" else "rag index --rebuild -o"
-    assert findings[0].mend == f"{mend} {index}"
+    command = "rag ingest -i" if damage == "passages" else "rag index --rebuild -o"
+    assert findings[0].mend == f"{command} {index}"
     carried_out(findings[0].mend)
     assert examine_index(SETTINGS, index) == []
+
+
+def test_a_damaged_manifest_is_found_and_ingesting_fixes_it(index, tmp_path):
+    path = generation(index) / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace("Flat", "HNSW32"), "utf-8")
+    (finding,) = examine_index(SETTINGS, index)
+    assert "manifest.json is damaged (its fingerprint should be" in finding.what
+    _of_a_corpus, of_documents = finding.mend.split(", or of documents: ")
+    carried_out(of_documents.replace("PATH", str(tmp_path / "manuals")))
+    assert examine_index(SETTINGS, index) == []
+    assert len(open_index(index).corpus) == 5
+
+
+def test_what_opening_refuses_the_doctor_finds_in_the_same_words(index):
+    (generation(index) / "vectors.faiss").unlink()
+    (finding,) = examine_index(SETTINGS, index)
+    with pytest.raises(IndexMismatchError) as raised:
+        open_index(index).vectors()
+    assert str(raised.value) == f"{finding.what}; rebuild it: {finding.mend}"
 
 
 def test_files_that_changed_or_went_are_named(index, tmp_path):
@@ -78,7 +98,7 @@ def test_files_that_changed_or_went_are_named(index, tmp_path):
     assert (changed.severity, gone.severity) == ("stale", "stale")
     assert "0.txt changed" in changed.what
     assert "1.txt gone" in gone.what
-    assert mended(index)
+    assert is_fixed_by_ingesting(index)
 
 
 def test_an_encoder_that_was_promoted_since(index, monkeypatch):
@@ -97,7 +117,7 @@ def test_passages_and_documents_that_disagree(index):
     assert any("1 documents have more or fewer passages" in what for what in whats)
 
 
-def test_a_damaged_list_of_documents_is_broken_and_taking_in_mends_it(index):
+def test_a_damaged_list_of_documents_is_broken_and_ingesting_fixes_it(index):
     (generation(index) / "documents.jsonl").write_text('{"sha256": "ab\n', "utf-8")
     (finding,) = [finding for finding in examine_index(SETTINGS, index) if finding.severity == "broken"]
     assert "documents.jsonl is damaged" in finding.what
@@ -105,7 +125,7 @@ def test_a_damaged_list_of_documents_is_broken_and_taking_in_mends_it(index):
     assert examine_index(SETTINGS, index) == []
 
 
-def test_what_was_forgotten_stays_forgotten_when_documents_are_taken_in_anew(index):
+def test_what_was_forgotten_stays_forgotten_when_documents_are_ingested_anew(index):
     forgotten = index.parent / "manuals" / "1.txt"
     settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"window_sentences": 1})})
     ingest_documents(settings, [], index, forget=[forgotten])
@@ -156,3 +176,22 @@ def test_a_corpus_file_that_changed(tmp_path, monkeypatch):
     (finding,) = examine_index(SETTINGS, tmp_path / "index")
     assert finding.severity == "stale"
     assert finding.mend == f"rag index {corpus} -o {tmp_path / 'index'}"
+
+
+@pytest.mark.parametrize("has_travelled", [False, True])
+def test_vectors_of_a_corpus_file_are_made_from_it_or_where_it_is_gone_from_the_index(
+    tmp_path, monkeypatch, has_travelled
+):
+    encoder = WordEncoder()
+    monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: encoder)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(json.dumps({"id": "a", "text": "harbour"}) + "\n", "utf-8")
+    index = tmp_path / "index"
+    build_index(corpus, index, encoder)
+    if has_travelled:
+        corpus.unlink()
+    (generation(index) / "vectors.faiss").unlink()
+    (finding,) = examine_index(SETTINGS, index)
+    assert finding.mend == (f"rag index --rebuild -o {index}" if has_travelled else f"rag index {corpus} -o {index}")
+    carried_out(finding.mend)
+    assert examine_index(SETTINGS, index) == []

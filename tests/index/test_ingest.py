@@ -121,7 +121,7 @@ def test_chunks_must_fit_the_encoder(folder, encoder, tmp_path):
 
 
 @pytest.mark.parametrize("damaged", [None, "{", "[]", '{"roots": 7}'])
-def test_what_was_taken_in_is_known_from_the_documents_where_it_is_lost(folder, encoder, tmp_path, capsys, damaged):
+def test_what_was_ingested_is_known_from_the_documents_where_it_is_lost(folder, encoder, tmp_path, capsys, damaged):
     index, letter = tmp_path / "index", tmp_path / "letter.txt"
     letter.write_text("The harbour master writes.", "utf-8")
     ingest_documents(SETTINGS, [folder, letter], index)
@@ -133,7 +133,7 @@ def test_what_was_taken_in_is_known_from_the_documents_where_it_is_lost(folder, 
     assert read_sources(open_index(index).folder)["roots"] == [str(folder), str(letter)]
 
 
-def test_a_damaged_list_of_documents_is_told_and_mended_by_the_command_that_is_named(folder, encoder, tmp_path):
+def test_a_damaged_list_of_documents_is_reported_and_fixed_by_the_command_that_is_named(folder, encoder, tmp_path):
     index = tmp_path / "index"
     ingest_documents(SETTINGS, [folder], index)
     path = open_index(index).folder / "documents.jsonl"
@@ -151,7 +151,7 @@ def test_a_damaged_list_of_documents_is_told_and_mended_by_the_command_that_is_n
         ingest_documents(SETTINGS, [folder], index)
 
 
-def test_a_damaged_generation_before_keeps_nobody_from_taking_in(folder, encoder, tmp_path):
+def test_a_damaged_generation_before_keeps_nobody_from_ingesting(folder, encoder, tmp_path):
     index = tmp_path / "index"
     ingest_documents(SETTINGS, [folder], index)
     before = open_index(index).folder
@@ -197,7 +197,7 @@ def test_two_writers_at_once(folder, encoder, tmp_path):
     index = tmp_path / "index"
     ingest_documents(SETTINGS, [folder], index)
     (index / ".lock-holder").write_text("4711", "utf-8")
-    with FileLock(index / ".lock"), pytest.raises(IndexMismatchError, match="process 4711 is changing"):
+    with FileLock(index / ".lock"), pytest.raises(IndexMismatchError, match="process 4711 is writing"):
         ingest_documents(SETTINGS, [], index)
 
 

@@ -133,14 +133,14 @@ def test_windows_make_another_index_and_leave_the_passages_as_they_are(corpus_fi
     assert len(open_index(tmp_path / "index").windows()) == 0
 
 
-def test_an_index_keeps_its_kind_until_it_is_told_another(corpus_file, tmp_path, encoder):
+def test_an_index_keeps_its_kind_until_another_is_named(corpus_file, tmp_path, encoder):
     build_index(corpus_file, tmp_path / "index", encoder, factory="HNSW8", window_sentences=2)
     write_corpus(corpus_file, [LONG])
     kept = build_index(corpus_file, tmp_path / "index", encoder)
     assert (kept.n_passages, kept.factory, kept.window_sentences) == (1, "HNSW8", 2)
-    told = build_index(corpus_file, tmp_path / "index", encoder, factory="Flat")
-    assert (told.factory, told.window_sentences) == ("Flat", 2)
-    (next((tmp_path / "index").glob(f"generation-{told.fingerprint}")) / "manifest.json").write_text("{}", "utf-8")
+    named = build_index(corpus_file, tmp_path / "index", encoder, factory="Flat")
+    assert (named.factory, named.window_sentences) == ("Flat", 2)
+    (next((tmp_path / "index").glob(f"generation-{named.fingerprint}")) / "manifest.json").write_text("{}", "utf-8")
     assert build_index(corpus_file, tmp_path / "index", encoder).window_sentences == 0  # nobody knows what it was
 
 

@@ -47,7 +47,7 @@ def test_building_again_encodes_nothing(corpus_file, tmp_path, encoder, monkeypa
     build_index(corpus_file, tmp_path / "index", encoder)
 
 
-def test_a_changed_corpus_is_refused_with_the_command_that_mends_it(corpus_file, tmp_path, encoder, passages):
+def test_a_changed_corpus_is_refused_with_the_command_that_fixes_it(corpus_file, tmp_path, encoder, passages):
     build_index(corpus_file, tmp_path / "index", encoder)
     write_corpus(corpus_file, passages[:-1])
     with pytest.raises(IndexMismatchError, match=r"7 passages.*now 6.*rag index .*corpus.txt -o"):
@@ -56,7 +56,7 @@ def test_a_changed_corpus_is_refused_with_the_command_that_mends_it(corpus_file,
     assert len(open_index(tmp_path / "index").corpus) == 6
 
 
-def test_another_encoder_is_refused_with_the_command_that_mends_it(corpus_file, tmp_path, encoder, tmp_path_factory):
+def test_another_encoder_is_refused_with_the_command_that_fixes_it(corpus_file, tmp_path, encoder, tmp_path_factory):
     build_index(corpus_file, tmp_path / "index", encoder)
     other = Encoder(make_tiny_encoder(tmp_path_factory.mktemp("other"), seed=9), device="cpu", precision="fp32")
     with pytest.raises(IndexMismatchError, match=r"another encoder \(weights_sha256.*rag index"):
@@ -267,11 +267,10 @@ def test_kill_9_at_any_moment_leaves_a_build_that_finishes(corpus_file, tmp_path
     command = [sys.executable, "-c", BUILD, str(tiny_encoder_folder), str(corpus_file), str(tmp_path / "index")]
     command.append(str(tmp_path / "compiled"))
     for wait in (0.03, 0.12, 0.2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        process.stdout.readline()
-        time.sleep(wait)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(wait)
+            os.kill(process.pid, signal.SIGKILL)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert len(open_index(tmp_path / "index").vectors()) == 7 + 2  # one passage has two sentences
 

@@ -95,7 +95,7 @@ def test_a_download_the_hub_cuts_off_is_no_model_and_can_be_tried_again(tmp_path
     hub.RequestHandlerClass = _CuttingHandler
     cut = resolve_elsewhere("tiny/model", endpoint, tmp_path)
     assert cut.returncode != 0
-    assert "ModelError: the model 'tiny/model' cannot be had" in cut.stderr
+    assert "ModelError: the model 'tiny/model' is not available" in cut.stderr
     hub.RequestHandlerClass = _HubHandler
     whole = resolve_elsewhere("tiny/model", endpoint, tmp_path)
     hub.shutdown()

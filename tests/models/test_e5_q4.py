@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rag.errors import DamagedFileError
-from rag.models.e5_q4 import build_tokenizer, convert_e5_q4, dequantize_q4_0, read_e5_q4
+from rag.models.e5_folder import build_tokenizer, convert_e5_q4
+from rag.models.e5_q4 import dequantize_q4_0, read_e5_q4
 from tests.fakes.weights import FFN, HIDDEN, PIECES, POSITIONS, RULES, _tensors, write_e5
 
 EXPECTED = json.loads((Path(__file__).parent / "expected.json").read_text(encoding="utf-8"))["e5"]

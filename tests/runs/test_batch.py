@@ -413,6 +413,19 @@ def test_a_setting_that_is_new_is_a_difference(whole):
         predict(whole, identity=changed(prompt__contexts=3))
 
 
+def test_a_run_that_recorded_settings_of_training_goes_on(tmp_path):
+    log = []
+    older = changed(training__epochs=1.0, training__seed=None)  # as version 0.1.0 wrote them
+    predict(tmp_path / "run", identity=older)
+    before = (tmp_path / "run" / PREDICTIONS).read_bytes()
+    (tmp_path / "run" / PREDICTIONS).write_bytes(before[: len(before) // 2])
+    predict(tmp_path / "run", log=log)
+    assert (tmp_path / "run" / PREDICTIONS).read_bytes() == before
+    assert not events(log)
+    with pytest.raises(RunMismatchError, match="generator: "):
+        predict(tmp_path / "run", identity=changed(generator="another"))
+
+
 def test_other_questions_are_refused(whole):
     with pytest.raises(RunMismatchError, match=r"n: 11 there, 10 now; questions: .* there, .* now"):
         predict(whole, questions=QUESTIONS[:-1])

@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect
 
 from rag.data.passages import Corpus
 from rag.errors import GenerationError
-from rag.generate.prompts import get_prompt
+from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
 from rag.pipeline import Depths
 from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
 from rag.serve.api import MAX_AT_ONCE, MODEL, _surely, make_router
-from rag.serve.conversation import Conversation
+from rag.serve.chat import Chat
 from rag.serve.turns import Options
 from rag.serve.users import RateLimit, Users
 from tests.fakes.pipelines import Echo
@@ -59,7 +59,7 @@ def app_over(passages, generator):
     """An application of the routes over the test passages."""
 
     def make(*, users=None, per_minute=0, threshold=None):
-        conversation = Conversation(
+        chat = Chat(
             {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
             Lazy.of(KeepOrder()),
             Lazy.of(generator),
@@ -68,7 +68,7 @@ def app_over(passages, generator):
         )
         app = FastAPI()
         options = Options("bm25", Depths(10, 10, 2))
-        app.include_router(make_router(conversation, options, users=users, limit=RateLimit(per_minute)))
+        app.include_router(make_router(chat, options, users=users, limit=RateLimit(per_minute)))
         return app
 
     return make

@@ -10,8 +10,10 @@ from rag.build.indexes import ingest_documents
 from rag.build.retrievers import Retrievers
 from rag.errors import DataError
 from rag.lazy import Lazy
-from rag.serve.attachments import OPEN_AT_ONCE, Attachments
-from rag.serve.links import source_link
+from rag.serve.attachments import OPEN_AT_ONCE
+from rag.serve.source_pages import make_source_router, source_link
+from rag.serve.sources import Sources
+from rag.serve.start import make_attachments
 from tests.fakes.documents import SETTINGS, WordEncoder
 
 KEY, OTHER = "a" * 32, "b" * 32
@@ -19,7 +21,7 @@ KEY, OTHER = "a" * 32, "b" * 32
 
 @pytest.fixture
 def attachments(tmp_path, encoder):
-    made = Attachments(SETTINGS, tmp_path / ".files", lambda: encoder)
+    made = make_attachments(SETTINGS, tmp_path / ".files", lambda: encoder)
     yield made
     made.close()
 
@@ -113,8 +115,6 @@ def test_a_source_of_a_conversation_opens_for_whoever_knows_its_key(tmp_path, at
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from rag.serve.source_pages import Sources, make_source_router
-
     index = tmp_path / "index"
     ingest_documents(SETTINGS, [write(tmp_path / "all", "dogs.txt", "Dogs are free.")], index)
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
@@ -137,14 +137,15 @@ def test_a_promoted_encoder_takes_the_files_in_again(tmp_path, attachments, enco
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     attachments.close()
     promoted = WordEncoder("x" * 64)
-    attachments._encoder = lambda: promoted
+    attachments = make_attachments(SETTINGS, tmp_path / ".files", lambda: promoted)
     assert texts(attachments, KEY, "ferry", "dense") == ["The ferry sails daily."]
     assert promoted.embedded == ["ferry\nThe ferry sails daily."]
+    attachments.close()
 
 
 def test_a_factory_for_many_passages_is_no_matter(tmp_path, encoder):
     settings = SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update={"factory": "IVF1024,Flat"})})
-    attachments = Attachments(settings, tmp_path / ".files", lambda: encoder)
+    attachments = make_attachments(settings, tmp_path / ".files", lambda: encoder)
     attachments.add(KEY, [write(tmp_path / "up", "ferry.txt", "The ferry sails daily.")])
     assert texts(attachments, KEY, "ferry") == ["The ferry sails daily."]
     attachments.close()

@@ -12,14 +12,15 @@ from rag.build.indexes import make_index
 from rag.compute.quiet import quiet_libraries
 from rag.config import load_settings
 from rag.data.passages import Corpus
-from rag.generate.prompts import get_prompt
+from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
 from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
 from rag.serve import start
-from rag.serve.conversation import Conversation
+from rag.serve.chat import Chat
 from rag.serve.history import History
-from rag.serve.page import make_app
+from rag.serve.page import Page
+from rag.serve.turns import Options
 from rag.types import Passage
 from tests.fakes.pipelines import Echo
 
@@ -128,7 +129,7 @@ def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkey
             yield "Line"
 
     corpus = Corpus([Passage("line@0", "The Amber Line opened in 1931.", "Amber Line")])
-    conversation = Conversation(
+    chat = Chat(
         {"bm25": Lazy.of(BM25Retriever(corpus))},
         Lazy.of(KeepOrder()),
         Lazy.of(Waiting()),
@@ -136,7 +137,7 @@ def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkey
         lambda strictness: None,
     )
     history = History(tmp_path / "conversations.sqlite")
-    served = make_app(conversation, load_settings(None, ["retriever.kind=bm25"]), title="Test", history=history)
+    served = Page(chat, Options("bm25"), title="Test", history=history).blocks
     served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
     page = browser.new_page()
     page.goto(served.local_url)
@@ -150,7 +151,7 @@ def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkey
     page.locator("#retry").click()
     told.nth(1).wait_for()
     assert box.input_value() == "Which line opened in 1931?"
-    assert history.list("") == []
+    assert history.find("") == []
     go_on.set()
     page.locator("#chat .answer", has_text="Amber Line").wait_for()
     page.wait_for_function("() => !document.querySelector('#chat').innerText.includes('▍')")

@@ -10,7 +10,8 @@ import pytest
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.serve.history import History, as_markdown, export_feedback, history_path
+from rag.serve.export import as_markdown, export_feedback, feedback_questions
+from rag.serve.history import History, history_path
 from rag.serve.turns import Turn
 from rag.types import CANNOTANSWER, Answer, Query, Response
 from tests.fakes.conversations import HITS, turn
@@ -55,32 +56,32 @@ def test_it_grows_and_shrinks_with_the_page(history):
     history.keep("ada", key, [turn("one, asked again")])
     assert [t.question for t in history.load("ada", key)] == ["one, asked again"]
     assert history.keep("ada", "", [Turn("not done")]) == ""
-    assert len(history.list("ada")) == 1
+    assert len(history.find("ada")) == 1
 
 
 def test_nobody_reaches_the_conversations_of_another(history):
     key = history.keep("ada", "", [turn("secret")])
-    assert history.load("eve", key) == history.list("eve") == []
+    assert history.load("eve", key) == history.find("eve") == []
     history.rename("eve", key, "mine")
     history.delete("eve", key)
     history.judge("eve", key, 1, False)
     assert history.keep("eve", key, [turn("other")]) != key
-    assert [kept.title for kept in history.list("ada")] == ["secret"]
-    assert list(history.feedback()) == []
+    assert [kept.title for kept in history.find("ada")] == ["secret"]
+    assert list(feedback_questions(history)) == []
 
 
 def test_they_are_listed_searched_renamed_and_deleted(history):
     first = history.keep("ada", "", [turn("When does  the ferry\nleave?")])
     second = history.keep("ada", "", [turn("What do dogs pay?", "nothing at all")])
-    assert [kept.title for kept in history.list("ada")] == ["What do dogs pay?", "When does the ferry leave?"]
-    assert [kept.id for kept in history.list("ada", "NOTHING dogs")] == [second]
-    assert history.list("ada", "nothing ferry") == []
+    assert [kept.title for kept in history.find("ada")] == ["What do dogs pay?", "When does the ferry leave?"]
+    assert [kept.id for kept in history.find("ada", "NOTHING dogs")] == [second]
+    assert history.find("ada", "nothing ferry") == []
     history.rename("ada", first, "  Timetable ")
     history.rename("ada", second, "   ")
-    assert {kept.title for kept in history.list("ada")} == {"Timetable", "What do dogs pay?"}
+    assert {kept.title for kept in history.find("ada")} == {"Timetable", "What do dogs pay?"}
     history.delete("ada", first)
-    assert [kept.id for kept in history.list("ada")] == [second]
-    assert len(history.list("ada", limit=0)) == 0
+    assert [kept.id for kept in history.find("ada")] == [second]
+    assert len(history.find("ada", limit=0)) == 0
 
 
 def test_judgements_become_training_questions(history, tmp_path):
@@ -107,9 +108,9 @@ def test_an_answer_that_changed_loses_its_judgement(history):
     key = history.keep("ada", "", [turn("one")])
     history.judge("ada", key, 1, True)
     history.keep("ada", key, [turn("one")])
-    assert len(list(history.feedback())) == 1
+    assert len(list(feedback_questions(history))) == 1
     history.keep("ada", key, [turn("one", "at seven")])
-    assert list(history.feedback()) == []
+    assert list(feedback_questions(history)) == []
 
 
 def test_markdown_shows_answers_and_sources_and_means_nothing_else(history):
@@ -138,7 +139,7 @@ def test_many_at_once(history):
 
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(work, range(40))) == [f"question {n}" for n in range(40)]
-    assert sum(len(history.list(f"person {n}")) for n in range(5)) == 40
+    assert sum(len(history.find(f"person {n}")) for n in range(5)) == 40
 
 
 def test_a_foreign_or_damaged_file_is_left_alone(tmp_path):
@@ -182,7 +183,7 @@ def test_what_one_conversation_alone_holds_is_no_training_question(history, tmp_
         refused = turn(question, CANNOTANSWER, (), narrowed=narrowed)
         key = history.keep("ada", "", [refused], attached)
         history.judge("ada", key, 1, True)
-    rows = {row["question"]: row.get("answer") for row in history.feedback()}
+    rows = {row["question"]: row.get("answer") for row in feedback_questions(history)}
     assert rows == {"all?": {"text": CANNOTANSWER, "aliases": []}, "some?": None}
     assert {t.narrowed for t in history.load("ada", key)} == {False}
 

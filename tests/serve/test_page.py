@@ -15,19 +15,18 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.applications import Starlette
 
-from rag.config import load_settings
 from rag.data.passages import Corpus
-from rag.generate.prompts import get_prompt
+from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
 from rag.progress import progress
 from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
-from rag.serve.access import key_of, may_read
-from rag.serve.conversation import Conversation
+from rag.serve.access import Access, key_of, may_read
+from rag.serve.chat import Chat
 from rag.serve.mcp import DocumentTools
-from rag.serve.page import make_app
+from rag.serve.page import Page
 from rag.serve.start import serve as open_chat
-from rag.serve.turns import Turn
+from rag.serve.turns import Options, Turn
 from rag.serve.users import RateLimit, Users
 from rag.types import Passage
 from tests.fakes.pipelines import Echo
@@ -36,14 +35,19 @@ from tests.fakes.training import PASSAGES
 PEOPLE = 20
 
 
-def conversation_over(corpus):
-    return Conversation(
+def chat_over(corpus):
+    return Chat(
         {"bm25": Lazy.of(BM25Retriever(corpus))},
         Lazy.of(KeepOrder()),
         Lazy.of(Echo()),
         get_prompt("cited-v1"),
         lambda strictness: None,
     )
+
+
+def page_over_a_passage(**parts):
+    """The page, over a chat that is not asked."""
+    return Page(chat_over(Corpus([Passage("a@0", "text")])), Options(), title="T", **parts).blocks
 
 
 @pytest.fixture
@@ -54,9 +58,8 @@ def serve(monkeypatch):
     pages = []
 
     def start(*, limit=None, users=None, auth=None):
-        conversation = conversation_over(corpus)
-        settings = load_settings(None, ["retriever.kind=bm25"])
-        page = make_app(conversation, settings, title="Test", limit=limit, users=users)
+        access = Access(users, limit or RateLimit(0))
+        page = Page(chat_over(corpus), Options("bm25"), title="Test", access=access).blocks
         page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, auth=auth)
         pages.append(page)
         return page.local_url
@@ -104,9 +107,7 @@ def test_whoever_is_removed_may_not_go_on_asking(serve, tmp_path):
 def test_what_may_not_be_asked_ends_its_chain_of_events_and_costs_nothing(tmp_path):
     users = Users(tmp_path / "users.json")
     users.add("ada", "correct horse")
-    page = make_app(
-        conversation_over(Corpus([Passage("a@0", "text")])), load_settings(), title="T", limit=RateLimit(1), users=users
-    )
+    page = page_over_a_passage(access=Access(users, RateLimit(1)))
     functions = {fn.name: fn for fn in page.fns.values()}
     ada, bob = (SimpleNamespace(username=name, client=None) for name in ("ada", "bob"))
     running = Turn("who?")
@@ -128,9 +129,7 @@ def test_a_page_opened_after_an_upload_searches_everything(serve, monkeypatch):
     """The page is made once; what it offers is looked up when it is opened."""
     row = {"sha256": "ab" * 32, "kind": "text", "title": "T", "n_passages": 1, "path": "a.txt"}
     there = {"docs": [row]}
-    page = make_app(
-        conversation_over(Corpus([Passage("a@0", "text")])), load_settings(), title="T", collections=lambda: there
-    )
+    page = page_over_a_passage(collections=lambda: there)
     refresh = next(fn for fn in page.fns.values() if fn.name == "list_documents").fn
     there["uploads"] = [row]
     group, offered, listing = refresh(["docs"], ["docs"], "")
@@ -219,13 +218,7 @@ def test_files_go_to_the_conversation_or_to_all(tmp_path):
             return self.kept.get(key, [])
 
     taken = []
-    page = make_app(
-        conversation_over(Corpus([Passage("a@0", "text")])),
-        load_settings(),
-        title="T",
-        take_in=lambda paths: taken.append(paths) or ["to all"],
-        attachments=Files(),
-    )
+    page = page_over_a_passage(add_to_all=lambda paths: taken.append(paths) or ["to all"], attachments=Files())
     functions = {fn.name: fn.fn for fn in page.fns.values()}
     request = SimpleNamespace(username=None, session_hash="s")
     unchanged = gr.skip()
@@ -246,10 +239,10 @@ def test_files_go_to_the_conversation_or_to_all(tmp_path):
 
 
 def test_taking_files_in_shows_how_far_it_is_and_stops(monkeypatch):
-    monkeypatch.setattr("rag.serve.page.SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr("rag.serve.panels.uploads.SECONDS_BETWEEN_LOOKS", 0.01)
     step, taken = threading.Semaphore(0), []
 
-    def take_in(*given):
+    def add_files(*given):
         with progress("Reading", 4, "files") as bar:
             for _ in range(4):
                 step.acquire(timeout=10)
@@ -257,19 +250,15 @@ def test_taking_files_in_shows_how_far_it_is_and_stops(monkeypatch):
         taken.append(given)
         return ["done"]
 
-    page = make_app(
-        conversation_over(Corpus([Passage("a@0", "text")])),
-        load_settings(),
-        title="T",
-        take_in=take_in,
-        attachments=SimpleNamespace(add=take_in, documents=lambda key: []),
+    page = page_over_a_passage(
+        add_to_all=add_files, attachments=SimpleNamespace(add=add_files, documents=lambda key: [])
     )
     functions = {fn.name: fn.fn for fn in page.fns.values()}
     request, other = (SimpleNamespace(username=None, session_hash=name) for name in "so")
 
     def adding(way):
         shown = functions["add"](["f.txt"], way, "", "", request)
-        assert "Taking in 1 file(s)" in next(shown)[0]
+        assert "Adding 1 file…" in next(shown)[0]
         step.release(2)
         while "2 of 4 files" not in (said := next(shown)[0]):
             assert "of 4 files" in said

@@ -15,8 +15,8 @@ from rag.errors import DataError, UnreadableFile
 from rag.files import file_sha256
 from rag.index.read import open_index
 from rag.index.write import build_index
-from rag.serve.links import source_link
-from rag.serve.source_pages import CHARACTERS_AROUND, Sources, make_source_router
+from rag.serve.source_pages import CHARACTERS_AROUND, make_source_router, source_link
+from rag.serve.sources import Sources
 from tests.fakes.documents import SETTINGS
 from tests.fakes.files import write_pdf
 
@@ -101,7 +101,7 @@ def test_a_page_of_a_pdf_is_shown_with_the_passage_marked(tmp_path, encoder, ope
     assert "no page 9" in client.get(address, params={"page": 9}).text
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4 something else")
     page = client.get(address).text
-    assert "changed since it was taken in" in page
+    assert "changed since it was ingested" in page
     assert "Dogs" in marked(page)
 
 

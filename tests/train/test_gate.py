@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rag.build import parts
 from rag.build.indexes import make_index
-from rag.build.threshold import rerank_threshold
+from rag.build.serving import serving_over
 from rag.data.labelled import load_examples
 from rag.errors import ConfigError, DataError, IndexMismatchError, ModelError, RunMismatchError
 from rag.evaluate.verdict import KEEP_BASE, PROMOTE
@@ -31,7 +31,7 @@ from rag.train.promote import promote_model
 from rag.train.table import training_table
 from rag.types import Hit, Passage
 from tests.fakes.tiny import make_tiny_encoder
-from tests.fakes.training import mined, quick, rows
+from tests.fakes.training import mined, quick, rows, with_training
 
 
 def test_a_gate_takes_over_the_scores_of_the_same_base_on_the_same_candidates(data, monkeypatch):
@@ -189,7 +189,7 @@ def test_a_verdict_on_other_weights_is_not_applied(data):
         record = tune.tune_reranker(settings, files, index, folder / name, "report-2")
         (folder / name / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}), "utf-8")
     assert "calibrate again" in promote_model(folder / "first")
-    assert "serves already" in promote_model(folder / "first")
+    assert "already serves" in promote_model(folder / "first")
     assert all_promoted() == {settings.reranker.model: [str((folder / "first" / "model").resolve())]}
     with pytest.raises(ConfigError, match="has met another model than the one that serves now"):
         promote_model(folder / "second")
@@ -205,7 +205,7 @@ def test_the_average_of_two_runs_meets_the_model_that_serves(data, capsys):
     files, index = TrainingFiles(folder / "train.txt", folder / "dev.txt"), folder / "index"
     runs = [folder / name for name in ("first", "second")]
     for seed, run in enumerate(runs):
-        chosen = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+        chosen = with_training(settings, ["reranker"], seed=seed)
         tune.tune_reranker(chosen, files, index, run, "report-2")
     record = average_models(settings, runs, folder / "dev.txt", index, folder / "mean", reuse=runs[:1])
     assert record["role"] == "reranker"
@@ -313,7 +313,7 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
     assert parts.make_encoder(settings).prompts == {"query": "ask: ", "passage": "read: "}
     go_back(settings.encoder.model)
     corrected = chosen.encoder.model_copy(update={"query_prompt": "question: "})
-    with pytest.raises(RunMismatchError, match=r"differing: gate"):
+    with pytest.raises(RunMismatchError, match=r"\(gate\..* there, .* now\)"):
         gate_model(chosen.model_copy(update={"encoder": corrected}), tmp_path / "elsewhere", *arguments)
 
 
@@ -325,7 +325,7 @@ def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder,
         gate_model(settings, tiny_generator_folder, dev, index, target)
     with pytest.raises(DataError, match="named as the test set"):
         gate_model(settings, settings.reranker.model, folder / "test_open.txt", index, target)
-    with pytest.raises(ModelError, match="cannot be had"):
+    with pytest.raises(ModelError, match="is not available"):
         gate_model(settings, folder / "gone", dev, index, target)
     without = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled = true"):
@@ -368,10 +368,10 @@ def test_a_calibration_does_not_outlive_a_promotion(data, tmp_path):
     calibration = {"reranker_model": settings.reranker.model, "serving": settings.reranker.model}
     calibration |= {"index": manifest.fingerprint, "threshold": 1.5, "curve": [point]}
     (folder / "index" / CALIBRATION_FILE).write_text(json.dumps(calibration), "utf-8")
-    assert rerank_threshold(settings, folder / "index") == 1.5
+    assert serving_over(settings, folder / "index").rerank_threshold == 1.5
     (tmp_path / "tuned").mkdir()
     promote(settings.reranker.model, tmp_path / "tuned")
-    assert rerank_threshold(settings, folder / "index") is None
+    assert serving_over(settings, folder / "index").rerank_threshold is None
 
 
 def test_a_promotion_whose_folder_is_gone_says_how_to_go_back(monkeypatch, tmp_path):

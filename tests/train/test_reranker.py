@@ -1,5 +1,6 @@
 """Training the reranker on a tiny model, and the groups that it is trained on."""
 
+import functools
 import json
 import math
 import shutil
@@ -21,22 +22,10 @@ from rag.data.questions import Question
 from rag.errors import ConfigError, ModelError, RunMismatchError
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
-from rag.train.reranker import (
-    RECIPES,
-    DevCandidates,
-    Group,
-    TrainingSeparation,
-    _dataset,
-    _learning_rates,
-    _targets,
-    dev_evaluator,
-    make_groups,
-    mrr_at_10,
-    recall_at_10,
-    separation,
-    soften,
-    train_reranker,
-)
+from rag.train.dev_evaluation import DevCandidates, dev_evaluator, ranking_figures, reranker_figures
+from rag.train.reranker import TrainingSeparation, _learning_rates, train_reranker
+from rag.train.reranker_groups import Group, make_groups, soften, targets, training_dataset
+from rag.train.reranker_recipes import RECIPES
 from rag.train.run import Watch
 from rag.train.telemetry import LOG_FILE
 from rag.types import Passage
@@ -115,7 +104,7 @@ def test_a_folder_of_another_run_is_refused_and_a_finished_one_left(tmp_path, ti
     before = (model / "model.safetensors").stat().st_mtime_ns
     train(tiny_reranker_folder, tmp_path / "run", "listnet", epochs=1)
     assert (model / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(RunMismatchError, match="differing: recipe"):
+    with pytest.raises(RunMismatchError, match=r"\(recipe\.loss: 'listnet' there, 'lambda' now; recipe\.name: "):
         train(tiny_reranker_folder, tmp_path / "run", "lambda", epochs=1)
 
 
@@ -139,7 +128,7 @@ def test_other_dev_labels_are_another_run(tmp_path, tiny_reranker_folder):
     groups = make_groups(EXAMPLES, CORPUS, chosen, None)
     train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=DEV)
     other = replace(DEV, n_gold=[2] * 8)
-    with pytest.raises(RunMismatchError, match="differing: dev"):
+    with pytest.raises(RunMismatchError, match=r"\(dev: \S+ there, \S+ now\)"):
         train_reranker(tiny_reranker_folder, groups, CORPUS, chosen, tmp_path / "run", dev=other)
 
 
@@ -147,7 +136,7 @@ def test_single_pairs_of_a_question_with_several_gold_passages_stand_once():
     example = replace(EXAMPLES[0], positives=("d0@0", "d5@0"))
     chosen = recipe("report-1")
     groups = make_groups([example], CORPUS, chosen, None)
-    pairs = _dataset(groups, CORPUS, chosen)
+    pairs = training_dataset(groups, CORPUS, chosen)
     assert sorted(pairs["label"]) == [0.0] * 3 + [1.0] * 2
     assert len(set(pairs["passage"])) == 5
 
@@ -189,7 +178,7 @@ def test_negatives_may_all_be_random():
 def test_mined_negatives_are_asked_for():
     with pytest.raises(ConfigError, match="rag mine"):
         make_groups(EXAMPLES, CORPUS, recipe("lambda"), None)
-    with pytest.raises(ConfigError, match=r"training\.negatives"):
+    with pytest.raises(ConfigError, match=r"training\.reranker\.negatives"):
         make_groups(EXAMPLES, CORPUS, recipe("lambda", negatives=0), MINED)
 
 
@@ -210,21 +199,29 @@ def test_a_base_is_known_by_its_weights(tmp_path, tiny_reranker_folder):
     model = train(base, tmp_path / "run", "report-2", epochs=1)
     assert train(tiny_reranker_folder, tmp_path / "run", "report-2", epochs=1) == model
     shutil.copy(model / "model.safetensors", base / "model.safetensors")
-    with pytest.raises(RunMismatchError, match="differing: base"):
+    with pytest.raises(RunMismatchError, match=r"\(base: \S+ there, \S+ now\)"):
         train(base, tmp_path / "run", "report-2", epochs=1)
 
 
-def test_mrr_and_separation_by_hand():
+def test_ranking_figures_by_hand():
     scores = [[1.0, 3.0, 2.0], [1.0, 1.0, 1.0], [5.0] + [6.0] * 10]
     relevant = [[True, False, False], [False, True, False], [True] + [False] * 10]
-    # of a tie the relevant one comes last
-    assert mrr_at_10(scores, relevant) == pytest.approx((1 / 3 + 1 / 3 + 0) / 3)
-    assert recall_at_10(scores, relevant, [1, 2, 1]) == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert recall_at_10([[2.0, 1.0]], [[False, False]], [1]) == 0.0  # gold was not retrieved
-    assert mrr_at_10([[float("nan"), 1.0]], [[True, False]]) == 0.0
-    assert recall_at_10([[float("nan"), 1.0]], [[True, False]], [1]) == 0.0
-    assert separation(scores, relevant) == pytest.approx((-2 + 0 - 1) / 3)
-    assert separation([[1.0]], [[False]]) == 0.0
+    found = ranking_figures(scores, relevant, [1, 2, 1])
+    # in a tie the relevant one comes last
+    assert found["mrr@10"] == pytest.approx((1 / 3 + 1 / 3 + 0) / 3)
+    assert found["recall@10"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found["separation"] == pytest.approx((-2 + 0 - 1) / 3)
+    assert found["spread"] == pytest.approx((math.sqrt(2 / 3) + 0 + math.sqrt(10) / 11) / 3)
+    assert ranking_figures([[2.0, 1.0]], [[False, False]], [1])["recall@10"] == 0.0  # gold was not retrieved
+    assert ranking_figures([[1.0]], [[False]], [1])["separation"] == 0.0
+
+
+def test_a_question_with_a_score_that_is_not_a_number_counts_nothing():
+    scores, relevant = [[float("nan"), 1.0], [2.0, 1.0]], [[True, False], [True, False]]
+    alone = ranking_figures(scores[:1], relevant[:1], [1])
+    assert alone == {"mrr@10": 0.0, "recall@10": 0.0, "separation": 0.0, "spread": 0.0}
+    both = ranking_figures(scores, relevant, [1, 1])
+    assert both == {"mrr@10": 0.5, "recall@10": 0.5, "separation": 1.0, "spread": 0.5}
 
 
 def test_soft_labels_by_hand():
@@ -237,8 +234,8 @@ def test_soft_labels_by_hand():
 
 def test_listnets_targets_give_the_labels_back_as_a_distribution():
     for labels, expected in (((1, 0, 0), (1, 0, 0)), ((0.6, 0.3, 0.1), (0.6, 0.3, 0.1)), ((1, 1, 0), (0.5, 0.5, 0))):
-        assert torch.tensor(_targets(labels, "listnet")).softmax(0).tolist() == pytest.approx(expected, abs=1e-5)
-    assert _targets((1.0, 0.0), "lambda") == [1.0, 0.0]
+        assert torch.tensor(targets(labels, "listnet")).softmax(0).tolist() == pytest.approx(expected, abs=1e-5)
+    assert targets((1.0, 0.0), "lambda") == [1.0, 0.0]
 
 
 def test_a_learning_rate_for_a_part_that_the_model_lacks_is_refused(tiny_reranker_folder):
@@ -368,7 +365,7 @@ def test_the_area_for_refusals_by_hand():
         [1, 1],
         [("c", ["1.5", "0"]), ("d", ["2"]), ("e", ["9"])],
     )
-    found = dev_evaluator(dev)(Known())
+    found = dev_evaluator(functools.partial(reranker_figures, dev=dev))(Known())
     # best scores 5, 2 against 1.5, 2, 9: 5 wins two, 2 wins one and ties one
     assert found["dev_refusal_auc"] == pytest.approx(3.5 / 6)
     assert found["dev_mrr@10"] == 1.0

@@ -15,8 +15,11 @@ from rag.data.questions import Question
 from rag.errors import ConfigError, RunMismatchError
 from rag.resume import read_jsonl
 from rag.retrieve.encoder import Encoder
+from rag.train.dev_evaluation import make_dev_pool, pool_figures
 from rag.train.negatives import Mined
-from rag.train.retriever import RECIPES, _rows, make_dev_pool, pool_metrics, train_retriever
+from rag.train.retriever import train_retriever
+from rag.train.retriever_recipes import RECIPES
+from rag.train.retriever_rows import training_rows
 from rag.train.run import Watch
 from rag.train.sampler import WholeEpochSampler
 from rag.train.telemetry import LOG_FILE, Telemetry
@@ -80,7 +83,7 @@ def test_the_best_by_dev_is_kept_and_better_than_the_base(tmp_path, tiny_encoder
     assert max(dev[1:]) > dev[0]
     encoder = Encoder(tmp_path / "run" / "model", device="cpu", precision="fp32")
     passages, _ = encoder.encode_passages(DEV.passages)
-    kept = pool_metrics(encoder.encode_queries(DEV.queries), passages, DEV.gold)["mrr@10"]
+    kept = pool_figures(encoder.encode_queries(DEV.queries), passages, DEV.gold)["mrr@10"]
     assert kept == pytest.approx(max(dev), abs=0.05)
 
 
@@ -118,7 +121,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, tiny_encoder_folder):
 
 def test_a_folder_of_another_run_is_refused(tmp_path, tiny_encoder_folder):
     train(tiny_encoder_folder, tmp_path / "run")
-    with pytest.raises(RunMismatchError, match="differing: data, recipe"):
+    with pytest.raises(RunMismatchError, match=r"\(data: .* now; recipe\.dropout: 0\.0 there, 0\.1 now"):
         train(tiny_encoder_folder, tmp_path / "run", "report")
 
 
@@ -169,29 +172,29 @@ def test_dev_is_asked_of_what_would_be_kept(tmp_path, tiny_encoder_folder):
     assert abs(whole[-1] - untuned) > 1e-2
 
 
-def test_pool_metrics_by_hand():
+def test_pool_figures_by_hand():
     passages = np.eye(12, dtype=np.float32)
     queries = np.zeros((2, 12), np.float32)
     queries[0, [3, 5]] = 2.0, 1.0
     gold = [frozenset({5, 11}), frozenset({9})]
     # query 0: order 3, 5, then all equal, 11 as gold the last of them; query 1: all equal, 9 the last
-    figures = pool_metrics(queries, passages, gold)
+    figures = pool_figures(queries, passages, gold)
     assert figures["recall@10"] == pytest.approx((0.5 + 0.0) / 2)
     assert figures["mrr@10"] == pytest.approx((1 / 2 + 0.0) / 2)
     assert figures["spread"] == pytest.approx((queries[0].std() + 0.0) / 2)
     assert figures["separation"] == pytest.approx(((1.0 - 2.0) + 0.0) / 2)
 
 
-def test_pool_metrics_of_what_is_no_number_are_nothing():
+def test_pool_figures_of_what_is_no_number_are_nothing():
     queries, passages = np.full((1, 4), np.nan, np.float32), np.eye(4, dtype=np.float32)
-    assert set(pool_metrics(queries, passages, [frozenset({0})]).values()) == {0.0}
+    assert set(pool_figures(queries, passages, [frozenset({0})]).values()) == {0.0}
 
 
 def test_other_texts_are_another_run(tmp_path, tiny_encoder_folder):
     chosen = recipe("mined", filter_by_guide=False, epochs=1)
     train(tiny_encoder_folder, tmp_path / "run", recipe=chosen)
     edited = Corpus([replace(passage, text=passage.text + " again") for passage in CORPUS])
-    with pytest.raises(RunMismatchError, match="differing: data"):
+    with pytest.raises(RunMismatchError, match=r"\(data: \S+ there, \S+ now\)"):
         train_retriever(tiny_encoder_folder, PROMPTS, EXAMPLES, edited, chosen, tmp_path / "run", dev=DEV, mined=MINED)
 
 
@@ -217,18 +220,17 @@ def test_an_epoch_holds_every_row_once_though_passages_are_few():
 
 def test_a_corpus_with_too_few_passages_for_random_negatives_is_told(tmp_path, tiny_encoder_folder):
     tiny = Corpus(CORPUS[:3])
-    with pytest.raises(ConfigError, match=r"set training\.negatives lower"):
-        _rows(EXAMPLES[:3], tiny, recipe("report", negatives=3), None)
-    rows = _rows(EXAMPLES[:3], tiny, recipe("report", negatives=2), None)
+    with pytest.raises(ConfigError, match=r"set training\.retriever\.negatives lower"):
+        training_rows(EXAMPLES[:3], tiny, recipe("report", negatives=3), None)
+    rows = training_rows(EXAMPLES[:3], tiny, recipe("report", negatives=2), None)
     assert [sorted(row.columns) for row in rows] == [[0, 1, 2]] * 3
 
 
 def test_a_rate_that_only_rises_is_told(tmp_path, tiny_encoder_folder, capsys):
     chosen = recipe("mined", filter_by_guide=False, epochs=1, warmup_steps=1000)
     train(tiny_encoder_folder, tmp_path / "run", recipe=chosen)
-    assert (
-        "the learning rate only rises: training.warmup_steps is 1,000, the whole run 3 steps" in capsys.readouterr().err
-    )
+    expected = "the learning rate only rises: training.retriever.warmup_steps is 1,000, the whole run 3 steps"
+    assert expected in capsys.readouterr().err
 
 
 def test_other_teacher_scores_are_another_run(tmp_path, tiny_encoder_folder):
@@ -238,14 +240,14 @@ def test_other_teacher_scores_are_another_run(tmp_path, tiny_encoder_folder):
         qid: replace(one, negatives=tuple((pid, score / 2) for pid, score in one.negatives))
         for qid, one in MINED.items()
     }
-    with pytest.raises(RunMismatchError, match="differing: data"):
+    with pytest.raises(RunMismatchError, match=r"\(data: \S+ there, \S+ now\)"):
         train(tiny_encoder_folder, tmp_path / "run", recipe=chosen, mined=other)
 
 
 @pytest.mark.parametrize("name", ["mined", "distill"])
 def test_what_has_become_gold_since_mining_is_no_negative(name):
     examples = [replace(EXAMPLES[0], positives=("d0@0", "d1@0")), *EXAMPLES[1:]]
-    found = _rows(examples, CORPUS, recipe(name, negatives=2), MINED)
+    found = training_rows(examples, CORPUS, recipe(name, negatives=2), MINED)
     assert all(set(row.columns[1:]) == {2, 3} for row in found if row.query == "who built the " + NOUNS[0])
 
 
@@ -254,7 +256,7 @@ def test_a_teacher_is_asked_only_for_what_it_scored(capsys):
         qid: replace(one, negatives=(("d20@0", None), *one.negatives[: 1 + (qid == "q5")]))
         for qid, one in MINED.items()
     }
-    found = _rows(EXAMPLES, CORPUS, recipe("distill", negatives=2), unscored)
+    found = training_rows(EXAMPLES, CORPUS, recipe("distill", negatives=2), unscored)
     assert [row.columns for row in found] == [(5, 6, 7)]
     assert "warning: 23 gold passages are not trained on" in capsys.readouterr().err
 

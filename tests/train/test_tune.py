@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from rag.build import parts
+from rag.build.identity import prompt_of_run, run_identity
 from rag.build.indexes import corpus_of, make_index
+from rag.build.serving import serving_over
 from rag.config import load_settings
 from rag.data.labelled import Example
 from rag.data.questions import Question
@@ -20,12 +22,9 @@ from rag.models.promoted import all_promoted, go_back, serving
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
 from rag.runs.calibrate import make_calibration
-from rag.runs.evaluate import _run_prompt
-from rag.runs.identity import run_identity
-from rag.train import mine
+from rag.train import mine, prepare_reranker
 from rag.train import promote as gating
-from rag.train import reranker as train
-from rag.train.files import TrainingFiles, choose_watched, sampled_files
+from rag.train.files import TrainingFiles, choose_watched, sample_examples
 from rag.train.gate import watched_ids
 from rag.train.mine import mine_negatives, write_training_questions
 from rag.train.negatives import MiningSettings, load_mined
@@ -33,7 +32,7 @@ from rag.train.telemetry import warnings_of
 from rag.train.tune import tune_reranker, tune_retriever
 from rag.types import CANNOTANSWER
 from tests.fakes.tiny import write_corpus
-from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows
+from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows, with_training
 
 
 def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
@@ -112,10 +111,10 @@ def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatc
     hard = [one for one in found.values() if not one.is_easy(0.0)]
     assert 0 < len(hard) < len(found)
     groups = []
-    plain = train.make_groups
-    monkeypatch.setattr(train, "make_groups", lambda *given: groups.append(plain(*given)) or groups[-1])
+    plain = prepare_reranker.make_groups
+    monkeypatch.setattr(prepare_reranker, "make_groups", lambda *given: groups.append(plain(*given)) or groups[-1])
     changes = {"hardest_first": True, "skip_easy": 0.0, "random_share": 0.0, "negatives": 2}
-    chosen = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+    chosen = with_training(settings, ["reranker"], **changes)
     tune_reranker(chosen, files, folder / "index", folder / "run", "lambda", with_gate=False)
     assert {group.query for group in groups[0]} == {one.query for one in hard}
     scores = {one.query: dict(one.negatives) for one in hard}
@@ -127,7 +126,7 @@ def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatc
 def test_where_every_question_is_easy_training_is_refused(data):
     settings, folder = data
     files = mined(settings, folder, scorer="reranker")
-    easy = settings.model_copy(update={"training": settings.training.model_copy(update={"skip_easy": -99.0})})
+    easy = with_training(settings, ["reranker"], skip_easy=-99.0)
     with pytest.raises(ConfigError, match="every question is easy"):
         tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
 
@@ -139,7 +138,7 @@ def test_negatives_mined_for_other_labels_are_refused(data):
     row = json.loads(lines[5])
     lines[5] = json.dumps({**row, "retrieval_labels": [1, 1]})
     (folder / "train.txt").write_text("\n".join(lines), "utf-8")
-    with pytest.raises(RunMismatchError, match="differing: questions"):
+    with pytest.raises(RunMismatchError, match=r"\(questions: \S+ there, \S+ now\)"):
         mined(settings, folder)
 
 
@@ -157,7 +156,8 @@ def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(dat
     deeper = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"depth": 3})})
     kept = []
     for each in (settings, settings, deeper):
-        make_calibration(each, folder / "index", "dev.txt", questions, None, min_precision=0.5, max_wrong_refusals=0.15)
+        limits = {"min_precision": 0.5, "max_wrong_refusals": 0.15}
+        make_calibration(serving_over(each, folder / "index"), "dev.txt", questions, None, **limits)
         kept.append([path.name for path in (folder / "index").glob("calibration-run*")])
     assert [len(names) for names in kept] == [1, 1, 1]
     assert kept[0] == kept[1] != kept[2]
@@ -165,15 +165,16 @@ def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(dat
 
 def test_a_run_is_made_of_demonstrations_only_where_there_are_any(data):
     settings, folder = data
-    plain = run_identity(settings, folder / "index", "questions.txt", generate=False)
+    plain = run_identity(serving_over(settings, folder / "index"), "questions.txt", generate=False)
     assert not {"demonstrations", "n_demonstrations", "min_likeness"} & plain["settings"]["prompt"].keys()
-    assert _run_prompt(plain).demonstrations is None
+    assert prompt_of_run(plain).demonstrations is None
     prompt = settings.prompt.model_copy(update={"demonstrations": str(folder / "train.txt"), "n_demonstrations": 2})
-    shown = run_identity(settings.model_copy(update={"prompt": prompt}), folder / "index", "q", generate=False)
+    demonstrating = settings.model_copy(update={"prompt": prompt})
+    shown = run_identity(serving_over(demonstrating, folder / "index"), "q", generate=False)
     assert shown["prompt_sha256"] != plain["prompt_sha256"]
-    assert _run_prompt(shown).demonstrations.n == 2
+    assert prompt_of_run(shown).demonstrations.n == 2
     (folder / "train.txt").unlink()
-    assert _run_prompt(shown) is None
+    assert prompt_of_run(shown) is None
 
 
 def test_unknown_scorers_and_retrievers_are_told(data):
@@ -192,18 +193,16 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     with pytest.raises(ConfigError, match="--scorer reranker"):
         tune_retriever(settings, files, index, run, "distill")
     for changes in ({"hardest_first": True}, {"skip_easy": 3.0}):
-        hard = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+        hard = with_training(settings, ["reranker"], **changes)
         with pytest.raises(ConfigError, match="--scorer reranker"):
             tune_reranker(hard, files, index, run, "lambda")
-    hard = settings.model_copy(
-        update={"training": settings.training.model_copy(update={"hardest_first": True, "negatives_from": "evidences"})}
-    )
+    hard = with_training(settings, ["reranker"], hardest_first=True, negatives_from="evidences")
     with pytest.raises(ConfigError, match="takes no mined negatives"):
         tune_reranker(hard, files, index, run, "lambda")
     off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
         tune_reranker(off, files, index, run, "lambda")
-    by_loss = settings.model_copy(update={"training": settings.training.model_copy(update={"select": "loss"})})
+    by_loss = with_training(settings, ["reranker"], select="loss")
     with pytest.raises(ConfigError, match="choose select = mrr"):
         tune_reranker(by_loss, files, index, run, "lambda")
     assert not run.exists()
@@ -221,9 +220,11 @@ def test_what_cannot_end_well_is_refused_before_training(data):
 )
 def test_a_setting_that_would_change_nothing_is_refused(data, tuned, recipe, changes):
     _, folder = data
-    odd = load_settings(overrides=[f"training.{changes}"])
+    odd = load_settings(overrides=[f"training.{tuned}.{changes}"])
     tuning = tune_retriever if tuned == "retriever" else tune_reranker
-    with pytest.raises(ConfigError, match=f"training.{changes.partition('=')[0]} changes nothing in the recipe"):
+    with pytest.raises(
+        ConfigError, match=f"training.{tuned}.{changes.partition('=')[0]} changes nothing in the recipe"
+    ):
         tuning(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", recipe)
 
 
@@ -253,7 +254,7 @@ def test_negatives_of_other_questions_with_the_same_ids_are_refused(data):
 def test_what_chose_the_model_to_start_from_does_not_judge_the_next(data):
     settings, folder = quick(data[0]), data[1]
     files = mined(settings, folder)
-    fewer = settings.model_copy(update={"training": settings.training.model_copy(update={"dev_questions": 2})})
+    fewer = with_training(settings, ["retriever"], dev_questions=2)
     tune_retriever(settings, files, folder / "index", folder / "first", "mined", with_gate=False)
     first = watched_ids(folder / "first")
     assert len(first) == 4
@@ -328,7 +329,9 @@ def test_several_processes_train_one_model(data, model, recipe):
     settings, folder = data
     files = mined(settings, folder)
     chosen = [f"encoder.model={settings.encoder.model}", f"reranker.model={settings.reranker.model}", *FAST]
-    chosen += ["training.batch_size=2", "training.epochs=1", "training.evaluations=1", "training.negatives=2"]
+    chosen += [
+        f"training.{model}.{setting}" for setting in ("batch_size=2", "epochs=1", "evaluations=1", "negatives=2")
+    ]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "rag", "train", model]
     result = subprocess.run(
         [*launch, files.train, "-i", folder / "index", "-o", folder / "run", "--recipe", recipe]
@@ -389,7 +392,7 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
     assert not set(record["unanswerable"]) & watched_ids(folder / "run")
     cost = json.loads((folder / "run" / "cost.json").read_text("utf-8"))
     assert cost["n_questions"] == 32
-    wanted = load_settings(overrides=["training.unanswerable=true"]).training
+    wanted = load_settings(overrides=["training.reranker.unanswerable=true"]).training
     settings = settings.model_copy(update={"training": wanted})
     with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
         tune_reranker(settings, files, folder / "index", folder / "other", "lambda")
@@ -415,8 +418,8 @@ def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):
 def test_a_sample_for_mining_is_the_sample_for_training_with_its_share_of_unanswerable_questions():
     answerable = [Example(Question(f"q{n}", "", f"q {n}", source=f"s{n % 3}"), ("d@0",)) for n in range(60)]
     unanswerable = [Example(Question(f"u{n}", "", f"u {n}", "CANNOTANSWER"), ()) for n in range(20)]
-    alone = {example.question.id for example in sampled_files(answerable, 15)}
-    mixed = sampled_files([*answerable, *unanswerable], 15)
+    alone = {example.question.id for example in sample_examples(answerable, 15)}
+    mixed = sample_examples([*answerable, *unanswerable], 15)
     assert {example.question.id for example in mixed if example.positives} == alone
     assert len(mixed) == 15 + 5
-    assert len(sampled_files([*answerable, *unanswerable], 500)) == 80
+    assert len(sample_examples([*answerable, *unanswerable], 500)) == 80

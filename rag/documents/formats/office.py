@@ -1,4 +1,4 @@
-"""DOCX, PPTX and XLSX."""
+"""DOCX, PPTX and XLSX. Pictures, charts, comments and macros are lost; nothing in a file is ever run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from rag.documents.document import Document, TextBuilder
 
 
 def parse_docx(data: bytes) -> Document:
+    """Headings by their style, paragraphs, and tables with a row a line, in order, without pages.
+
+    The text as it reads now: with insertions, without what was deleted. Headers, footers, footnotes and the numbers of
+    lists are lost.
+    """
     from docx import Document as open_docx
     from docx.table import Table
 
-    docx, builder = open_docx(io.BytesIO(data)), TextBuilder()
+    docx = open_docx(io.BytesIO(data))
+    builder = TextBuilder()
     for block in _docx_blocks(docx):
         if isinstance(block, Table):
             builder.table([[_docx_text(cell._tc) for cell in row.cells] for row in block.rows])
@@ -41,7 +47,7 @@ def _docx_blocks(docx) -> Iterator:
 
 
 def _docx_text(element) -> str:
-    """The text of a paragraph or cell as it reads now: with insertions, without what was deleted."""
+    """The text of a paragraph or cell as it reads now."""
     parts = []
     for node in element.xpath(".//w:t | .//w:tab | .//w:br | .//w:cr | .//w:p"):
         name = node.tag.rsplit("}", 1)[1]
@@ -50,9 +56,11 @@ def _docx_text(element) -> str:
 
 
 def parse_pptx(data: bytes) -> Document:
+    """A slide is a page: its title as the heading, the text and tables of its shapes, then the speaker's notes."""
     from pptx import Presentation
 
-    deck, builder = Presentation(io.BytesIO(data)), TextBuilder()
+    deck = Presentation(io.BytesIO(data))
+    builder = TextBuilder()
     for number, slide in enumerate(deck.slides, 1):
         title = slide.shapes.title
         if title is not None:
@@ -70,6 +78,7 @@ def parse_pptx(data: bytes) -> Document:
 
 
 def _shapes(shapes) -> Iterator:
+    """The shapes of a slide, those inside groups too."""
     for shape in shapes:
         if hasattr(shape, "shapes"):
             yield from _shapes(shape.shapes)
@@ -78,10 +87,14 @@ def _shapes(shapes) -> Iterator:
 
 
 def parse_xlsx(data: bytes) -> Document:
-    """A sheet a page; formulas as the values that were last computed."""
+    """A sheet is a page: its name as the heading, and its rows as one table whose first row names the columns.
+
+    A formula is kept as the value that was last computed; one that never was is lost. So are empty rows and formats.
+    """
     from openpyxl import load_workbook
 
-    book, builder = load_workbook(io.BytesIO(data), read_only=True, data_only=True), TextBuilder()
+    book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    builder = TextBuilder()
     try:
         for number, sheet in enumerate(book.worksheets, 1):
             rows = [

@@ -1,23 +1,51 @@
-"""PDF."""
+"""PDF: text by pypdfium2, and by Tesseract where a page is a picture of its text."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from rag.documents.decode import clean
 from rag.documents.document import Document, TextBuilder
 from rag.documents.ocr import MAX_PAGES, recognise_page, usable, why_not
 from rag.errors import UnreadableFile
 
+EDGE_LINES = 2  # of a page's top and foot, where headers and footers stand
+LEAST_PAGES_WITH_RUNNING_LINES = 4
+
+
+@dataclass(slots=True)
+class _Pages:
+    """The text of every page, and what became of those that have none."""
+
+    texts: list[str] = field(default_factory=list)
+    why_not: str = ""  # what keeps scanned pages from being recognised at all
+    n_tried: int = 0
+    n_recognised: int = 0
+    problems: list[str] = field(default_factory=list)  # with single pages
+
+    @property
+    def n_empty(self) -> int:
+        return sum(not text.strip() for text in self.texts)
+
+    @property
+    def reason(self) -> str:
+        """Why pages are empty, or ""."""
+        if self.problems and not self.n_recognised:
+            return self.problems[0]
+        return self.why_not
+
 
 def parse_pdf(
     data: bytes, ocr_languages: str = "", ocr_seconds: float = 100.0, alive: Callable[[], None] = lambda: None
 ) -> Document:
-    """Text page by page, hyphenated line ends joined; lines that repeat on most pages (headers, footers) left out.
+    """Paragraphs page by page, hyphenated line ends joined; pages without text recognised where that is possible.
 
-    Pages without text are recognised where that is possible.
+    Lines that repeat on most pages (headers, footers) are left out, and pictures are lost. Headings and tables are not
+    distinguished from other text. Notes say how many pages were recognised, or could not be. Arguments as for
+    `parse_file`.
     """
     import pypdfium2 as pdfium
 
@@ -29,68 +57,75 @@ def parse_pdf(
         raise UnreadableFile(f"damaged PDF ({error})") from error
     with pdf:
         title = (pdf.get_metadata_dict(skip_empty=True).get("Title") or "").strip()
-        pages, recognised, problems = [], 0, []
-        reason, tried = why_not(ocr_languages), 0
-        for page in pdf:
-            text_page = page.get_textpage()
-            text = clean(text_page.get_text_bounded())
-            text_page.close()
-            if not text.strip() and not reason and tried < MAX_PAGES:
-                alive()
-                tried += 1
-                text, problem = recognise_page(page, ocr_languages, ocr_seconds)
-                text = clean(text)
-                recognised += bool(text.strip())
-                problems += [problem] * bool(problem)
-            pages.append(text)
-            page.close()
+        pages = _read_pages(pdf, ocr_languages, ocr_seconds, alive)
+    if pages.n_empty == len(pages.texts) and not pages.n_recognised and pages.reason:
+        raise UnreadableFile(f"holds no text (scanned pages are not read: {pages.reason})")
     builder = TextBuilder()
-    running = _running_lines(pages)
-    for number, text in enumerate(pages, 1):
-        lines = _without_running(text.split("\n"), running)
-        for paragraph in _paragraphs(lines):
+    running = _running_lines(pages.texts)
+    for number, text in enumerate(pages.texts, 1):
+        for paragraph in _paragraphs(_without_running(text.split("\n"), running)):
             builder.add("text", paragraph, page=number)
-    empty = sum(not page.strip() for page in pages)
-    if not recognised and problems:
-        reason = problems[0]
-    notes = []
-    if recognised:
-        notes.append(f"{recognised} of {len(pages)} pages are scanned: recognised by Tesseract, mistakes are likely")
-    if problems:
-        notes.append(f"{len(problems)} pages could not be recognised (the first: {problems[0]})")
-    if empty and tried == MAX_PAGES:
-        notes.append(f"only the first {MAX_PAGES:,} pages without text were looked at")
-    if empty and empty < len(pages):
-        notes.append(f"{empty} of {len(pages)} pages hold no text" + f" (scanned? {reason})" * bool(reason))
-    if not recognised and empty == len(pages) and reason:
-        raise UnreadableFile(f"holds no text (scanned pages are not read: {reason})")
-    title = "" if title.lower() in ("", "untitled") else title
-    return dataclasses.replace(
-        builder.document("pdf", title, tuple(notes)), ocr=usable(ocr_languages) if empty or recognised else None
-    )
+    document = builder.document("pdf", "" if title.lower() == "untitled" else title, tuple(_notes(pages)))
+    has_scanned = pages.n_empty > 0 or pages.n_recognised > 0
+    return dataclasses.replace(document, ocr=usable(ocr_languages) if has_scanned else None)
+
+
+def _read_pages(pdf, ocr_languages: str, ocr_seconds: float, alive: Callable[[], None]) -> _Pages:
+    pages = _Pages(why_not=why_not(ocr_languages))
+    for page in pdf:
+        text_page = page.get_textpage()
+        text = clean(text_page.get_text_bounded())
+        text_page.close()
+        if not text.strip() and not pages.why_not and pages.n_tried < MAX_PAGES:
+            alive()
+            pages.n_tried += 1
+            recognised, problem = recognise_page(page, ocr_languages, ocr_seconds)
+            text = clean(recognised)
+            if text.strip():
+                pages.n_recognised += 1
+            if problem:
+                pages.problems.append(problem)
+        pages.texts.append(text)
+        page.close()
+    return pages
+
+
+def _notes(pages: _Pages) -> Iterator[str]:
+    """What a reader of the document should know about its pages."""
+    n_pages = len(pages.texts)
+    if pages.n_recognised:
+        yield f"{pages.n_recognised} of {n_pages} pages are scanned: recognised by Tesseract, mistakes are likely"
+    if pages.problems:
+        yield f"{len(pages.problems)} pages could not be recognised (the first: {pages.problems[0]})"
+    if pages.n_empty and pages.n_tried == MAX_PAGES:
+        yield f"only the first {MAX_PAGES:,} pages without text were tried"
+    if 0 < pages.n_empty < n_pages:
+        scanned = f" (scanned? {pages.reason})" if pages.reason else ""
+        yield f"{pages.n_empty} of {n_pages} pages hold no text{scanned}"
+
+
+def _running_lines(pages: list[str]) -> set[str]:
+    """The shapes of first and last lines that most pages share, page numbers aside."""
+    if len(pages) < LEAST_PAGES_WITH_RUNNING_LINES:
+        return set()
+    counts: dict[str, int] = {}
+    for page in pages:
+        lines = [line for line in page.split("\n") if line.strip()]
+        for shape in {_line_shape(line) for line in (*lines[:EDGE_LINES], *lines[-EDGE_LINES:])}:
+            counts[shape] = counts.get(shape, 0) + 1
+    return {shape for shape, n in counts.items() if n > len(pages) / 2}
 
 
 def _without_running(lines: list[str], running: set[str]) -> list[str]:
     """A page's lines without those at its top and foot that run through the document."""
     filled = [n for n, line in enumerate(lines) if line.strip()]
-    edge = {*filled[:2], *filled[-2:]}
+    edge = {*filled[:EDGE_LINES], *filled[-EDGE_LINES:]}
     return [line.rstrip() for n, line in enumerate(lines) if n not in edge or _line_shape(line) not in running]
 
 
 def _line_shape(line: str) -> str:
+    """A line by which others like it are known: its numbers do not matter, nor do its spaces."""
     return re.sub(r"\d+", "#", " ".join(line.split()))
-
-
-def _running_lines(pages: list[str]) -> set[str]:
-    """First and last lines that most pages share, page numbers aside."""
-    if len(pages) < 4:
-        return set()
-    counts: dict[str, int] = {}
-    for page in pages:
-        lines = [line for line in page.split("\n") if line.strip()]
-        for shape in {_line_shape(line) for line in (*lines[:2], *lines[-2:])}:
-            counts[shape] = counts.get(shape, 0) + 1
-    return {shape for shape, n in counts.items() if n > len(pages) / 2}
 
 
 def _paragraphs(lines: list[str]) -> Iterator[str]:
@@ -112,6 +147,7 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _joined(lines: list[str]) -> str:
+    """The text of lines, with words that a hyphen divides at a line's end put together."""
     text = ""
     for line in lines:
         if re.search(r"[a-z]-$", text) and line[:1].islower():

@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rag.documents.decode import decode
 from rag.documents.document import Document, TextBuilder
 from rag.errors import UnreadableFile
 
 MAX_LINE_CHARACTERS = 1_000_000
+_TITLE_FIELDS = ("title", "name", "question", "id", "_id")
+_TEXT_FIELDS = ("text", "body", "content", "answer")
 
 
 def parse_csv(data: bytes) -> Document:
+    """One table, whose first row names the columns. Line breaks inside a cell become spaces; empty rows are lost."""
     builder = TextBuilder()
     builder.table(list(_csv_rows(decode(data))))
     return builder.document("csv", "")
 
 
 def _csv_rows(text: str) -> Iterator[list[str]]:
+    dialect: type[csv.Dialect]
     try:
         dialect = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
     except csv.Error:
@@ -30,7 +34,11 @@ def _csv_rows(text: str) -> Iterator[list[str]]:
 
 
 def parse_jsonl(data: bytes) -> Document:
-    """A line a section: its title or id as the heading, its text as text; other fields as `name: value`."""
+    """A section for each line: its title, name, question or id as the heading, its text, body, content or answer below.
+
+    A row without any of these texts is kept as lines of `name: value`; of a row with one, the other fields are lost,
+    and so are lists and objects inside a row.
+    """
     builder = TextBuilder()
     for number, line in enumerate(decode(data).split("\n"), 1):
         if not line.strip():
@@ -39,12 +47,18 @@ def parse_jsonl(data: bytes) -> Document:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UnreadableFile(f"line {number} is not valid JSON") from error
-        if not isinstance(row, dict):
+        if isinstance(row, dict):
+            builder.add("heading", _first(row, _TITLE_FIELDS), level=1)
+            builder.add("text", _first(row, _TEXT_FIELDS) or _named_values(row))
+        else:
             builder.add("text", str(row))
-            continue
-        title = next((str(row[key]) for key in ("title", "name", "question", "id", "_id") if row.get(key)), "")
-        builder.add("heading", title, level=1)
-        body = next((str(row[key]) for key in ("text", "body", "content", "answer") if row.get(key)), "")
-        rest = [f"{key}: {value}" for key, value in row.items() if isinstance(value, str | int | float) and not body]
-        builder.add("text", body or "\n".join(rest))
     return builder.document("jsonl", "")
+
+
+def _first(row: dict, names: Sequence[str]) -> str:
+    """The first of these fields that a row has, as text; "" where it has none."""
+    return next((str(row[name]) for name in names if row.get(name)), "")
+
+
+def _named_values(row: dict) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in row.items() if isinstance(value, str | int | float))

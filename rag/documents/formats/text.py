@@ -1,21 +1,34 @@
-"""Plain text and Markdown."""
+"""Plain text and Markdown. The document's text is the file's own, so that places in it are places in the file."""
 
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
 from rag.documents.decode import decode
 from rag.documents.document import Block, BlockKind, Document, titled
 
+_PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.S)
+_FRONT_TITLE = re.compile(r"^title:\s*(.+)$", re.M)
+_MARKDOWN_HEADING = re.compile(r"\s*#*\s*(.*?)\s*(?:#+\s*)?(?:\n|\Z)")
+_TAG_OR_COMMENT = re.compile(r"<[^>]*>|<!--.*?-->", re.S)
+_RULE_MARKS = "=-~^*#\"'"
+
 
 def parse_text(data: bytes) -> Document:
-    """Paragraphs between blank lines; a line underlined by =, -, ~ or ^ is a heading, as in reStructuredText."""
-    text, blocks, levels = decode(data), [], []
-    for match in re.finditer(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*", text):
-        lines = list(re.finditer(r"[^\n]+", match[0]))
-        start = match.start()
+    """Paragraphs between blank lines. A line underlined by =, -, ~ or the like is a heading, as in reStructuredText.
+
+    Nothing is lost: other markup, of LaTeX say, stays in the text as it is written.
+    """
+    text = decode(data)
+    blocks: list[Block] = []
+    levels: list[str] = []  # a mark's level is the order in which the marks first appear
+    for paragraph in _PARAGRAPH.finditer(text):
+        start = paragraph.start()
+        lines = list(re.finditer(r"[^\n]+", paragraph[0]))
         if len(lines) >= 3 and _is_rule(lines[0][0]) and _is_rule(lines[2][0]):
-            lines = lines[1:]
+            lines = lines[1:]  # a rule above the heading too
         if len(lines) >= 2 and _is_rule(lines[1][0]) and len(lines[1][0].strip()) >= len(lines[0][0].strip()) > 1:
             mark = lines[1][0].strip()[0]
             if mark not in levels:
@@ -23,8 +36,55 @@ def parse_text(data: bytes) -> Document:
             blocks += _block("heading", text, start + lines[0].start(), start + lines[0].end(), levels.index(mark) + 1)
             lines = lines[2:]
         if lines:
-            blocks += _block("text", text, start + lines[0].start(), match.end())
+            blocks += _block("text", text, start + lines[0].start(), paragraph.end())
     return titled(Document("text", "", text, tuple(blocks)))
+
+
+def _is_rule(line: str) -> bool:
+    line = line.strip()
+    return len(line) >= 3 and len(set(line)) == 1 and line[0] in _RULE_MARKS
+
+
+def parse_markdown(data: bytes) -> Document:
+    """Headings, paragraphs, lists, tables and code as CommonMark has them; the text of a block stays as it is written.
+
+    The title is that of the front matter, if there is one. The rest of the front matter, horizontal rules, and HTML
+    without words are in no block.
+    """
+    from markdown_it import MarkdownIt
+
+    text = decode(data)
+    title = ""
+    body_start = 0
+    if front := _FRONT_MATTER.match(text):
+        body_start = front.end()
+        if named := _FRONT_TITLE.search(front[1]):
+            title = named[1].strip("\"' ")
+    body = text[body_start:]
+    # Tokens say which lines they span: where each line begins, in characters of the whole text.
+    offsets = list(accumulate((len(line) + 1 for line in body.split("\n")), initial=body_start))
+    blocks: list[Block] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(body):
+        if token.level == 0 and token.map is not None:
+            blocks += _markdown_block(token, text, offsets[token.map[0]], min(offsets[token.map[1]], len(text)))
+    return titled(Document("markdown", title, text, tuple(blocks)))
+
+
+def _markdown_block(token, text: str, start: int, end: int) -> list[Block]:
+    """The block of an outermost token of markdown-it, which spans `text[start:end]`."""
+    if token.type == "hr":
+        return []
+    if token.type == "heading_open":
+        if heading := _MARKDOWN_HEADING.match(text[start:end]):
+            start, end = start + heading.start(1), start + heading.end(1)
+        return _block("heading", text, start, end, int(token.tag[1]))
+    if token.type == "table_open":
+        return _block("table", text, start, end, header=2)
+    if token.type in ("fence", "code_block"):
+        return _block("code", text, start, end)
+    if token.type == "html_block" and not any(ch.isalnum() for ch in _TAG_OR_COMMENT.sub("", text[start:end])):
+        return []
+    return _block("text", text, start, end)
 
 
 def _block(kind: BlockKind, text: str, start: int, end: int, level: int = 0, header: int = 0) -> list[Block]:
@@ -33,40 +93,3 @@ def _block(kind: BlockKind, text: str, start: int, end: int, level: int = 0, hea
     start += len(piece) - len(piece.lstrip())
     end = start + len(piece.strip())
     return [Block(kind, start, end, level, header=header)] if end > start else []
-
-
-def _is_rule(line: str) -> bool:
-    line = line.strip()
-    return len(line) >= 3 and len(set(line)) == 1 and line[0] in "=-~^*#\"'"
-
-
-def parse_markdown(data: bytes) -> Document:
-    """Blocks as CommonMark has them; their text stays as it is written, so that places in the file are exact."""
-    from markdown_it import MarkdownIt
-
-    text, title = decode(data), ""
-    front = re.match(r"\A---\n(.*?)\n---\n", text, re.S)
-    if front and (named := re.search(r"^title:\s*(.+)$", front[1], re.M)):
-        title = named[1].strip("\"' ")
-    skipped = front.end() if front else 0
-    offsets = [skipped]
-    for line in text[skipped:].split("\n"):
-        offsets.append(offsets[-1] + len(line) + 1)
-    blocks = []
-    for token in MarkdownIt("commonmark").enable("table").parse(text[skipped:]):
-        if token.level or token.map is None or token.type == "hr":
-            continue
-        start, end = offsets[token.map[0]], min(offsets[token.map[1]], len(text))
-        if token.type == "heading_open":
-            heading = re.match(r"\s*#*\s*(.*?)\s*(?:#+\s*)?(?:\n|\Z)", text[start:end])
-            blocks += _block("heading", text, start + heading.start(1), start + heading.end(1), int(token.tag[1]))
-        elif token.type == "table_open":
-            blocks += _block("table", text, start, end, header=2)
-        elif token.type in ("fence", "code_block"):
-            blocks += _block("code", text, start, end)
-        elif token.type == "html_block":
-            if any(ch.isalnum() for ch in re.sub(r"<[^>]*>|<!--.*?-->", "", text[start:end], flags=re.S)):
-                blocks += _block("text", text, start, end)
-        else:
-            blocks += _block("text", text, start, end)
-    return titled(Document("markdown", title, text, tuple(blocks)))

@@ -1,4 +1,4 @@
-"""The report's pictures: inline SVG whose ink is the page's own text colour; they follow dark mode and print."""
+"""The report's figures: inline SVG, drawn in the text colour of the page, so that it follows dark mode and print."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rag.evaluate.outcomes import Outcome
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 COLORS = ("#2f7ed8", "#e07b28", "#2c9c69", "#b04fb8", "#c9403f", "#8a8d91")
-GOOD, LOST, WRONG, PLAIN = "#2c9c69", "#e07b28", "#c9403f", "#8a8d91"
+GOOD = "#2c9c69"
+LOST = "#e07b28"
+WRONG = "#c9403f"
+PLAIN = "#8a8d91"
+# A colour that nothing else has: every place where it is drawn becomes `currentColor`.
 _INK = "#010203"
+
+# The Sankey diagram, in its own units.
+WIDTH = 900
+HEIGHT = 380
+NODE_WIDTH = 12
+NODE_GAP = 22
+LABEL_WIDTH = 290
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +40,25 @@ class Dot:
 
 
 def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label: str) -> str:
-    """One line a row, one colour a series: values from 0 to 1 with their intervals."""
+    """Dots with their intervals: one line per row, one colour per series; values lie between 0 and 1.
+
+    Every series holds one dot per row. `label` names the axis.
+    """
     figure = _figure(8, 1.0 + len(rows) * max(0.3, 0.14 * len(series)))
     axes = figure.subplots()
     step = 0.7 / max(len(series), 1)
     for n, (name, dots) in enumerate(series.items()):
+        # The series of one row lie beside one another, around the row's own place.
         places = [row + (n - (len(series) - 1) / 2) * step for row in range(len(rows))]
-        shown = [(place, dot) for place, dot in zip(places, dots, strict=True) if dot.value is not None]
         color = COLORS[n % len(COLORS)]
-        for place, dot in shown:
+        shown: list[tuple[float, float]] = []
+        for place, dot in zip(places, dots, strict=True):
+            if dot.value is None:
+                continue
+            shown.append((dot.value, place))
             if dot.interval:
                 axes.plot(dot.interval, [place, place], color=color, linewidth=2, alpha=0.6)
-        named = {"color": color, "label": _label(name)}
-        axes.plot([dot.value for _, dot in shown], [place for place, _ in shown], "o", **named)
+        axes.plot([value for value, _ in shown], [place for _, place in shown], "o", color=color, label=_label(name))
     axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -47,7 +69,11 @@ def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label:
 
 
 def risk_figure(runs: Mapping[str, Mapping]) -> str:
-    """Risk against coverage: bad answers, and unanswerable questions if all were answered; a dot where the run is."""
+    """Risk against coverage, by run name; the values are those of `abstention_figures`.
+
+    One line shows the bad answers, with a dot where the run stands; a dotted one the unanswerable questions, as if all
+    questions were answered.
+    """
     figure = _figure(8, 3.4)
     axes = figure.subplots()
     for n, (name, abstention) in enumerate(runs.items()):
@@ -74,7 +100,7 @@ def risk_figure(runs: Mapping[str, Mapping]) -> str:
 
 
 def training_figure(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> str:
-    """Training loss (left) and dev metrics (right) by step."""
+    """Training loss (left) and dev metrics (right) by step, from the rows of a training log."""
     figure = _figure(8, 2.8)
     left, right = figure.subplots(1, 2)
     left.plot([row["step"] for row in steps], [row["loss"] for row in steps], color=COLORS[0])
@@ -84,7 +110,8 @@ def training_figure(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) ->
     names = sorted({key for row in evaluations for key in row if key.startswith("eval_dev_")})
     for n, name in enumerate(names):
         shown = [row for row in evaluations if name in row]
-        color, label = COLORS[(n + 1) % len(COLORS)], name.removeprefix("eval_dev_")
+        color = COLORS[(n + 1) % len(COLORS)]
+        label = name.removeprefix("eval_dev_")
         right.plot([row["step"] for row in shown], [row[name] for row in shown], "o-", color=color, label=label)
     right.set_xlabel("step")
     right.set_ylabel("dev, while training")
@@ -94,7 +121,10 @@ def training_figure(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) ->
 
 
 def flow_svg(counts: Mapping[str, int], right_without_gold: int) -> str:
-    """Where questions go, as bands whose width is their number. `counts` is by outcome."""
+    """A Sankey diagram of where questions go; a band is as wide as its number of questions.
+
+    `counts` are by outcome; `right_without_gold` of the right answers came without a gold passage in the context.
+    """
     n = {outcome: counts.get(outcome.value, 0) for outcome in Outcome}
     unanswerable = n[Outcome.REFUSED_RIGHTLY] + n[Outcome.ANSWERED_UNANSWERABLE]
     aside = n[Outcome.NOT_RUN] + n[Outcome.NOT_JUDGED]
@@ -131,60 +161,82 @@ def flow_svg(counts: Mapping[str, int], right_without_gold: int) -> str:
 
 
 def _bands(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequence[str]]) -> str:
-    """A Sankey diagram: nodes stand in their columns, from top to bottom as listed."""
-    width, height, node_width, gap, label_width = 900, 380, 12, 22, 290
-    incoming = {name: sum(link[2] for link in links if link[1] == name) for column in columns for name in column}
-    outgoing = {name: sum(link[2] for link in links if link[0] == name) for column in columns for name in column}
-    size = {name: max(incoming[name], outgoing[name]) for name in incoming}
-    total = max(size.values(), default=0)
-    if not total:
+    """A Sankey diagram of (source, target, count, colour): nodes stand in their columns, top to bottom as listed."""
+    size = _node_sizes(links, columns)
+    if not max(size.values(), default=0):
         return ""
     shown = [[name for name in column if size[name]] for column in columns]
-    scale = min((height - gap * len(column)) / max(sum(size[name] for name in column), 1) for column in shown if column)
-    left, top = {}, {}
+    # The fullest column decides how tall one question is.
+    scale = min(
+        (HEIGHT - NODE_GAP * len(column)) / max(sum(size[name] for name in column), 1) for column in shown if column
+    )
+    left: dict[str, float] = {}
+    top: dict[str, float] = {}
     for place, column in enumerate(shown):
-        y = gap / 2
+        y = NODE_GAP / 2
         for name in column:
-            left[name], top[name] = place * (width - label_width) / (len(columns) - 1), y
-            y += size[name] * scale + gap
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Where questions are lost">']
-    used_out, used_in = dict.fromkeys(size, 0.0), dict.fromkeys(size, 0.0)
+            left[name] = place * (WIDTH - LABEL_WIDTH) / (len(columns) - 1)
+            top[name] = y
+            y += size[name] * scale + NODE_GAP
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Where questions are lost">']
+    # Bands leave and reach a node below one another, in the order of the links.
+    used_out = dict.fromkeys(size, 0.0)
+    used_in = dict.fromkeys(size, 0.0)
     for source, target, count, color in links:
         thickness = count * scale
-        y0, y1 = top[source] + used_out[source] + thickness / 2, top[target] + used_in[target] + thickness / 2
+        start = (left[source] + NODE_WIDTH, top[source] + used_out[source] + thickness / 2)
+        end = (left[target], top[target] + used_in[target] + thickness / 2)
         used_out[source] += thickness
         used_in[target] += thickness
-        x0, x1 = left[source] + node_width, left[target]
-        middle = (x0 + x1) / 2
-        parts.append(
-            f'<path d="M{x0:.1f},{y0:.1f} C{middle:.1f},{y0:.1f} {middle:.1f},{y1:.1f} {x1:.1f},{y1:.1f}" fill="none" '
-            f'stroke="{color}" stroke-opacity=".45" stroke-width="{max(thickness, 1):.1f}">'
-            f"<title>{html.escape(source)} → {html.escape(target)}: {count:,}</title></path>"
-        )
-    for name in left:
-        tall = max(size[name] * scale, 2)
-        parts.append(
-            f'<rect x="{left[name]:.1f}" y="{top[name]:.1f}" width="{node_width}" height="{tall:.1f}" '
-            'fill="currentColor" fill-opacity=".55"/>'
-            f'<text x="{left[name] + node_width + 6:.1f}" y="{top[name] + tall / 2 + 4:.1f}" font-size="13" '
-            f'fill="currentColor">{html.escape(name)} <tspan font-weight="600">{size[name]:,}</tspan></text>'
-        )
+        parts.append(_band(start, end, thickness, color, f"{source} → {target}: {count:,}"))
+    parts += [_node(name, left[name], top[name], size[name], scale) for name in left]
     return "".join([*parts, "</svg>"])
 
 
+def _node_sizes(links: Sequence[tuple[str, str, int, str]], columns: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Node -> the number of questions that go through it."""
+    sizes = {}
+    for name in (name for column in columns for name in column):
+        incoming = sum(count for _, target, count, _ in links if target == name)
+        outgoing = sum(count for source, _, count, _ in links if source == name)
+        sizes[name] = max(incoming, outgoing)
+    return sizes
+
+
+def _band(start: tuple[float, float], end: tuple[float, float], thickness: float, color: str, title: str) -> str:
+    (x0, y0), (x1, y1) = start, end
+    middle = (x0 + x1) / 2
+    return (
+        f'<path d="M{x0:.1f},{y0:.1f} C{middle:.1f},{y0:.1f} {middle:.1f},{y1:.1f} {x1:.1f},{y1:.1f}" fill="none" '
+        f'stroke="{color}" stroke-opacity=".45" stroke-width="{max(thickness, 1):.1f}">'
+        f"<title>{html.escape(title)}</title></path>"
+    )
+
+
+def _node(name: str, x: float, y: float, count: int, scale: float) -> str:
+    """A bar as tall as its number of questions, with its name and number beside it."""
+    tall = max(count * scale, 2)
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{NODE_WIDTH}" height="{tall:.1f}" '
+        'fill="currentColor" fill-opacity=".55"/>'
+        f'<text x="{x + NODE_WIDTH + 6:.1f}" y="{y + tall / 2 + 4:.1f}" font-size="13" '
+        f'fill="currentColor">{html.escape(name)} <tspan font-weight="600">{count:,}</tspan></text>'
+    )
+
+
 def _label(text: str) -> str:
-    """Text for a legend: neither mathematics nor, for its first letter, hidden."""
+    """Text for a legend: matplotlib reads `$` as mathematics, and hides a label that begins with `_`."""
     text = text.replace("$", "\\$")
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure, *axes) -> str:
+def _svg(figure: Figure, *axes: Axes) -> str:
     """The figure as an SVG element without a fixed size, ids that could clash, or metadata."""
     import matplotlib
 

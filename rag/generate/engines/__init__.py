@@ -1,1 +1,1 @@
-"""What runs a language model: vLLM, a server that speaks the OpenAI protocol, transformers."""
+"""Engines that run a language model: vLLM, a server that speaks the OpenAI protocol, transformers."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rag.errors import GenerationError
-from rag.types import Conversation
+from rag.types import Messages
 
 ASCII_CHARACTERS_PER_TOKEN = 3.0
 
 
 class ServerGenerator:
-    """Chat completions over HTTP, with time limits and retries by exponential backoff.
+    """Chat completions over HTTP, with time limits, and retries with exponential backoff.
 
-    The server's tokenizer is not at hand, so tokens are estimated from characters, on the careful side: one for each
-    that is not ASCII.
+    The server's tokenizer is not available here. Tokens are estimated from characters, rather too many than too few:
+    one for each character that is not ASCII.
     """
 
     def __init__(
@@ -32,12 +33,16 @@ class ServerGenerator:
         retries: int = 4,
         concurrency: int = 16,
     ):
-        self.model, self.base_url = model, base_url
-        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self.model = model
+        self.base_url = base_url
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
         self.concurrency = concurrency
         self._window = context_window_tokens
-        self._extras: dict = {"chat_template_kwargs": {"enable_thinking": False}}
-        self._options = {
+        # Outside the standard: vLLM and others pass it on to the chat template.
+        self._extras: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
+        self._options: dict[str, Any] = {
             "base_url": base_url,
             "api_key": api_key or "none",
             "timeout": timeout_seconds,
@@ -46,28 +51,30 @@ class ServerGenerator:
 
     @property
     def context_window_tokens(self) -> int:
+        """Tokens that prompt and answer may take together."""
         return self._window
 
-    def count_tokens(self, conversation: Conversation) -> int:
+    def count_tokens(self, conversation: Messages) -> int:
+        """An estimate of the conversation's tokens: those of its texts, and eight for the markup of each message."""
         return sum(_estimated_tokens(message["content"]) + 8 for message in conversation)
 
-    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
-        """One raw answer per conversation, in order, several requests at once."""
+    def generate(self, conversations: Sequence[Messages]) -> list[str]:
+        """One raw answer per conversation, in order; `concurrency` requests at once. Raises GenerationError."""
         return asyncio.run(self._generate_all(conversations))
 
-    async def _generate_all(self, conversations: Sequence[Conversation]) -> list[str]:
+    async def _generate_all(self, conversations: Sequence[Messages]) -> list[str]:
         from openai import AsyncOpenAI, BadRequestError, OpenAIError, UnprocessableEntityError
 
         gate = asyncio.Semaphore(self.concurrency)
         async with AsyncOpenAI(**self._options) as client:
 
-            async def one(conversation: Conversation) -> str:
+            async def one(conversation: Messages) -> str:
                 async with gate:
                     try:
-                        reply = await client.chat.completions.create(messages=conversation, **self._request())
+                        reply = await client.chat.completions.create(**self._request(conversation))
                     except (BadRequestError, UnprocessableEntityError) as error:
                         self._do_without_extras(error)
-                        reply = await client.chat.completions.create(messages=conversation, **self._request())
+                        reply = await client.chat.completions.create(**self._request(conversation))
                     return reply.choices[0].message.content or ""
 
             try:
@@ -77,17 +84,17 @@ class ServerGenerator:
                 raise self._failure(errors.exceptions[0]) from errors
         return [task.result() for task in tasks]
 
-    def stream(self, conversation: Conversation) -> Iterator[str]:
-        """Text deltas of one answer; closing the iterator closes the connection."""
+    def stream(self, conversation: Messages) -> Iterator[str]:
+        """Text deltas of one answer; closing the iterator closes the connection. Raises GenerationError."""
         from openai import BadRequestError, OpenAI, OpenAIError, UnprocessableEntityError
 
         try:
             with OpenAI(**self._options) as client:
                 try:
-                    opened = client.chat.completions.create(messages=conversation, stream=True, **self._request())
+                    opened = client.chat.completions.create(stream=True, **self._request(conversation))
                 except (BadRequestError, UnprocessableEntityError) as error:
                     self._do_without_extras(error)
-                    opened = client.chat.completions.create(messages=conversation, stream=True, **self._request())
+                    opened = client.chat.completions.create(stream=True, **self._request(conversation))
                 with opened as chunks:
                     for chunk in chunks:
                         if chunk.choices and (delta := chunk.choices[0].delta.content):
@@ -95,8 +102,9 @@ class ServerGenerator:
         except OpenAIError as error:
             raise self._failure(error) from error
 
-    def _request(self) -> dict:
+    def _request(self, conversation: Messages) -> dict[str, Any]:
         return {
+            "messages": conversation,
             "model": self.model,
             "max_tokens": self.max_new_tokens,
             "temperature": self.temperature,
@@ -105,7 +113,7 @@ class ServerGenerator:
         }
 
     def _do_without_extras(self, refusal: Exception) -> None:
-        """A server that knows only the standard fields says which it does not know; it is asked without them."""
+        """Leave the extras out from now on, where the server refused them by name; raises any other refusal."""
         if "chat_template_kwargs" not in str(refusal):
             raise refusal
         self._extras = {}

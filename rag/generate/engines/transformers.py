@@ -1,22 +1,24 @@
-"""A causal language model by transformers: starts in seconds, streams; the chat's default on a CPU."""
+"""A causal language model run by transformers: it starts in seconds and streams; the chat's default on a CPU."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rag.errors import GenerationError, ModelError
-from rag.types import Conversation
+from rag.types import Messages
 
 BATCH_SIZE = 8
 PROMPT_LOOKUP_TOKENS = 10
 
 
 class TransformersGenerator:
-    """Greedy or sampled decoding of a chat model in this process; one answer at a time is under way.
+    """Greedy or sampled decoding of a chat model in this process, one call at a time.
 
-    `precision` is auto (what the hardware multiplies fastest), fp32 or bf16.
+    `precision` is auto (the one that the hardware multiplies fastest), fp32 or bf16. Raises ModelError where `folder`
+    is not a causal language model.
     """
 
     def __init__(
@@ -38,12 +40,17 @@ class TransformersGenerator:
         from rag.compute.quiet import quiet_transformers
 
         quiet_transformers()
-        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
         self.batch_size = batch_size
         self.device = device or default_device()
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[choose_precision(precision, self.device)]
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # one call at a time: two would compete for the same cores and memory
+        self._model: Any  # the classes that transformers' Auto classes return are known only at run time
+        self._tokenizer: Any
         try:
+            # Padding on the left: the answer continues the last token of every prompt in a batch.
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
             self._model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
         except (OSError, ValueError) as error:
@@ -53,13 +60,15 @@ class TransformersGenerator:
 
     @property
     def context_window_tokens(self) -> int:
+        """Tokens that prompt and answer may take together."""
         return self._window
 
-    def count_tokens(self, conversation: Conversation) -> int:
+    def count_tokens(self, conversation: Messages) -> int:
+        """Tokens of the conversation once the chat template is applied."""
         return len(self._tokenizer(self._render(conversation), add_special_tokens=False)["input_ids"])
 
-    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
-        """One raw answer per conversation, in order, in batches of similar length."""
+    def generate(self, conversations: Sequence[Messages]) -> list[str]:
+        """One raw answer per conversation, in order; made in batches of similar length. Raises GenerationError."""
         prompts = [self._render(conversation) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
@@ -69,19 +78,20 @@ class TransformersGenerator:
                 answers[row] = text
         return answers
 
-    def stream(self, conversation: Conversation) -> Iterator[str]:
-        """Text deltas of one answer; closing the iterator stops the model."""
+    def stream(self, conversation: Messages) -> Iterator[str]:
+        """Text deltas of one answer; closing the iterator stops the model. Raises GenerationError."""
         from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
         stopped = threading.Event()
 
         class StopWhenClosed(StoppingCriteria):
-            def __call__(self, input_ids, scores, **kwargs):
+            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
                 import torch
 
                 return torch.full((input_ids.shape[0],), stopped.is_set(), device=input_ids.device)
 
-        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        # The model runs in a thread of its own and puts its text into the streamer, which this one reads.
+        streamer: Any = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         failure: list[Exception] = []
 
         def work() -> None:
@@ -94,7 +104,7 @@ class TransformersGenerator:
                             stopping_criteria=StoppingCriteriaList([StopWhenClosed()]),
                         )
             except Exception as error:
-                failure.append(error)
+                failure.append(error)  # raised below, in the caller's thread
             finally:
                 streamer.end()
 
@@ -118,15 +128,17 @@ class TransformersGenerator:
             raise _as_generation_error(error) from error
         return self._tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
-    def _run(self, prompts: list[str], **kwargs):
+    def _run(self, prompts: list[str], **kwargs: Any) -> tuple[Any, int]:
+        """(tokens of prompts and answers (b, t), width of the prompts with their padding)."""
         import torch
 
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(self.device)
-        sampling = (
-            {"do_sample": True, "temperature": self.temperature} if self.temperature > 0 else {"do_sample": False}
-        )
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self.temperature > 0:
+            sampling = {"do_sample": True, "temperature": self.temperature}
         if len(prompts) == 1 and self.temperature == 0:
-            # An answer copies from the passages: guess its next tokens there, and let the model check several at once.
+            # An answer copies from the passages: its next tokens are guessed there; the model checks several at once
+            # (prompt lookup decoding, https://github.com/apoorvumang/prompt-lookup-decoding).
             sampling["prompt_lookup_num_tokens"] = PROMPT_LOOKUP_TOKENS
         torch.manual_seed(self.seed)
         with torch.inference_mode():
@@ -139,12 +151,12 @@ class TransformersGenerator:
             )
         return tokens, inputs["input_ids"].shape[1]
 
-    def _render(self, conversation: Conversation) -> str:
+    def _render(self, conversation: Messages) -> str:
         return render_chat(self._tokenizer, conversation)
 
 
-def render_chat(tokenizer, conversation: Conversation) -> str:
-    """The prompt text by the tokenizer's own chat template, thinking switched off."""
+def render_chat(tokenizer: Any, conversation: Messages) -> str:
+    """The text of a prompt by the tokenizer's own chat template, with thinking switched off."""
     return tokenizer.apply_chat_template(
         conversation, tokenize=False, add_generation_prompt=True, enable_thinking=False
     )

@@ -1,4 +1,4 @@
-"""vLLM in this process, for batches: one large call, prefix caching on."""
+"""vLLM in this process, for batches: one large call, with prefix caching."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from rag.compute.hardware import choose_precision, default_device, n_threads
 from rag.errors import GenerationError, ModelError
 from rag.generate.engines.transformers import render_chat
 from rag.generate.engines.watchdog import Watchdog
-from rag.types import Conversation
+from rag.types import Messages
 
 
 class VllmGenerator:
     """vLLM's `LLM`. It starts worker processes, so a script that uses it needs the `__main__` guard.
 
-    `precision` is auto, fp32 or bf16; `cpu_cache_gib` is the key-value cache on a CPU, `gpu_share` the share of GPU
-    memory that vLLM may take.
+    `precision` is auto, fp32 or bf16. `cpu_cache_gib` is the size of the key-value cache on a CPU, `gpu_share` the
+    share of the GPU's memory that vLLM may take. Raises ModelError where vLLM is not installed, GenerationError where
+    it does not start.
     """
 
     def __init__(
@@ -46,11 +48,14 @@ class VllmGenerator:
 
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         window = min(context_window_tokens, getattr(config, "max_position_embeddings", context_window_tokens))
-        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
         self._window = window
         self._watchdog = Watchdog()
         self._lock = threading.Lock()  # the engine hands a finished answer to whichever thread looks first
-        options = {"gpu_memory_utilization": gpu_share} if device == "cuda" else {"enforce_eager": True}
+        self._tokenizer: Any
+        options: dict[str, Any] = {"gpu_memory_utilization": gpu_share} if device == "cuda" else {"enforce_eager": True}
         try:
             self._llm = LLM(
                 str(folder),
@@ -62,7 +67,7 @@ class VllmGenerator:
                 **options,
             )
             self._tokenizer = self._llm.get_tokenizer()
-        except BaseException as error:
+        except BaseException as error:  # an interrupt too must not leave the watchdog behind
             self._watchdog.close()
             if not isinstance(error, RuntimeError | ValueError | MemoryError):
                 raise
@@ -73,13 +78,15 @@ class VllmGenerator:
 
     @property
     def context_window_tokens(self) -> int:
+        """Tokens that prompt and answer may take together."""
         return self._window
 
-    def count_tokens(self, conversation: Conversation) -> int:
+    def count_tokens(self, conversation: Messages) -> int:
+        """Tokens of the conversation once the chat template is applied."""
         return len(self._tokenizer.encode(self._render(conversation), add_special_tokens=False))
 
-    def generate(self, conversations: Sequence[Conversation]) -> list[str]:
-        """One raw answer per conversation, in order, in one call."""
+    def generate(self, conversations: Sequence[Messages]) -> list[str]:
+        """One raw answer per conversation, in order, from one call. Raises GenerationError."""
         from vllm import SamplingParams
 
         if not conversations:
@@ -92,36 +99,38 @@ class VllmGenerator:
             raise GenerationError(f"vLLM failed: {error}") from error
         return [output.outputs[0].text for output in outputs]
 
-    def stream(self, conversation: Conversation) -> Iterator[str]:
-        """The whole answer as one delta: vLLM's `LLM` is for batches; a server streams."""
+    def stream(self, conversation: Messages) -> Iterator[str]:
+        """The whole answer as one delta: vLLM's `LLM` is for batches and does not stream."""
         yield self.generate([conversation])[0]
 
     def close(self) -> None:
         """Stop the engine's processes and give their memory back."""
+        # vLLM has no public way to stop; a later version may name these parts otherwise.
         with contextlib.suppress(Exception):
             self._llm.llm_engine.engine_core.shutdown()
         del self._llm
         self._watchdog.close()
 
-    def _render(self, conversation: Conversation) -> str:
+    def _render(self, conversation: Messages) -> str:
         return render_chat(self._tokenizer, conversation)
 
 
-def _dtype(precision: str, device: str) -> str:
-    """vLLM's own word; on a GPU `auto` is left to vLLM, which knows whether this one multiplies bf16."""
+def _dtype(precision: str, device: str) -> Literal["auto", "float32", "bfloat16"]:
+    """vLLM's own word. On a GPU `auto` is left to vLLM, which knows whether this one multiplies bf16."""
     if precision == "auto" and device == "cuda":
         return "auto"
-    return {"fp32": "float32", "bf16": "bfloat16"}[choose_precision(precision, device)]
+    words: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf16": "bfloat16"}
+    return words[choose_precision(precision, device)]
 
 
 def _set_environment(device: str, cpu_cache_gib: float) -> None:
-    """vLLM reads its settings from the environment; what the user has set stays."""
+    """Set the environment variables that vLLM reads; a variable that the user has set stays."""
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
     if device == "cpu":
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(n_threads())
         defaults |= {
             "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(cpu_cache_gib))),
-            # By default vLLM keeps one core for its scheduler: half of a small machine, for a thread that mostly waits.
+            # By default vLLM reserves one core for its scheduler, a thread that mostly waits: half of a small machine.
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
             "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         }

@@ -1,4 +1,4 @@
-"""No process left behind: what a process started ends with it, even where it had no chance to clean up (`kill -9`)."""
+"""No process is left behind: the processes that one started end with it, even after `kill -9`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ for child in seen:
 
 
 class Watchdog:
-    """A small process that ends the descendants of this one when this one ends, in whatever way.
+    """A small process that ends all descendants of this process when this one ends, however it ends.
 
-    vLLM's engine does not notice that the program it worked for was killed: it finishes its requests on every core and
-    then keeps its memory. Looks for descendants every `seconds`.
+    vLLM's engine does not notice that its program was killed: it finishes its requests on every core and then keeps its
+    memory. The watchdog looks for new descendants every `seconds`. Its standard input is a pipe from this process: when
+    this one ends, the pipe closes, which is the signal.
     """
 
     def __init__(self, seconds: float = 1.0):
-        # In a session of its own, so that what kills this process's group does not kill the watch before its work.
+        # In its own process group: whatever kills this process's group must not kill the watchdog before its work.
         self._watch = subprocess.Popen(
             [sys.executable, "-c", _WATCH, str(os.getpid()), str(seconds)],
             stdin=subprocess.PIPE,
@@ -53,4 +54,5 @@ class Watchdog:
         """Stop watching: descendants that are still there may stay."""
         self._watch.kill()
         self._watch.wait()
-        self._watch.stdin.close()
+        if self._watch.stdin is not None:
+            self._watch.stdin.close()

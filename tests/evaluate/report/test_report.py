@@ -14,8 +14,10 @@ from rag.errors import DataError, RunMismatchError
 from rag.evaluate.evaluation import evaluate
 from rag.evaluate.files import write_evaluation
 from rag.evaluate.outcomes import Outcome
-from rag.evaluate.report.report import ANSWER_ROWS, CITATION_ROWS, MAX_QUESTIONS_SHOWN, RANKING_COLUMNS, write_report
-from rag.generate.prompts import get_prompt
+from rag.evaluate.report.questions import MAX_QUESTIONS_SHOWN
+from rag.evaluate.report.report import write_report
+from rag.evaluate.report.tables import ANSWER_ROWS, CITATION_ROWS, RANKING_COLUMNS
+from rag.generate.builtin import get_prompt
 from rag.types import CANNOTANSWER, Passage
 from tests.fakes.runs import make_run
 

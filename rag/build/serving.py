@@ -1,0 +1,82 @@
+"""What serves over an index now: models, passages and threshold, resolved once and given to everything after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.build.parts import ENCODER_FILES
+from rag.build.threshold import applying_calibration, rerank_threshold
+from rag.config import Settings
+from rag.files import weights_sha256
+from rag.index.folder import serving_manifest
+from rag.index.manifest import Manifest
+from rag.models.promoted import serving
+from rag.models.resolve import ResolvedModel, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What answers questions over an index.
+
+    `encoder` and `reranker` are the models that serve in the place of those in the settings: the same name, or the
+    folder that was promoted; `reranker` is None where none is used. `calibration` is the one that applies, and
+    `rerank_threshold` the score below which a question is refused (None: no question is).
+    """
+
+    settings: Settings
+    index_folder: Path
+    generation: Path
+    manifest: Manifest
+    encoder: str
+    reranker: str | None
+    calibration: dict | None
+    rerank_threshold: float | None
+
+    def threshold_at(self, strictness: float | None, manifest: Manifest) -> float | None:
+        """The threshold by the calibration that the index holds now, over the passages of `manifest`.
+
+        `strictness` None means as the settings say. The chat asks with every question: files may have been added, and
+        a calibration may have been made, since it started.
+        """
+        settings = self.settings
+        if strictness is not None:
+            abstain = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
+            settings = settings.model_copy(update={"abstain": abstain})
+        calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker)
+        return rerank_threshold(settings, calibration, self.reranker)
+
+    def encoder_model(self) -> ResolvedModel:
+        """The encoder's folder; it may be fetched."""
+        return resolve(self.encoder, source=self.settings.models.source, needs=ENCODER_FILES)
+
+    def reranker_model(self) -> ResolvedModel | None:
+        """The reranker's folder; it may be fetched. None where no reranker is used."""
+        return None if self.reranker is None else resolve(self.reranker, source=self.settings.models.source)
+
+    def reranker_sha256(self) -> str | None:
+        """A hash of the reranker's weights; None where no reranker is used."""
+        model = self.reranker_model()
+        return None if model is None else weights_sha256(model.folder)
+
+
+def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
+    """What serves over an index by these settings. Loads and fetches no model.
+
+    Raises IndexMismatchError, with the command that fixes it, where the index is missing, damaged, or older than its
+    corpus file; ModelError where a promoted model is gone.
+    """
+    generation, manifest = serving_manifest(index_folder)
+    encoder = serving(settings.encoder.model)
+    reranker = serving(settings.reranker.model) if settings.reranker.enabled else None
+    calibration = applying_calibration(settings, index_folder, manifest, reranker)
+    return Serving(
+        settings,
+        Path(index_folder),
+        generation,
+        manifest,
+        encoder,
+        reranker,
+        calibration,
+        rerank_threshold(settings, calibration, reranker),
+    )

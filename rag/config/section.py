@@ -1,0 +1,25 @@
+"""What every section of the settings shares: its base class and its types of numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """One section: unknown keys are refused and values cannot be changed in place.
+
+    The first paragraph of a section's docstring and the fields' descriptions are what rag.toml and docs/settings.md
+    say of it. `examples` of a field shows a value where there is no default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveOrZero = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]

@@ -1,0 +1,319 @@
+"""The settings: every section with its keys, their defaults, limits and descriptions.
+
+They are stated here once. rag.toml and docs/settings.md are written from them: `python -m rag.cli.reference`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, PositiveShare, Section, Share
+from rag.config.training import TrainingSettings
+
+
+def _tesseract_languages(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z][\w/-]*(\+[A-Za-z][\w/-]*)*", text):
+        raise ValueError('names of Tesseract\'s languages joined by "+", such as "eng+deu", or nothing')
+    return text
+
+
+RetrieverKind = Literal["hybrid", "dense", "bm25"]
+ContextOrder = Literal["best-first", "best-last", "best-at-both-ends"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+GeneratorPrecision = Literal["auto", "fp32", "bf16"]
+
+
+class ModelsSettings(Section):
+    """Where models come from."""
+
+    source: Literal["auto", "hub", "packages", "local"] = Field(
+        default="auto",
+        description="Where a model's name is looked up. auto tries a local cache, then the hub if it answers within "
+        "3 s, then the package index. local reads folders only.",
+    )
+
+
+class EncoderSettings(Section):
+    """The bi-encoder, which embeds questions and passages. After a change, index again."""
+
+    model: str = Field(
+        default="intfloat/multilingual-e5-small", description="A name on the hub, or a sentence-transformers folder."
+    )
+    max_length_tokens: PositiveInt = Field(
+        default=512, description="Longest passage in tokens, with its prompt. Longer passages are cut and counted."
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Arithmetic of the encoder. int8 is faster on CPUs with VNNI; among 384 passages the lowest cosine "
+        "to the fp32 vector was .9987.",
+    )
+    query_prompt: str | None = Field(
+        default=None,
+        description="Text put before each question. Set it only for a checkpoint that names no prompts of its own.",
+        examples=["query: "],
+    )
+    passage_prompt: str | None = Field(
+        default=None, description="Text put before each passage. See query_prompt.", examples=["passage: "]
+    )
+
+
+class IndexSettings(Section):
+    """The vector index."""
+
+    factory: str | None = Field(
+        default=None,
+        description="FAISS factory string: Flat is exact; HNSW32 and IVF1024,Flat are faster approximations. If not "
+        "set, an existing index keeps its own and a new one is Flat.",
+        examples=["Flat"],
+    )
+    window_sentences: CountOrZero | None = Field(
+        default=None,
+        description="Also embed windows of this many sentences of each passage. Dense retrieval finds more, and "
+        "indexing takes twice as long; 3 is worth trying. If not set, an existing index keeps its own and a new one "
+        "has none.",
+        examples=[3],
+    )
+    nprobe: PositiveInt = Field(
+        default=32, description="IVF indexes: cells searched per question. More is slower and more exact."
+    )
+    ef_search: PositiveInt = Field(
+        default=128, description="HNSW indexes: candidates kept while searching. More is slower and more exact."
+    )
+
+
+class DocumentsSettings(Section):
+    """How `rag ingest` reads documents."""
+
+    chunk_tokens: PositiveInt = Field(
+        default=256, description="Longest passage with its title, counted in the encoder's own tokens."
+    )
+    overlap_tokens: CountOrZero = Field(
+        default=32,
+        description="A passage repeats at most this many tokens of sentences from the end of the one before it.",
+    )
+    max_file_mib: Positive = Field(default=100.0, description="Largest file in MiB. Larger files are left out.")
+    max_seconds_per_file: Positive = Field(
+        default=120.0,
+        description="Longest time to read one file. Slower files are left out. A scan may take as long per page.",
+    )
+    ocr_languages: Annotated[str, AfterValidator(_tesseract_languages)] = Field(
+        default="eng",
+        description="Tesseract languages for scanned pages, such as eng+deu. An empty text leaves scans unread. Needs "
+        "Tesseract.",
+    )
+
+
+class RetrieverSettings(Section):
+    """How passages are found."""
+
+    kind: RetrieverKind = Field(
+        default="hybrid", description="hybrid fuses the ranks of the other two (reciprocal rank fusion)."
+    )
+    depth: PositiveInt = Field(default=50, description="Passages retrieved per question, and stored in a run.")
+    fusion_depth: PositiveInt = Field(
+        default=100, description="hybrid: candidates that fusion takes from each retriever."
+    )
+    rrf_k: PositiveInt = Field(
+        default=10,
+        description="hybrid: a passage scores weight / (rrf_k + its rank). The larger, the less a difference in rank "
+        "matters.",
+    )
+    dense_weight: PositiveOrZero = Field(
+        default=1.0, description="hybrid: weight of the dense ranks. Only its ratio to bm25_weight matters."
+    )
+    bm25_weight: PositiveOrZero = Field(
+        default=0.5,
+        description="hybrid: weight of the BM25 ranks. With rrf_k 10 and this value, MRR@10 on dev questions was .700; "
+        "with 60 and 1.0 it was .682.",
+    )
+
+
+class RerankerSettings(Section):
+    """The cross-encoder, which orders the passages found."""
+
+    enabled: bool = Field(default=True, description="false keeps the retriever's order.")
+    model: str = Field(
+        default="cross-encoder/ms-marco-MiniLM-L-12-v2",
+        description="A name on the hub, or the folder of a sequence classifier with one label.",
+    )
+    depth: PositiveInt = Field(
+        default=50, description="Candidates scored per question, at most retriever.depth. Time grows in proportion."
+    )
+    max_length_tokens: PositiveInt = Field(
+        default=512,
+        description="Longest question and passage together, in tokens. Longer passages are cut and counted.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Arithmetic of the reranker. int8 is faster on CPUs with VNNI; over 256 pairs its logits had a "
+        "correlation of .9993 with those of fp32.",
+    )
+
+
+class PromptSettings(Section):
+    """What the generator is shown."""
+
+    name: str = Field(
+        default="extract-v1",
+        description="A built-in prompt: extract-v1, fewshot-v1, fewshot-refuse-v1, decide-v1, cited-v1 (for larger "
+        "models), fenced-v1, course-v1, course-v2 or course-v3; or one of your own under [prompts.NAME].",
+    )
+    contexts: PositiveInt = Field(default=3, description="Passages shown to the generator. More takes longer.")
+    order: ContextOrder = Field(default="best-first", description="Order of the passages in the prompt.")
+    sentence_margin: PositiveOrZero = Field(
+        default=6.0,
+        description="Show only the sentences whose rerank logit is at most this far below the best sentence's. 0 shows "
+        "whole passages.",
+    )
+    withhold_instructions: bool = Field(
+        default=True, description="Hide sentences of a passage that give orders to the model."
+    )
+    demonstrations: str | None = Field(
+        default=None,
+        description="A file of JSON lines with question and answer. Answers to similar questions are shown as examples "
+        "of form, for prompts that ask for the answer alone.",
+        examples=["train.txt"],
+    )
+    n_demonstrations: PositiveInt = Field(default=3, description="Most demonstrations shown per question.")
+    min_likeness: Share = Field(
+        default=0.5, description="Smallest Jaccard index of the words of two questions at which they count as similar."
+    )
+
+
+class GeneratorSettings(Section):
+    """The language model that writes answers."""
+
+    kind: Literal["auto", "vllm", "server", "transformers"] = Field(
+        default="auto",
+        description="vllm runs in this process and is made for batches. server is any OpenAI-compatible server. auto "
+        "chooses between vllm and transformers.",
+    )
+    model: str = Field(
+        default="Qwen/Qwen3-1.7B",
+        description="A name on the hub, or a folder. Where the hub cannot be reached, the packaged "
+        "Qwen2.5-Coder-0.5B-Instruct takes the place of the default.",
+    )
+    max_new_tokens: PositiveInt = Field(default=128, description="Longest answer in tokens; a longer one is cut off.")
+    context_window_tokens: PositiveInt = Field(
+        default=4096,
+        description="Longest prompt and answer together, in tokens. Passages that do not fit are left out and counted.",
+    )
+    precision: GeneratorPrecision = Field(
+        default="auto",
+        description="Arithmetic of the generator. auto is bf16 where the hardware multiplies it, else fp32: four times "
+        "faster there, in twice the memory. A server chooses its own.",
+    )
+    temperature: PositiveOrZero = Field(
+        default=0.0, description="0 always takes the likeliest token. The higher, the more freely tokens are drawn."
+    )
+    seed: int = Field(default=0, description="Seed for drawing tokens. It changes nothing at temperature 0.")
+    server_url: str = Field(default="http://127.0.0.1:8000/v1", description="Kind server: its address.")
+    server_api_key_variable: str = Field(
+        default="OPENAI_API_KEY",
+        description="Kind server: the environment variable that holds the key. No key if it is unset.",
+    )
+    server_timeout_seconds: Positive = Field(default=120.0, description="Kind server: longest wait for one request.")
+    server_retries: CountOrZero = Field(
+        default=4, description="Kind server: how often a failed request is repeated, after growing pauses."
+    )
+    server_concurrency: PositiveInt = Field(default=16, description="Kind server: requests sent at the same time.")
+    vllm_memory_gib: Positive = Field(default=4.0, description="vLLM on a CPU: GiB for its key-value cache.")
+    vllm_gpu_share: PositiveShare = Field(
+        default=0.85, description="vLLM on a GPU: share of its memory that vLLM may use."
+    )
+    vllm_max_sequences: PositiveInt = Field(default=64, description="vLLM: answers generated at the same time.")
+
+
+class AbstainSettings(Section):
+    """When to answer "not in these documents"."""
+
+    rerank_threshold: float | None = Field(
+        default=None,
+        description="Refuse when the best rerank logit is below this. If not set: what `rag calibrate` stored with the "
+        "index.",
+        examples=[-2.0],
+    )
+    uncalibrated_threshold: float = Field(
+        default=-1.0,
+        description="The threshold for an index without a calibration. It applies to the default reranker only.",
+    )
+    strictness: Share | None = Field(
+        default=None,
+        description="Choose another point of the calibration: 0 never refuses by score, 1 refuses most. If not set: "
+        "the calibrated threshold.",
+        examples=[0.5],
+    )
+
+
+class ServingSettings(Section):
+    """The chat page and its API (`rag chat`)."""
+
+    questions_per_minute: CountOrZero = Field(
+        default=60, description="Questions allowed per person, or per address without --auth. 0: no limit."
+    )
+    uploads: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether documents can be added from the page. auto allows it where nobody else can reach the "
+        "page: on this machine's own address, without --auth.",
+    )
+    max_waiting: PositiveInt = Field(
+        default=64,
+        description="Questions that may wait in the page's queue. Further ones are asked to come back later.",
+    )
+
+
+class ScorerSettings(Section):
+    """The model that compares answers with references."""
+
+    model: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2", description="Embeds both texts for CosSim, their cosine."
+    )
+
+
+class PromptExample(Section):
+    """An answered question shown before the real one."""
+
+    passages: list[str] = Field(description="The passages of the example.")
+    question: str = Field(description="Its question.")
+    answer: str = Field(description="The answer that the model should have given.")
+
+
+class PromptTemplate(Section):
+    """A prompt of your own, chosen with prompt.name = "NAME". `system` and `user` are jinja2 templates over `question`
+    and `passages`, a list of items with .number, .title and .text.
+    """
+
+    system: str = Field(default="", description="The system message.", examples=["Answer in one sentence."])
+    user: str = Field(
+        description="The user's message.",
+        examples=["{% for p in passages %}[{{ p.number }}] {{ p.text }}\n\n{% endfor %}Question: {{ question }}"],
+    )
+    parser: Literal["none", "strip", "layered"] = Field(
+        default="layered", description="How the answer is read from the model's text."
+    )
+    examples: list[PromptExample] = Field(
+        default=[],
+        description="Answered questions shown before the real one.",
+        examples=[[{"passages": ["…"], "question": "…", "answer": "…"}]],
+    )
+
+
+class Settings(Section):
+    """All settings."""
+
+    models: ModelsSettings = ModelsSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    index: IndexSettings = IndexSettings()
+    documents: DocumentsSettings = DocumentsSettings()
+    retriever: RetrieverSettings = RetrieverSettings()
+    reranker: RerankerSettings = RerankerSettings()
+    prompt: PromptSettings = PromptSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    abstain: AbstainSettings = AbstainSettings()
+    serving: ServingSettings = ServingSettings()
+    scorer: ScorerSettings = ScorerSettings()
+    training: TrainingSettings = TrainingSettings()
+    prompts: dict[str, PromptTemplate] = Field(default={}, description="Prompts of your own, by name.")

@@ -1,0 +1,73 @@
+"""The commands that messages name as the way out, quoted so that they can be pasted into a shell.
+
+`CORPUS`, `PATH`, `DEV` and `INDEX` stand where only the reader knows what to name.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def make_index(folder: str | Path) -> str:
+    """Make an index where there is none, or where nobody can say any more what it was made from."""
+    return f"{index_corpus('CORPUS', folder)}, or of documents: {ingest(folder, ['PATH'])}"
+
+
+def index_corpus(corpus: str | Path, folder: str | Path) -> str:
+    """Index a corpus file; a killed build goes on where it was."""
+    return _command("rag", "index", corpus, "-o", folder)
+
+
+def encode_again(folder: str | Path) -> str:
+    """Encode the passages that an index holds once more, all of them."""
+    return _command("rag", "index", "--rebuild", "-o", folder)
+
+
+def ingest(
+    folder: str | Path,
+    paths: Sequence[str | Path] = (),
+    *,
+    forget: Sequence[str | Path] = (),
+    settings: Sequence[str] = (),
+) -> str:
+    """Ingest files and folders; without `paths`, follow those that were ingested before.
+
+    `forget` names what is left out from now on, `settings` are of the form `section.name=value`.
+    """
+    options: list[str | Path] = ["-i", folder]
+    for path in forget:
+        options += ["--forget", path]
+    for setting in settings:
+        options += ["--set", setting]
+    return _command("rag", "ingest", *paths, *options)
+
+
+def remake(folder: str | Path, corpus_path: str) -> str:
+    """Make an index again from what it was made from: a corpus file, or documents where `corpus_path` is empty."""
+    return index_corpus(corpus_path, folder) if corpus_path else ingest(folder)
+
+
+def start_again(folder: str | Path) -> str:
+    """Delete an index of documents, and name the files again."""
+    return f"{remove(folder)} && {ingest(folder, ['PATH'])}"
+
+
+def roll_back(folder: str | Path) -> str:
+    """Let the generation before the present one serve again."""
+    return _command("rag", "rollback", folder)
+
+
+def calibrate(folder: str | Path) -> str:
+    """Choose the refusal threshold of an index again."""
+    return _command("rag", "calibrate", "DEV", "-i", folder)
+
+
+def remove(path: str | Path) -> str:
+    """Delete a folder."""
+    return _command("rm", "-r", path)
+
+
+def _command(*words: str | Path) -> str:
+    return shlex.join(map(str, words))

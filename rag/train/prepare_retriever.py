@@ -1,0 +1,108 @@
+"""The first step of tuning a retriever: everything that its training is given, from settings and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.build import parts
+from rag.build.retrievers import Retrievers
+from rag.config import Settings
+from rag.data.labelled import Example
+from rag.data.passages import Corpus
+from rag.data.splits import refuse_written
+from rag.errors import ConfigError
+from rag.index.read import OpenIndex, open_index
+from rag.models.promoted import serving
+from rag.models.resolve import resolve
+from rag.train.dev_evaluation import DevPool, make_dev_pool
+from rag.train.files import TrainingFiles, choose_watched
+from rag.train.gate import watched_ids
+from rag.train.negatives import Mined, mined_by
+from rag.train.recipes import chosen_recipe
+from rag.train.retriever_recipes import RECIPES, RetrieverRecipe
+from rag.train.run import Watch
+
+if TYPE_CHECKING:
+    from rag.retrieve.encoder import Encoder
+    from rag.train.retriever_losses import Guide
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverJob:
+    """What a retriever is trained with, and the dev questions that judge it afterwards."""
+
+    recipe: RetrieverRecipe
+    start: Path
+    """The checkpoint to start from."""
+    prompts: Mapping[str, str]
+    training: Sequence[Example]
+    corpus: Corpus
+    mined: Mapping[str, Mined] | None
+    guide: Callable[[Sequence[str]], Guide]
+    guide_sha256: str
+    dev: DevPool
+    watch: Watch
+    judged: Sequence[Example]
+
+
+def prepare_retriever(
+    settings: Settings,
+    files: TrainingFiles,
+    index_folder: str | Path,
+    recipe_name: str,
+    *,
+    base: str | None = None,
+    with_gate: bool = True,
+) -> RetrieverJob:
+    """Read the files, choose the recipe and the start, and find the dev candidates; `base` as in `tune_retriever`.
+
+    Whatever can be refused is refused here, before anything is trained: ConfigError, DataError, IndexMismatchError.
+    """
+    chosen = settings.training.retriever
+    recipe = chosen_recipe(RECIPES, recipe_name, "retriever", settings.training)
+    index = open_index(index_folder)
+    training, held_out = files.splits(index.corpus)
+    if with_gate:
+        refuse_written(held_out)
+    if recipe.learns_scores and files.negatives is not None and mined_by(files.negatives) != "reranker":
+        raise ConfigError(
+            f"the recipe {recipe.name!r} learns from the cross-encoder's scores; mine with them: rag mine TRAIN "
+            "-i INDEX -o FILE --scorer reranker"
+        )
+    encoder = parts.make_encoder(settings)
+    index.check_encoder(encoder.fingerprint)
+    start = resolve(base or serving(settings.encoder.model), source=settings.models.source).folder
+    # What chose the model to start from is watched again: a question that has chosen a checkpoint judges none.
+    chose = watched_ids(start)
+    watched, judged = choose_watched(held_out, chosen.dev_questions, files.without, chose)
+    dense = Retrievers(settings, index_folder).get("dense")
+    found = dense.retrieve([example.question.rewrite for example in watched], chosen.dev_candidates)
+    candidates = [[hit.passage.id for hit in hits] for hits in found]
+    return RetrieverJob(
+        recipe,
+        start,
+        encoder.prompts,
+        training,
+        index.corpus,
+        files.mined(index.corpus, training) if recipe.negatives_from == "mined" else None,
+        _guide(encoder, index),
+        encoder.fingerprint.weights_sha256,
+        make_dev_pool(watched, index.corpus, candidates, chose),
+        Watch(evaluations=chosen.evaluations, report_to=chosen.report_to),
+        judged,
+    )
+
+
+def _guide(encoder: Encoder, index: OpenIndex) -> Callable[[Sequence[str]], Guide]:
+    """A function from training queries to the guide; the passages' vectors are the index's own."""
+
+    def make(queries: Sequence[str]) -> Guide:
+        from rag.train.retriever_losses import Guide
+
+        vectors = index.vectors()
+        return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(index.corpus))))
+
+    return make

@@ -1,0 +1,59 @@
+"""The built-in prompts: what they say, and how one is found by name."""
+
+import pytest
+
+from rag.errors import ConfigError
+from rag.generate.answer import parse_answer
+from rag.generate.builtin import BUILT_IN, get_prompt
+from rag.generate.prompts import Prompt
+from rag.types import Passage
+
+PASSAGES = [Passage("a", "First text.", "One"), Passage("b", "Second text.", "Two")]
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "course-v1"])
+def test_passages_are_numbered_and_the_question_stands_last(name):
+    last = get_prompt(name).conversation("Why?", PASSAGES)[-1]
+    assert last["role"] == "user"
+    first, second, question = (last["content"].index(part) for part in ("First text.", "Second text.", "Why?"))
+    assert first < second < question
+
+
+def test_course_v1_is_the_literal_prompt_without_a_system_message():
+    assert get_prompt("course-v1").conversation("Why?", PASSAGES) == [{"role": "user", "content": "*****"}]
+
+
+def test_course_v3_is_the_reference_reports_prompt():
+    system, user = get_prompt("course-v3").conversation("Why?", PASSAGES)
+    assert system["content"] == (
+        "You are a precise QA assistant. Answer based only on the given context. "
+        "If the answer is not in the context, say 'CANNOTANSWER'."
+    )
+    assert user["content"] == "[1] First text.\n\n[2] Second text.\n\nQ: Why?\nA: "
+    assert BUILT_IN["course-v2"].conversation("Why?", PASSAGES) == [system, user]
+
+
+def test_the_parser_is_not_part_of_what_the_model_sees():
+    assert BUILT_IN["course-v2"].sha256() == BUILT_IN["course-v3"].sha256()
+    assert len({prompt.sha256() for prompt in BUILT_IN.values()}) == len(BUILT_IN) - 1
+
+
+@pytest.mark.parametrize("name", ["fewshot-v1", "fewshot-refuse-v1", "decide-v1"])
+def test_the_built_in_examples_are_answered_as_their_prompt_asks(name):
+    """Each answer parses into words of its own passages, or into a refusal where it is an example of one."""
+    prompt = get_prompt(name)
+    for example in prompt.examples:
+        passages = [Passage(str(n), text) for n, text in enumerate(example.passages)]
+        answer = parse_answer(example.answer, passages, prompt.parser)
+        is_refusal = "How tall" in example.question
+        assert answer.abstained == is_refusal
+        if not is_refusal:
+            assert answer.text.lower() in " ".join(example.passages).lower()
+
+
+def test_a_prompt_of_ones_own_wins_and_a_broken_one_is_explained():
+    own = {"mine": Prompt("mine", user="{{ nothing }}")}
+    with pytest.raises(ConfigError, match="mine"):
+        get_prompt("mine", own).conversation("q", PASSAGES)
+    with pytest.raises(ConfigError, match="course-v3"):
+        get_prompt("theirs", own)

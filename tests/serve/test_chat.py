@@ -1,0 +1,230 @@
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+
+from rag.data.passages import Corpus
+from rag.errors import GenerationError
+from rag.generate.builtin import get_prompt
+from rag.lazy import Lazy
+from rag.pipeline import Depths
+from rag.rerank.keep_order import KeepOrder
+from rag.retrieve.bm25 import BM25Retriever
+from rag.serve.chat import MAX_QUESTION_CHARACTERS, Chat
+from rag.serve.html import documents_html, escape, message_html, sources_html
+from rag.serve.turns import Options, Turn
+from rag.types import Answer, Hit, Passage, Query, Response
+from tests.fakes.pipelines import Echo
+
+OPTIONS = Options("bm25", Depths(10, 10, 2))
+
+
+@pytest.fixture
+def make_chat(passages):
+    def build(generator=None, threshold=None):
+        return Chat(
+            {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
+            Lazy.of(KeepOrder()),
+            Lazy.of(generator or Echo()),
+            get_prompt("cited-v1"),
+            lambda strictness: threshold,
+        )
+
+    return build
+
+
+def last(chat, question, history=()):
+    return list(chat.ask(question, history, OPTIONS))[-1]
+
+
+def test_a_turn_ends_with_a_cited_answer(make_chat):
+    turn = last(make_chat(), "who designed the amber line")
+    assert turn.done
+    assert turn.response.answer.citations == ("doc_0@0",)
+    assert 'href="#source-1-1"' in message_html(turn, 1)
+    assert 'id="source-1-1"' in sources_html([turn])
+    assert sources_html([turn]).count("cited</span>") == 1
+
+
+def test_the_answer_grows(make_chat):
+    snapshots = [t for t in make_chat().ask("who designed the amber line", [], OPTIONS) if t.response]
+    texts = [t.response.answer.text for t in snapshots if t.response.answer]
+    assert len(texts) > 2
+
+
+def test_what_must_be_loaded_first_does_not_delay_the_first_sign(make_chat):
+    chat, asked = make_chat(), []
+    chat.threshold_at = asked.append
+    growing = chat.ask("who designed the amber line", [], OPTIONS)
+    assert next(growing).status
+    assert asked == []
+    *_, turn = growing
+    assert turn.response.answer
+    assert asked == [None]
+
+
+class Rewriting(Echo):
+    def generate(self, conversations):
+        if "Rewrite" in conversations[0][-1]["content"]:
+            return ["Where did Clara Voss study?"]
+        return super().generate(conversations)
+
+
+def test_a_follow_up_is_rewritten_and_shown(make_chat):
+    chat = make_chat(Rewriting())
+    first = last(chat, "who designed the amber line")
+    second = last(chat, "where did she study?", [first])
+    assert second.searched_for == "Where did Clara Voss study?"
+    assert "searched for" in message_html(second, 2)
+
+
+def test_an_edited_search_is_taken_as_it_is(make_chat):
+    chat = make_chat(Rewriting())
+    first = last(chat, "who designed the amber line")
+    edited = list(chat.ask("where did she study?", [first], OPTIONS, search_for="where is graz"))[-1]
+    assert edited.searched_for == "where is graz"
+    assert edited.response.query.text == "where is graz"
+
+
+def test_collections_are_searched_alone(make_chat, passages):
+    chat = make_chat()
+    third = BM25Retriever(Corpus(passages)).restricted_to(np.arange(7) == 2)
+    chat.narrow = lambda kind, names, attached: Lazy.of(third)
+    options = dataclasses.replace(OPTIONS, collections=("one",))
+    turn = list(chat.ask(passages[2].text, [], options))[-1]
+    assert [hit.passage.id for hit in turn.response.retrieved] == [passages[2].id]
+    nowhere = dataclasses.replace(OPTIONS, collections=())
+    none = list(chat.ask("who designed the amber line", [], nowhere, search_for="amber line"))[-1]
+    assert "choose at least one collection" in none.error
+    assert none.searched_for == "amber line"
+
+
+def test_files_of_a_conversation_are_searched_and_their_cards_open_there(make_chat, passages):
+    chat, asked = make_chat(), []
+    chat.narrow = lambda *chosen: asked.append(chosen) or Lazy.of(BM25Retriever(Corpus(passages)))
+    turn = list(chat.ask(passages[2].text, [], dataclasses.replace(OPTIONS, attached="ab12", collections=())))[-1]
+    assert asked == [("bm25", (), "ab12")]
+    assert turn.attached == "ab12"
+    assert 'href="conversation/ab12/source/' in sources_html([turn])
+    row = {"sha256": "cd" * 32, "kind": "text", "n_passages": 1, "path": "a.txt"}
+    assert 'href="conversation/ab12/source/cdcd' in documents_html({"own": [row]}, "ab12")
+
+
+def test_too_long_a_search_is_told_and_the_question_stays(make_chat):
+    (turn,) = make_chat().ask("who designed it", [], OPTIONS, search_for="x" * (MAX_QUESTION_CHARACTERS + 1))
+    assert turn.question == "who designed it"
+    assert "What to search for is longer" in turn.error
+
+
+def test_documents_are_listed_and_open(make_chat):
+    row = {"sha256": "ab" * 32, "kind": "pdf", "title": "T", "n_passages": 1, "path": "<b>.pdf"}
+    shown = documents_html({"manuals": [row, {**row, "n_passages": 0}], "<i>": [row] * 600})
+    assert "<b>" not in shown
+    assert "<i>" not in shown
+    assert shown.count(f'href="source/{"ab" * 12}@0#passage"') == 501
+    assert "and 100 more" in shown
+    assert documents_html({}) == ""
+
+
+def test_a_card_opens_and_is_cited(make_chat):
+    shown = sources_html([last(make_chat(), "who designed the amber line")])
+    assert 'href="source/doc_0@0#passage"' in shown
+    assert "data-citation=" in shown
+
+
+def test_a_refusal_is_shown_as_such_and_not_as_an_error(make_chat):
+    turn = last(make_chat(threshold=1e9), "who designed the amber line")
+    assert turn.response.answer.abstained
+    assert not turn.error
+    shown = message_html(turn, 1)
+    assert "Not in these documents" in shown
+    assert "CANNOTANSWER" not in shown
+    assert "card" in sources_html([turn])
+
+
+class Failing(Echo):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def stream(self, conversation):
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (GenerationError("no server answers at X"), "no server answers"),
+        (MemoryError(), "out of memory"),
+        (KeyError("x"), "went wrong"),
+    ],
+)
+def test_a_failure_becomes_a_sentence_and_the_next_question_works(make_chat, error, sentence):
+    generator = Failing(error)
+    chat = make_chat(generator)
+    turn = last(chat, "who designed the amber line")
+    assert turn.done
+    assert sentence in turn.error
+    generator.stream = Echo().stream
+    assert last(chat, "who designed the amber line", [turn]).response.answer.text == "Amber Line"
+
+
+@pytest.mark.parametrize("question", ["", "   ", "x" * (MAX_QUESTION_CHARACTERS + 1)])
+def test_a_useless_question_gets_a_sentence(make_chat, question):
+    assert last(make_chat(), question).error
+
+
+def test_an_unknown_retriever_gets_a_sentence(make_chat):
+    turn = list(make_chat().ask("why", [], Options("telepathy")))[-1]
+    assert "telepathy" in turn.error
+
+
+def test_several_people_at_once_get_their_own_answers(make_chat):
+    chat = make_chat()
+    questions = {"who designed the amber line": "Amber Line", "why does bread dough rise": "Bread"}
+    wrong = []
+
+    def person(question, wanted):
+        for _ in range(10):
+            if last(chat, question).response.answer.text != wanted:
+                wrong.append(question)
+
+    threads = [threading.Thread(target=person, args=item) for item in questions.items() for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+HOSTILE = "<script>alert(1)</script> ![x](http://evil.example/x.png) **bold** <img src=x onerror=alert(1)>"
+
+
+def test_text_from_passages_models_and_people_is_escaped():
+    passage = Passage("a", HOSTILE, HOSTILE)
+    hits = (Hit(passage, 1.0),)
+    turn = Turn(HOSTILE, HOSTILE, Response(Query("q", HOSTILE), hits, hits, hits, Answer(HOSTILE, ("a",))), done=True)
+    for page in (message_html(turn, 1), sources_html([turn]), message_html(Turn("q", error=HOSTILE), 1)):
+        assert "<script" not in page
+        assert "<img" not in page
+    assert "![" not in message_html(turn, 1)
+    assert "**" not in message_html(turn, 1)
+
+
+def test_escaping_keeps_the_text_readable():
+    import html
+
+    assert html.unescape(escape(HOSTILE)) == HOSTILE
+
+
+def test_preloading_ends_ready_or_says_why(make_chat):
+    chat = make_chat()
+    chat.preload("bm25").join()
+    assert chat.ready
+    broken = make_chat()
+    broken.generator = Lazy(lambda: (_ for _ in ()).throw(GenerationError("no memory")))
+    broken.preload("bm25").join()
+    assert broken.status == "Not ready: no memory"
+    assert not broken.ready
