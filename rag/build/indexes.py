@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.build.parts import make_encoder
+from rag.build.serving import Serving, serving_over
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
 from rag.data.corpus import EMBEDDED, load_corpus
@@ -39,6 +40,24 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
         window_sentences=settings.index.window_sentences,
         hardware=describe_hardware(),
     )
+
+
+def make_index_alike(serving: Serving, model: str | Path, target: str | Path) -> Serving:
+    """The same passages in an index of the same kind, made by another encoder; returns what would serve over it."""
+    manifest = serving.manifest
+    kind = {"factory": manifest.factory, "window_sentences": manifest.window_sentences}
+    settings = serving.settings.model_copy(
+        update={
+            "encoder": serving.settings.encoder.model_copy(update={"model": str(model)}),
+            "index": serving.settings.index.model_copy(update=kind),
+        }
+    )
+    corpus = manifest.corpus_path
+    if corpus != EMBEDDED and not Path(corpus).is_file():
+        # The corpus file may be gone, or there never was one; the index holds its passages all the same.
+        corpus = str(serving.generation / "passages.jsonl")
+    make_index(settings, corpus, target)
+    return serving_over(settings, target)
 
 
 def sample_index(settings: Settings) -> Path:

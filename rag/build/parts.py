@@ -13,7 +13,7 @@ from rag.files import weights_sha256
 from rag.generate.builtin import get_prompt
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Prompt, WorkedExample
-from rag.models.promoted import serving
+from rag.models.promoted import what_serves
 from rag.models.resolve import ResolvedModel, rag_home, resolve, resolve_generator
 from rag.progress import say
 from rag.rerank.keep_order import KeepOrder
@@ -29,7 +29,8 @@ ENCODER_FILES = ("modules.json",)
 
 
 def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
-    model = resolve(serving(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
+    """The encoder that serves by these settings; `lazy` loads its weights with the first text."""
+    model = resolve(what_serves(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
     return encoder_of(settings, model, lazy=lazy)
 
 
@@ -58,11 +59,11 @@ def make_scorer(settings: Settings) -> Encoder:
     return Encoder(model.folder, prompts=prompts, precision="fp32", cache_root=rag_home() / "compiled")
 
 
-def make_reranker(settings: Settings, served: str | None = None) -> CrossEncoderReranker | KeepOrder:
-    """The reranker of the settings: `served`, where it was looked up before what serves in its place."""
+def make_reranker(settings: Settings) -> CrossEncoderReranker | KeepOrder:
+    """The reranker that serves by these settings, or one that keeps the order where they use none."""
     if not settings.reranker.enabled:
         return KeepOrder()
-    return reranker_of(settings, resolve(served or serving(settings.reranker.model), source=settings.models.source))
+    return reranker_of(settings, resolve(what_serves(settings.reranker.model), source=settings.models.source))
 
 
 def reranker_of(settings: Settings, model: ResolvedModel) -> CrossEncoderReranker:

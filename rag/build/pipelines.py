@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rag.build.parts import make_generator, make_prompt, make_reranker
-from rag.build.retrievers import make_retriever
+from rag.build.parts import make_generator, make_prompt
 from rag.build.serving import Serving
 from rag.config import Settings
 from rag.errors import ConfigError
@@ -23,8 +22,8 @@ def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
             f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
         )
     return Pipeline(
-        Lazy(lambda: make_retriever(settings, serving.index_folder)),
-        Lazy(lambda: make_reranker(settings, serving.reranker)),
+        Lazy(serving.retriever),
+        Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=interactive)),
         make_prompt(settings),
         depths=depths_of(settings),

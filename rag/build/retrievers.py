@@ -84,8 +84,3 @@ class Retrievers:
         index.check_encoder(encoder.fingerprint)
         vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
         return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
-
-
-def make_retriever(settings: Settings, index_folder: str | Path) -> Retriever:
-    """The chosen retriever over an index."""
-    return Retrievers(settings, index_folder).get(settings.retriever.kind)

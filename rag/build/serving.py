@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rag.build.parts import ENCODER_FILES
+from rag.build.parts import ENCODER_FILES, encoder_of, reranker_of
+from rag.build.retrievers import Retrievers
 from rag.build.threshold import applying_calibration, rerank_threshold
 from rag.config import Settings
 from rag.files import weights_sha256
 from rag.index.folder import serving_manifest
 from rag.index.manifest import Manifest
-from rag.models.promoted import serving
+from rag.lazy import Lazy
+from rag.models.promoted import what_serves
 from rag.models.resolve import ResolvedModel, resolve
+from rag.rerank.keep_order import KeepOrder
+
+if TYPE_CHECKING:
+    from rag.rerank.cross_encoder import CrossEncoderReranker
+    from rag.retrieve.encoder import Encoder
+    from rag.types import Retriever
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +57,45 @@ class Serving:
         calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker)
         return rerank_threshold(settings, calibration, self.reranker)
 
+    def with_reranker(self, model: str | Path) -> Serving:
+        """What would serve with this model as the reranker. The threshold stays that of the other one."""
+        reranker = self.settings.reranker.model_copy(update={"model": str(model)})
+        settings = self.settings.model_copy(update={"reranker": reranker})
+        return dataclasses.replace(self, settings=settings, reranker=str(model))
+
+    def with_max_new_tokens(self, n: int) -> Serving:
+        """The same with answers of at most `n` tokens."""
+        generator = self.settings.generator.model_copy(update={"max_new_tokens": n})
+        return dataclasses.replace(self, settings=self.settings.model_copy(update={"generator": generator}))
+
     def encoder_model(self) -> ResolvedModel:
         """The encoder's folder; it may be fetched."""
-        return resolve(self.encoder, source=self.settings.models.source, needs=ENCODER_FILES)
+        return self.find(self.encoder, needs=ENCODER_FILES)
 
     def reranker_model(self) -> ResolvedModel | None:
         """The reranker's folder; it may be fetched. None where no reranker is used."""
-        return None if self.reranker is None else resolve(self.reranker, source=self.settings.models.source)
+        return None if self.reranker is None else self.find(self.reranker)
+
+    def find(self, name: str, *, needs: Sequence[str] = ()) -> ResolvedModel:
+        """Any model by its name or folder, from where the settings let models come from (`rag.models.resolve`)."""
+        return resolve(name, source=self.settings.models.source, needs=needs)
+
+    def load_encoder(self, *, lazy: bool = False) -> Encoder:
+        """The encoder; `lazy` loads its weights with the first text."""
+        return encoder_of(self.settings, self.encoder_model(), lazy=lazy)
+
+    def load_reranker(self) -> CrossEncoderReranker | KeepOrder:
+        """The reranker, or one that keeps the order where none is used."""
+        model = self.reranker_model()
+        return KeepOrder() if model is None else reranker_of(self.settings, model)
+
+    def retrievers(self) -> Retrievers:
+        """Every retriever over the index, with the encoder that serves."""
+        return Retrievers(self.settings, self.index_folder, Lazy(self.load_encoder))
+
+    def retriever(self) -> Retriever:
+        """The retriever of the settings over the index."""
+        return self.retrievers().get(self.settings.retriever.kind)
 
     def reranker_sha256(self) -> str | None:
         """A hash of the reranker's weights; None where no reranker is used."""
@@ -67,8 +110,8 @@ def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
     corpus file; ModelError where a promoted model is gone.
     """
     generation, manifest = serving_manifest(index_folder)
-    encoder = serving(settings.encoder.model)
-    reranker = serving(settings.reranker.model) if settings.reranker.enabled else None
+    encoder = what_serves(settings.encoder.model)
+    reranker = what_serves(settings.reranker.model) if settings.reranker.enabled else None
     calibration = applying_calibration(settings, index_folder, manifest, reranker)
     return Serving(
         settings,

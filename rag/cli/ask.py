@@ -31,11 +31,12 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Show the passages found for a question, best first, without reranking."""
-    from rag.build.retrievers import make_retriever
+    from rag.build.serving import serving_over
     from rag.cli.lines import hit_json, hit_lines
 
     settings = settings_of(config, set_)
-    hits = make_retriever(settings, index_or_sample(settings, index)).retrieve([question], k)[0]
+    serving = serving_over(settings, index_or_sample(settings, index))
+    hits = serving.retriever().retrieve([question], k)[0]
     if as_json:
         print_json([hit_json(hit, rank) for rank, hit in enumerate(hits, 1)])
     elif hits:

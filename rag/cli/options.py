@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rag.build.serving import Serving
     from rag.config import Settings
 
 
@@ -52,6 +53,14 @@ def index_or_sample(settings: Settings, index: Path | None) -> Path:
     from rag.build.indexes import sample_index
 
     return sample_index(settings)
+
+
+def serving_of(config: Path | None, overrides: list[str] | None, index: Path) -> Serving:
+    """What serves over an index by the settings of a command."""
+    settings = settings_of(config, overrides)
+    from rag.build.serving import serving_over
+
+    return serving_over(settings, index)
 
 
 def print_json(value: object) -> None:

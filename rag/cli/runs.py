@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, settings_of
+from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, serving_of
 
 PANEL = "Many questions"
 app = typer.Typer()
@@ -38,15 +38,13 @@ def batch(
     from rag.build.identity import run_identity, run_provenance
     from rag.build.indexes import corpus_of
     from rag.build.pipelines import make_pipeline
-    from rag.build.serving import serving_over
     from rag.data.qrels import load_qrels
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.batch import run_batch
 
-    settings = settings_of(config, set_)
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
-    serving = serving_over(settings, index)
+    serving = serving_of(config, set_, index)
     pipeline = make_pipeline(serving, interactive=False)
     identity = run_identity(serving, queries, generate=generate)
     corpus = corpus_of(index)
@@ -83,14 +81,13 @@ def calibrate(
     set_: SetOption = None,
 ) -> None:
     """Choose the rerank score below which a question is refused, from dev questions. It is stored with the index."""
-    from rag.build.serving import serving_over
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.calibrate import make_calibration
 
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
     result = make_calibration(
-        serving_over(settings_of(config, set_), index),
+        serving_of(config, set_, index),
         queries,
         questions,
         output,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, SampleOption, SetOption, settings_of
+from rag.cli.options import ConfigOption, IndexOption, SampleOption, SetOption, serving_of
 
 PANEL = "Train"
 app = typer.Typer()
@@ -25,11 +25,11 @@ def questions(
 
     Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
     """
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.cli.lines import written_lines
     from rag.train.mine import write_training_questions
 
-    written = write_training_questions(settings, index, output, sample=sample)
+    written = write_training_questions(serving, output, sample=sample)
     print("\n".join(written_lines(written, output)))
 
 
@@ -69,16 +69,15 @@ def mine_(
     set_: SetOption = None,
 ) -> None:
     """Mine hard negatives for training. Started again after a kill, it does the rest."""
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.cli.lines import mining_lines
     from rag.train.mine import mine_negatives
     from rag.train.negatives import MiningSettings
 
     mining = MiningSettings(per_question, depth, skip, margin or None, random_share)
     report = mine_negatives(
-        settings,
+        serving,
         train,
-        index,
         output,
         mining,
         qrels=qrels,
@@ -137,12 +136,12 @@ def train_retriever_(
     set_: SetOption = None,
 ) -> None:
     """Fine-tune the bi-encoder. Started again after a kill, it continues from its last checkpoint."""
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.train.files import TrainingFiles
     from rag.train.tune import tune_retriever
 
     files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
-    _show_verdict(output, tune_retriever(settings, files, index, output, recipe, base=base, with_gate=gate))
+    _show_verdict(output, tune_retriever(serving, files, output, recipe, base=base, with_gate=gate))
 
 
 @train_app.command("reranker")
@@ -164,12 +163,12 @@ def train_reranker_(
     set_: SetOption = None,
 ) -> None:
     """Fine-tune the cross-encoder. Started again after a kill, it continues from its last checkpoint."""
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.train.files import TrainingFiles
     from rag.train.tune import tune_reranker
 
     files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
-    _show_verdict(output, tune_reranker(settings, files, index, output, recipe, reuse=reuse or (), with_gate=gate))
+    _show_verdict(output, tune_reranker(serving, files, output, recipe, reuse=reuse or (), with_gate=gate))
 
 
 @train_app.command("average")
@@ -184,10 +183,10 @@ def train_average_(
     set_: SetOption = None,
 ) -> None:
     """Average the weights of several runs' models, and compare the result with the serving model."""
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.train.meet import average_models
 
-    _show_verdict(output, average_models(settings, runs, dev, index, output, qrels=qrels, reuse=reuse or ()))
+    _show_verdict(output, average_models(serving, runs, dev, output, qrels=qrels, reuse=reuse or ()))
 
 
 @train_app.command("gate")
@@ -202,10 +201,10 @@ def train_gate_(
     set_: SetOption = None,
 ) -> None:
     """Compare a model that was trained elsewhere, or without the gate, with the serving model."""
-    settings = settings_of(config, set_)
+    serving = serving_of(config, set_, index)
     from rag.train.meet import gate_model
 
-    _show_verdict(output, gate_model(settings, model, dev, index, output, qrels=qrels, reuse=reuse or ()))
+    _show_verdict(output, gate_model(serving, model, dev, output, qrels=qrels, reuse=reuse or ()))
 
 
 @train_app.command("table")

@@ -83,7 +83,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         parent: Any = Settings
         for part in problem["loc"][:-1]:
-            is_table = get_origin(parent) is dict  # [prompts.NAME]: any name, each of the same kind
-            parent = get_args(parent)[1] if is_table else parent.model_fields[part].annotation
+            # The items of [prompts.NAME] and of a list are all of one class, whatever their name or number.
+            is_collection = get_origin(parent) in (dict, list)
+            parent = get_args(parent)[-1] if is_collection else parent.model_fields[part].annotation
         return f"unknown setting {key!r} (known here: {', '.join(parent.model_fields)})"
     return f"setting {key!r}: {problem['msg'].removeprefix('Value error, ')} (given: {problem['input']!r})"

@@ -21,7 +21,7 @@ def all_promoted() -> dict[str, list[str]]:
     return read_json(_file(), ModelError, fix="delete it to serve the base models", default={})
 
 
-def serving(name: str) -> str:
+def what_serves(name: str) -> str:
     """The folder that serves in place of `name`, or the name itself. Raises ModelError where the folder is gone."""
     promoted = all_promoted()
     passed: set[str] = set()  # promotions can form a circle, which ends where it began
@@ -56,4 +56,4 @@ def go_back(name: str) -> str:
     promoted[key].pop()
     remaining = {base: folders for base, folders in promoted.items() if folders}
     write_json(_file(), remaining)
-    return serving(key)
+    return what_serves(key)

@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rag.build.indexes import add_files, ingest_documents
-from rag.build.parts import make_generator, make_prompt, make_reranker
+from rag.build.parts import make_generator, make_prompt
 from rag.build.pipelines import depths_of, sentence_margin
 from rag.build.retrievers import Retrievers
 from rag.build.serving import Serving, serving_over
@@ -152,7 +152,7 @@ def make_chat(
 
     return Chat(
         retrievers().each(),
-        Lazy(lambda: make_reranker(settings, serving.reranker)),
+        Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=True)),
         make_prompt(settings),
         threshold_at,

@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.build import parts
-from rag.build.indexes import make_index
-from rag.build.retrievers import Retrievers, make_retriever
-from rag.config import Settings
+from rag.build.indexes import make_index_alike
+from rag.build.serving import Serving, serving_over
 from rag.data.labelled import Example, asked
 from rag.errors import ConfigError, IndexMismatchError, ModelError
 from rag.evaluate.metrics import mean, pessimistic_scores, shuffle_floor
@@ -24,7 +22,7 @@ from rag.evaluate.verdict import GATE_FILE, GATE_QUESTIONS_FILE, gate, refusal_f
 from rag.files import json_line, read_json, write_json, write_whole
 from rag.index.folder import serving_manifest
 from rag.index.read import OpenIndex, open_index
-from rag.models.promoted import serving
+from rag.models.promoted import what_serves
 from rag.progress import say
 from rag.rerank.keep_order import KeepOrder
 from rag.resume import read_jsonl
@@ -46,8 +44,7 @@ Scores = dict[str, list[float]]
 
 
 def gate_retriever(
-    settings: Settings,
-    index_folder: str | Path,
+    serving: Serving,
     target: str | Path,
     model: str | Path,
     held_out: Sequence[Example],
@@ -57,21 +54,17 @@ def gate_retriever(
     Both search an index of the same kind; the tuned one's is made in `target/index`.
     """
     check_serves_itself(model)
-    index = open_index(index_folder)
-    tuned_settings = _with_encoder(settings, model, index)
-    own_index = Path(target) / "index"
-    corpus_path = index.manifest.corpus_path
-    if corpus_path != "embedded" and not Path(corpus_path).is_file():
-        # The corpus file may be gone, or there never was one; the index holds its passages all the same.
-        corpus_path = str(index.folder / "passages.jsonl")
-    make_index(tuned_settings, corpus_path, own_index)
+    # The index may have followed its documents while the model was trained.
+    serving = serving_over(serving.settings, serving.index_folder)
+    index = open_index(serving.index_folder)
+    tuned = make_index_alike(serving, model, Path(target) / "index")
     queries = [example.question.rewrite for example in held_out]
     scores = {}
-    for name, chosen, folder in (("base", settings, index_folder), ("tuned", tuned_settings, own_index)):
-        found = Retrievers(chosen, folder).get("dense").retrieve(queries, GATE_DEPTH)
+    for name, side in (("base", serving), ("tuned", tuned)):
+        found = side.retrievers().get("dense").retrieve(queries, GATE_DEPTH)
         scores[name] = _gate_scores(list(zip(held_out, found, strict=True)))
-    if serving_manifest(index_folder)[1].fingerprint != index.manifest.fingerprint:
-        raise IndexMismatchError(f"{index_folder} has changed while the models met; run the same command again")
+    if serving_manifest(serving.index_folder)[1].fingerprint != index.manifest.fingerprint:
+        raise IndexMismatchError(f"{serving.index_folder} has changed while the models met; run the same command again")
     record = gate(
         scores["tuned"],
         scores["base"],
@@ -81,9 +74,9 @@ def gate_retriever(
     )
     record |= {
         "role": "retriever",
-        "base": settings.encoder.model,
+        "base": serving.settings.encoder.model,
         "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
-        "tuned_fingerprint": dataclasses.asdict(open_index(own_index).manifest.encoder),
+        "tuned_fingerprint": dataclasses.asdict(tuned.manifest.encoder),
         "corpus_sha256": index.manifest.corpus_sha256,
         "dev_digest": digest(asked(held_out)),
         "n_dev": len(held_out),
@@ -93,7 +86,7 @@ def gate_retriever(
 
 
 def gate_reranker(
-    settings: Settings,
+    serving: Serving,
     index: OpenIndex,
     target: str | Path,
     model: str | Path,
@@ -109,9 +102,8 @@ def gate_reranker(
     check_serves_itself(model)
     answerable, unanswerable = split_unanswerable(found)
     held_out = [example for example, _ in answerable]
-    how = _how_reranked(settings, index, answerable)
-    other = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"model": str(model)})})
-    base, tuned = serving_reranker(settings), serving_reranker(other)
+    how = _how_reranked(serving, index, answerable)
+    base, tuned = serving_reranker(serving), serving_reranker(serving.with_reranker(model))
     if known and unanswerable:
         say("there are unanswerable questions, so no scores are reused: scored again")
         known = ()
@@ -127,7 +119,7 @@ def gate_reranker(
     record = gate(tuned_scores, base_scores, primary="mrr@10", floor=mean(floors) or 0.0, sources=_sources(held_out))
     record |= {
         "role": "reranker",
-        "base": settings.reranker.model,
+        "base": serving.settings.reranker.model,
         "base_fingerprint": base.weights_sha256,
         "tuned_fingerprint": tuned.weights_sha256,
         **how,
@@ -140,26 +132,16 @@ def gate_reranker(
     return record
 
 
-def _with_encoder(settings: Settings, model: str | Path, index: OpenIndex) -> Settings:
-    """The settings with `model` as the encoder, and an index of the same kind as `index`."""
-    kind = {"factory": index.manifest.factory, "window_sentences": index.manifest.window_sentences}
-    return settings.model_copy(
-        update={
-            "encoder": settings.encoder.model_copy(update={"model": str(model)}),
-            "index": settings.index.model_copy(update=kind),
-        }
-    )
-
-
-def _how_reranked(settings: Settings, index: OpenIndex, answerable: Found) -> dict:
+def _how_reranked(serving: Serving, index: OpenIndex, answerable: Found) -> dict:
     """What two gates must have in common for the scores of one to hold in the other."""
+    reranker = serving.settings.reranker
     return {
         "corpus_sha256": index.manifest.corpus_sha256,
         "dev_digest": digest(asked([example for example, _ in answerable])),
         "candidates_digest": digest([hit.passage.id for hit in hits] for _, hits in answerable),
-        "depth": settings.reranker.depth,
-        "precision": settings.reranker.precision,
-        "max_length_tokens": settings.reranker.max_length_tokens,
+        "depth": reranker.depth,
+        "precision": reranker.precision,
+        "max_length_tokens": reranker.max_length_tokens,
     }
 
 
@@ -232,31 +214,31 @@ def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
 
 def check_serves_itself(model: str | Path) -> None:
     """Raises ConfigError where another model was promoted in the place of this one and would be judged instead."""
-    if (other := serving(str(model))) != str(model):
+    if (other := what_serves(str(model))) != str(model):
         raise ConfigError(
             f"{other} serves in the place of {model}, which cannot be judged meanwhile; go back first: "
             f"rag promote --back {model}"
         )
 
 
-def check_reranks(settings: Settings) -> None:
+def check_reranks(serving: Serving) -> None:
     """Raises ConfigError where no reranker serves that another could meet."""
-    if not settings.reranker.enabled:
+    if serving.reranker is None:
         raise ConfigError(NO_RERANKER)
 
 
-def serving_reranker(settings: Settings) -> CrossEncoderReranker:
-    """The cross-encoder that serves by these settings; raises ConfigError where none does."""
-    reranker = parts.make_reranker(settings)
+def serving_reranker(serving: Serving) -> CrossEncoderReranker:
+    """The cross-encoder that serves; raises ConfigError where none does."""
+    reranker = serving.load_reranker()
     if isinstance(reranker, KeepOrder):
         raise ConfigError(NO_RERANKER)
     return reranker
 
 
-def serving_candidates(settings: Settings, index_folder: str | Path, held_out: Sequence[Example]) -> list[list[Hit]]:
+def serving_candidates(serving: Serving, held_out: Sequence[Example]) -> list[list[Hit]]:
     """What the serving retriever hands the reranker, per question."""
-    retriever = make_retriever(settings, index_folder)
-    return retriever.retrieve([example.question.rewrite for example in held_out], settings.reranker.depth)
+    questions = [example.question.rewrite for example in held_out]
+    return serving.retriever().retrieve(questions, serving.settings.reranker.depth)
 
 
 def split_unanswerable(found: Found) -> tuple[Found, Found]:

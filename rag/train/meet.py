@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rag.build import parts
-from rag.config import Settings
+from rag.build.serving import Serving
 from rag.data.labelled import Example, load_examples
 from rag.data.splits import refuse_test_file, refuse_written
 from rag.errors import ConfigError, DataError, ModelError
 from rag.files import read_json, weights_sha256, write_json
 from rag.index.read import OpenIndex, open_index
-from rag.models.resolve import ResolvedModel, resolve
+from rag.models.resolve import ResolvedModel
 from rag.progress import say
 from rag.train.checkpoints import average_weights, check_averageable, copy_model
 from rag.train.gate import (
@@ -30,10 +30,9 @@ from rag.train.run import TRAINING_FILE, WATCHED, note_training
 
 
 def average_models(
-    settings: Settings,
+    serving: Serving,
     runs: Sequence[str | Path],
     dev: str | Path,
-    index_folder: str | Path,
     target: str | Path,
     *,
     qrels: str | Path | None = None,
@@ -51,11 +50,11 @@ def average_models(
         named = ", ".join(f"{run} ({role})" for run, role in roles.items())
         raise ConfigError(f"an average is of two models or more of the same kind; these are {named}")
     known = [verdict_of(run) for run in reuse]
-    index = open_index(index_folder)
+    index = open_index(serving.index_folder)
     models = [Path(run) / "model" for run in runs]
     check_averageable(models)
     is_reranker = "reranker" in roles.values()
-    _check_serving(settings, index, is_reranker=is_reranker)
+    _check_serving(serving, index, is_reranker=is_reranker)
     examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
     watched = {qid for run in runs for qid in watched_ids(run)}
     fresh = set.intersection(*(_at_gate(record, rows, watched, examples) for record, rows in verdicts))
@@ -66,14 +65,13 @@ def average_models(
         say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
     note_training(Path(target), {"average": [weights_sha256(model) for model in models], WATCHED: sorted(watched)})
     model = average_weights(models, Path(target))
-    return _meet(settings, index_folder, target, model, judged, known, is_reranker=is_reranker)
+    return _meet(serving, target, model, judged, known, is_reranker=is_reranker)
 
 
 def gate_model(
-    settings: Settings,
+    serving: Serving,
     model: str | Path,
     dev: str | Path,
-    index_folder: str | Path,
     target: str | Path,
     *,
     qrels: str | Path | None = None,
@@ -87,12 +85,12 @@ def gate_model(
     know that it was trained on none of the others. For `reuse` see `tune_reranker`.
     """
     known = [verdict_of(run) for run in reuse]
-    found = _find(model, settings.models.source)
+    found = _find(serving, model)
     is_reranker = is_cross_encoder(found.folder)
-    target, index = Path(target), open_index(index_folder)
+    target, index = Path(target), open_index(serving.index_folder)
     if target.resolve().is_relative_to(found.folder.resolve()):
         raise ConfigError(f"{target} lies within the model's own folder; choose another -o")
-    _check_serving(settings, index, is_reranker=is_reranker)
+    _check_serving(serving, index, is_reranker=is_reranker)
     check_serves_itself(target / "model")
     examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
     watched = watched_ids(found.folder)
@@ -102,32 +100,32 @@ def gate_model(
     if left_out := len(examples) - len(judged):
         say(f"{left_out:,} questions of {dev} are left out: they chose the checkpoint of {model}")
     # A model that cannot be loaded is refused here, before anything is written.
-    made_of, prompts = _loaded(settings, found, is_reranker=is_reranker)
+    made_of, prompts = _loaded(serving, found, is_reranker=is_reranker)
     note_training(target, {"gate": made_of, WATCHED: sorted(watched)})
     copy = _copied(found.folder, target / "model", prompts)
-    return _meet(settings, index_folder, target, copy, judged, known, is_reranker=is_reranker)
+    return _meet(serving, target, copy, judged, known, is_reranker=is_reranker)
 
 
 def _loaded(
-    settings: Settings, model: ResolvedModel, *, is_reranker: bool
+    serving: Serving, model: ResolvedModel, *, is_reranker: bool
 ) -> tuple[str | dict, Mapping[str, str] | None]:
     """Load a model once; returns what it is made of, and a retriever's prompts. Raises ModelError."""
     if is_reranker:
-        return parts.reranker_of(settings, model).weights_sha256, None
-    encoder = parts.encoder_of(settings, model)
+        return parts.reranker_of(serving.settings, model).weights_sha256, None
+    encoder = parts.encoder_of(serving.settings, model)
     return dataclasses.asdict(encoder.fingerprint), encoder.prompts
 
 
-def _find(model: str | Path, source: str) -> ResolvedModel:
+def _find(serving: Serving, model: str | Path) -> ResolvedModel:
     """A model by its folder, the folder of its run, or its name."""
     run = Path(model)
     if (run / TRAINING_FILE).is_file():
         if not (run / "model").is_dir():
             raise ConfigError(f"{run} is a run that has not finished; start its command again")
         model = run / "model"
-    found = resolve(str(model), source=source)
+    found = serving.find(str(model))
     if found.source.startswith("hub") and not is_cross_encoder(found.folder):
-        return resolve(str(model), source=source, needs=parts.ENCODER_FILES)
+        return serving.find(str(model), needs=parts.ENCODER_FILES)
     return found
 
 
@@ -158,12 +156,12 @@ def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Pat
     return target
 
 
-def _check_serving(settings: Settings, index: OpenIndex, *, is_reranker: bool) -> None:
+def _check_serving(serving: Serving, index: OpenIndex, *, is_reranker: bool) -> None:
     """Refuse, before anything is made, what could not be compared with the serving model at the end."""
     if is_reranker:
-        check_reranks(settings)
+        check_reranks(serving)
     else:
-        index.check_encoder(parts.make_encoder(settings, lazy=True).fingerprint)
+        index.check_encoder(serving.load_encoder(lazy=True).fingerprint)
 
 
 def _dev_questions(
@@ -178,8 +176,7 @@ def _dev_questions(
 
 
 def _meet(
-    settings: Settings,
-    index_folder: str | Path,
+    serving: Serving,
     target: str | Path,
     model: Path,
     judged: Sequence[Example],
@@ -189,9 +186,9 @@ def _meet(
 ) -> dict:
     """The gate's record, of a model of either kind."""
     if not is_reranker:
-        return gate_retriever(settings, index_folder, target, model, judged)
-    found = list(zip(judged, serving_candidates(settings, index_folder, judged), strict=True))
-    return gate_reranker(settings, open_index(index_folder), target, model, found, known)
+        return gate_retriever(serving, target, model, judged)
+    found = list(zip(judged, serving_candidates(serving, judged), strict=True))
+    return gate_reranker(serving, open_index(serving.index_folder), target, model, found, known)
 
 
 def _at_gate(record: Mapping, rows: Sequence[Mapping], watched: set[str], examples: Sequence[Example]) -> set[str]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from rag.build import parts
 from rag.build.identity import generator_identity
-from rag.build.retrievers import Retrievers
-from rag.config import RetrieverKind, Settings
+from rag.build.serving import Serving
+from rag.config import RetrieverKind
 from rag.data.labelled import asked, load_examples
 from rag.data.splits import refuse_test_file
 from rag.errors import ConfigError
@@ -26,23 +26,18 @@ from rag.train.written import MAX_NEW_TOKENS, Written, write_questions
 Scorer = Literal["encoder", "reranker", "none"]
 
 
-def write_training_questions(
-    settings: Settings, index_folder: str | Path, target: str | Path, *, sample: int | None = None
-) -> Written:
+def write_training_questions(serving: Serving, target: str | Path, *, sample: int | None = None) -> Written:
     """Let the generator write a question for each passage of an index into a training file, or for `sample` of them."""
-    index = open_index(index_folder)
-    own = settings.model_copy(
-        update={"generator": settings.generator.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})}
-    )
+    index = open_index(serving.index_folder)
+    own = serving.with_max_new_tokens(MAX_NEW_TOKENS).settings
     identity = {"index": index.manifest.fingerprint, "generator": generator_identity(own)}
     start = functools.partial(parts.make_generator, own, interactive=False)
     return write_questions(index.corpus, start, target, sample=sample, identity=identity)
 
 
 def mine_negatives(
-    settings: Settings,
+    serving: Serving,
     train: str | Path,
-    index_folder: str | Path,
     target: str | Path,
     mining: MiningSettings,
     *,
@@ -64,11 +59,11 @@ def mine_negatives(
     if scorer == "none" and mining.margin is not None:
         raise ConfigError("--scorer none has no scores to measure a margin by; choose a scorer, or leave --margin out")
     refuse_test_file(train, qrels)
-    index = open_index(index_folder)
+    index = open_index(serving.index_folder)
     given = load_examples(train, index.corpus, qrels)
     examples = sample_examples([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
-    available = Retrievers(settings, index_folder)
-    score, scorer_sha256 = _pair_scorer(settings, index, scorer)
+    available = serving.retrievers()
+    score, scorer_sha256 = _pair_scorer(serving, index, scorer)
     identity = {
         "index": index.manifest.fingerprint,
         "retrievers": list(retrievers),
@@ -80,7 +75,7 @@ def mine_negatives(
     return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
 
 
-def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
+def _pair_scorer(serving: Serving, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
     """(what scores pairs, a hash of its weights): the cross-encoder's probabilities, or cosines of the index's vectors.
 
     None and an empty hash where nothing scores.
@@ -88,7 +83,7 @@ def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[
     if scorer == "none":
         return None, ""
     if scorer == "reranker":
-        reranker = parts.make_reranker(settings)
+        reranker = serving.load_reranker()
         if isinstance(reranker, KeepOrder):
             raise ConfigError("--scorer reranker needs reranker.enabled = true")
 
@@ -97,7 +92,7 @@ def _pair_scorer(settings: Settings, index: OpenIndex, scorer: Scorer) -> tuple[
             return 1 / (1 + np.exp(-np.asarray(logits)))
 
         return probability, reranker.weights_sha256
-    encoder = parts.make_encoder(settings)
+    encoder = serving.load_encoder()
     index.check_encoder(encoder.fingerprint)
     vectors = index.vectors()
     row_of = {passage.id: row for row, passage in enumerate(index.corpus)}

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.config import Settings
+from rag.build.serving import Serving
 from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.data.splits import refuse_written
 from rag.errors import ConfigError
 from rag.files import write_json
 from rag.index.read import OpenIndex, open_index
-from rag.models.promoted import serving
-from rag.models.resolve import resolve
 from rag.progress import say
 from rag.train.dev_evaluation import DevCandidates, make_dev_candidates
 from rag.train.files import TrainingFiles, choose_watched
@@ -54,9 +52,8 @@ class RerankerJob:
 
 
 def prepare_reranker(
-    settings: Settings,
+    serving: Serving,
     files: TrainingFiles,
-    index_folder: str | Path,
     target: str | Path,
     recipe_name: str,
     *,
@@ -67,21 +64,23 @@ def prepare_reranker(
     Whatever can be refused is refused here, before anything is trained: ConfigError, DataError. For soft labels the
     serving reranker scores the groups; its scores are kept in `target`.
     """
-    chosen = settings.training.reranker
-    recipe = _recipe(settings, recipe_name)
-    index = open_index(index_folder)
+    chosen = serving.settings.training.reranker
+    recipe = _recipe(serving, recipe_name)
+    index = open_index(serving.index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     if with_gate:
         refuse_written(held_out)
     training, negatives = _training_questions(files, index.corpus, training, recipe)
     groups = make_groups(training, index.corpus, recipe, negatives)
-    start = resolve(serving(settings.reranker.model), source=settings.models.source).folder
+    base = serving.reranker_model()
+    assert base is not None  # `_recipe` has refused otherwise
+    start = base.folder
     if recipe.soft_share:
-        groups = _softened(settings, groups, index.corpus, recipe, target)
+        groups = _softened(serving, groups, index.corpus, recipe, target)
     # What chose the model to start from is watched again: a question that has chosen a checkpoint judges none.
     chose = watched_ids(start)
     watched, judged = choose_watched(held_out, chosen.dev_questions, files.without, chose)
-    found = list(zip(held_out, serving_candidates(settings, index_folder, held_out), strict=True))
+    found = list(zip(held_out, serving_candidates(serving, held_out), strict=True))
     at_gate = set(question_ids(judged))
     shown = [(one, hits[: chosen.dev_candidates]) for one, hits in found if one.question.id not in at_gate]
     dev_groups: list[Group] = []
@@ -89,7 +88,7 @@ def prepare_reranker(
         answerable_first = [example for part in split_unanswerable(shown) for example, _ in part]
         dev_groups = make_groups(answerable_first, index.corpus, recipe, None)
         if recipe.soft_share:
-            dev_groups = _softened(settings, dev_groups, index.corpus, recipe, target)
+            dev_groups = _softened(serving, dev_groups, index.corpus, recipe, target)
     return RerankerJob(
         recipe,
         start,
@@ -102,10 +101,10 @@ def prepare_reranker(
     )
 
 
-def _recipe(settings: Settings, name: str) -> RerankerRecipe:
+def _recipe(serving: Serving, name: str) -> RerankerRecipe:
     """The recipe with what the settings change; raises ConfigError for what could not end well."""
-    recipe = chosen_recipe(RECIPES, name, "reranker", settings.training)
-    check_reranks(settings)
+    recipe = chosen_recipe(RECIPES, name, "reranker", serving.settings.training)
+    check_reranks(serving)
     if recipe.select == "loss" and recipe.negatives_from == "mined":
         raise ConfigError(
             "training.reranker.select = loss needs dev pairs made as the training pairs are, and dev questions have no "
@@ -166,14 +165,14 @@ def _without_easy(training: Sequence[Example], mined: Mapping[str, Mined], skip_
 
 
 def _softened(
-    settings: Settings, groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe, target: str | Path
+    serving: Serving, groups: Sequence[Group], corpus: Corpus, recipe: RerankerRecipe, target: str | Path
 ) -> list[Group]:
     """The groups with labels mixed with what the serving reranker says of the same pairs.
 
     Its scores are kept in the run's folder, under a name made of the model and the pairs, so that a run that goes on
     after a kill reads them.
     """
-    reranker = serving_reranker(settings)
+    reranker = serving_reranker(serving)
     pairs = [(group.query, corpus.by_id(pid).content) for group in groups for pid in group.ids]
     path = Path(target) / f"own-scores-{digest([reranker.weights_sha256, *pairs])}.json"
     if not path.is_file():

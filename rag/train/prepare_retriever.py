@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.build import parts
-from rag.build.retrievers import Retrievers
-from rag.config import Settings
+from rag.build.serving import Serving
 from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.data.splits import refuse_written
 from rag.errors import ConfigError
 from rag.index.read import OpenIndex, open_index
-from rag.models.promoted import serving
-from rag.models.resolve import resolve
 from rag.train.dev_evaluation import DevPool, make_dev_pool
 from rag.train.files import TrainingFiles, choose_watched
 from rag.train.gate import watched_ids
@@ -49,9 +45,8 @@ class RetrieverJob:
 
 
 def prepare_retriever(
-    settings: Settings,
+    serving: Serving,
     files: TrainingFiles,
-    index_folder: str | Path,
     recipe_name: str,
     *,
     base: str | None = None,
@@ -61,9 +56,9 @@ def prepare_retriever(
 
     Whatever can be refused is refused here, before anything is trained: ConfigError, DataError, IndexMismatchError.
     """
-    chosen = settings.training.retriever
-    recipe = chosen_recipe(RECIPES, recipe_name, "retriever", settings.training)
-    index = open_index(index_folder)
+    chosen = serving.settings.training.retriever
+    recipe = chosen_recipe(RECIPES, recipe_name, "retriever", serving.settings.training)
+    index = open_index(serving.index_folder)
     training, held_out = files.splits(index.corpus)
     if with_gate:
         refuse_written(held_out)
@@ -72,13 +67,13 @@ def prepare_retriever(
             f"the recipe {recipe.name!r} learns from the cross-encoder's scores; mine with them: rag mine TRAIN "
             "-i INDEX -o FILE --scorer reranker"
         )
-    encoder = parts.make_encoder(settings)
+    encoder = serving.load_encoder()
     index.check_encoder(encoder.fingerprint)
-    start = resolve(base or serving(settings.encoder.model), source=settings.models.source).folder
+    start = serving.find(base or serving.encoder).folder
     # What chose the model to start from is watched again: a question that has chosen a checkpoint judges none.
     chose = watched_ids(start)
     watched, judged = choose_watched(held_out, chosen.dev_questions, files.without, chose)
-    dense = Retrievers(settings, index_folder).get("dense")
+    dense = serving.retrievers().get("dense")
     found = dense.retrieve([example.question.rewrite for example in watched], chosen.dev_candidates)
     candidates = [[hit.passage.id for hit in hits] for hits in found]
     return RetrieverJob(

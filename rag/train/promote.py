@@ -8,7 +8,7 @@ from pathlib import Path
 from rag.errors import ConfigError
 from rag.evaluate.verdict import PROMOTE
 from rag.files import weights_sha256
-from rag.models.promoted import all_promoted, promote, serving
+from rag.models.promoted import all_promoted, promote, what_serves
 from rag.models.resolve import resolve
 from rag.train.gate import verdict_of
 
@@ -24,14 +24,14 @@ def promote_model(target: str | Path) -> str:
         raise ConfigError(f"the gate says {record['verdict']}: {'; '.join(record['reasons'])}")
     model = Path(target) / "model"
     base = record["base"]
-    if serving(base) == str(model.resolve()):
+    if what_serves(base) == str(model.resolve()):
         return f"{model} already serves in the place of {base}."
     if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
         raise ConfigError(
             f"{model} has changed since it met the gate; let it meet again: "
             f"rag train gate {target} -i INDEX -o MET --dev DEV"
         )
-    if weights_sha256(resolve(serving(base)).folder) != _weights(record["base_fingerprint"]):
+    if weights_sha256(resolve(what_serves(base)).folder) != _weights(record["base_fingerprint"]):
         raise ConfigError(
             f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
             f"one too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
@@ -41,7 +41,7 @@ def promote_model(target: str | Path) -> str:
         "retriever": "Index again: rag index --rebuild -o INDEX.",
         "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
     }
-    names = [name for name in all_promoted() if serving(name) == str(model.resolve())]
+    names = [name for name in all_promoted() if what_serves(name) == str(model.resolve())]
     return f"{model} now serves in the place of {', '.join(names)}. {again[record['role']]}"
 
 

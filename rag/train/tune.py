@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rag.config import Settings
+from rag.build.serving import Serving
 from rag.train.files import TrainingFiles
 from rag.train.gate import gate_reranker, gate_retriever, verdict_of
 from rag.train.prepare_reranker import prepare_reranker
@@ -16,9 +16,8 @@ from rag.train.run import is_first_process
 
 
 def tune_retriever(
-    settings: Settings,
+    serving: Serving,
     files: TrainingFiles,
-    index_folder: str | Path,
     target: str | Path,
     recipe_name: str,
     *,
@@ -29,7 +28,7 @@ def tune_retriever(
 
     `base` names the model to start from, by default the serving one.
     """
-    job = prepare_retriever(settings, files, index_folder, recipe_name, base=base, with_gate=with_gate)
+    job = prepare_retriever(serving, files, recipe_name, base=base, with_gate=with_gate)
     model = train_retriever(
         job.start,
         job.prompts,
@@ -46,13 +45,12 @@ def tune_retriever(
     # Several processes train one model, and one of them judges it.
     if not (with_gate and is_first_process()):
         return None
-    return gate_retriever(settings, index_folder, target, model, job.judged)
+    return gate_retriever(serving, target, model, job.judged)
 
 
 def tune_reranker(
-    settings: Settings,
+    serving: Serving,
     files: TrainingFiles,
-    index_folder: str | Path,
     target: str | Path,
     recipe_name: str,
     *,
@@ -65,7 +63,7 @@ def tune_reranker(
     """
     # Read before anything else, because a folder without a verdict would be refused after hours of training.
     known = [verdict_of(run) for run in reuse]
-    job = prepare_reranker(settings, files, index_folder, target, recipe_name, with_gate=with_gate)
+    job = prepare_reranker(serving, files, target, recipe_name, with_gate=with_gate)
     model = train_reranker(
         job.start,
         job.groups,
@@ -79,4 +77,4 @@ def tune_reranker(
     # Several processes train one model, and one of them judges it.
     if not (with_gate and is_first_process()):
         return None
-    return gate_reranker(settings, job.index, target, model, job.judged, known)
+    return gate_reranker(serving, job.index, target, model, job.judged, known)

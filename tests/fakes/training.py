@@ -2,6 +2,7 @@
 
 import json
 
+from rag.build.serving import serving_over
 from rag.train import mine as tune
 from rag.train.files import TrainingFiles
 from rag.train.negatives import MiningSettings
@@ -47,9 +48,8 @@ def with_training(settings, kinds, **changes):
 
 def mined(settings, folder, scorer="encoder", **options):
     tune.mine_negatives(
-        settings,
+        serving_over(settings, folder / "index"),
         folder / "train.txt",
-        folder / "index",
         folder / "negatives.jsonl",
         MiningSettings(per_question=7, depth=20, margin=None),
         retrievers=["dense", "bm25"],

@@ -11,7 +11,7 @@ from rag.build.serving import serving_over
 from rag.config import load_settings
 from rag.index.calibration import CALIBRATION_FILE
 from rag.lazy import Lazy
-from rag.models.promoted import all_promoted, serving
+from rag.models.promoted import all_promoted, what_serves
 from rag.runs.evaluate import make_evaluation, make_report
 from rag.runs.stored import PREDICTIONS, RUN_FILE
 
@@ -56,7 +56,7 @@ def test_a_promoted_model_serves(tmp_path, monkeypatch, tiny_reranker_folder):
     monkeypatch.setenv("RAG_HOME", str(tmp_path))
     (tmp_path / "promoted.json").write_text(f'{{\n  "a/base": [\n    "{tiny_reranker_folder}"\n  ]\n}}\n', "utf-8")
     assert all_promoted() == {"a/base": [str(tiny_reranker_folder)]}
-    assert serving("a/base") == str(tiny_reranker_folder)
+    assert what_serves("a/base") == str(tiny_reranker_folder)
 
 
 @pytest.mark.real

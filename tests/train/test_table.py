@@ -53,5 +53,5 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
     first = run(tmp_path / "first", BASE)
     with pytest.raises(DataError, match="differing: base_fingerprint"):
         training_table([first, run(tmp_path / "other", BASE, base_fingerprint="x")])
-    with pytest.raises(DataError, match=r"holds no gate\.json"):
+    with pytest.raises(DataError, match=r"gate\.json is missing; train it with the gate"):
         training_table([tmp_path])

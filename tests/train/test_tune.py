@@ -18,7 +18,7 @@ from rag.data.questions import Question
 from rag.errors import ConfigError, DataError, RunMismatchError
 from rag.evaluate.verdict import KEEP_BASE, PROMOTE
 from rag.index.read import open_index
-from rag.models.promoted import all_promoted, go_back, serving
+from rag.models.promoted import all_promoted, go_back, what_serves
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
 from rag.runs.calibrate import make_calibration
@@ -38,7 +38,7 @@ from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unan
 def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     settings, folder = data
     files = mined(settings, folder)
-    record = tune_retriever(settings, files, folder / "index", folder / "run", "mined")
+    record = tune_retriever(serving_over(settings, folder / "index"), files, folder / "run", "mined")
     assert record == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
     assert (record["verdict"] == PROMOTE) == (not record["reasons"])
     assert record["n_dev"] == 4
@@ -56,7 +56,7 @@ def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     (folder / "run" / "gate.json").write_text(json.dumps({**record, "verdict": PROMOTE}))
     assert "Index again" in gating.promote_model(folder / "run")
     base = settings.encoder.model
-    assert serving(base) == str(folder / "run" / "model")
+    assert what_serves(base) == str(folder / "run" / "model")
     tuned = parts.make_encoder(settings)
     assert tuned.fingerprint.weights_sha256 == record["tuned_fingerprint"]["weights_sha256"]
     assert go_back(base) == base
@@ -77,24 +77,24 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
     given = []
     monkeypatch.setattr(mine, "generator_identity", lambda settings: "asks")
     monkeypatch.setattr(parts, "make_generator", lambda settings, interactive: given.append(settings) or Asks())
-    written = write_training_questions(settings, folder / "long", folder / "written.txt", sample=24)
+    written = write_training_questions(serving_over(settings, folder / "long"), folder / "written.txt", sample=24)
     assert (written.n_passages, written.n_questions) == (24, 24)
     assert given[0].generator.max_new_tokens < settings.generator.max_new_tokens
     files, index = TrainingFiles(folder / "written.txt"), folder / "long"
     for tuned, recipe in ((tune_retriever, "report"), (tune_reranker, "report-1")):
         with pytest.raises(DataError, match="written by a model"):  # which proves nothing
-            tuned(settings, files, index, folder / "run", recipe)
+            tuned(serving_over(settings, index), files, folder / "run", recipe)
     asked = (folder / "dev.txt").read_text("utf-8")
     for short, passage in zip(PASSAGES, long, strict=True):
         asked = asked.replace(json.dumps(short.text), json.dumps(passage.text))
     (folder / "dev.txt").write_text(asked, "utf-8")
     files = TrainingFiles(folder / "written.txt", folder / "dev.txt")
-    assert tune_retriever(quick(settings), files, index, folder / "run", "report")["n_dev"] == 4
+    assert tune_retriever(serving_over(quick(settings), index), files, folder / "run", "report")["n_dev"] == 4
 
 
 def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     settings, folder = data
-    record = tune_reranker(settings, mined(settings, folder), folder / "index", folder / "run", "distill")
+    record = tune_reranker(serving_over(settings, folder / "index"), mined(settings, folder), folder / "run", "distill")
     assert record["role"] == "reranker"
     assert 0 < record["shuffle_floor"] < 1
     assert record["metrics"]["mrr@10"]["n"] == 4
@@ -115,7 +115,7 @@ def test_a_second_round_is_trained_on_what_the_first_finds_hard(data, monkeypatc
     monkeypatch.setattr(prepare_reranker, "make_groups", lambda *given: groups.append(plain(*given)) or groups[-1])
     changes = {"hardest_first": True, "skip_easy": 0.0, "random_share": 0.0, "negatives": 2}
     chosen = with_training(settings, ["reranker"], **changes)
-    tune_reranker(chosen, files, folder / "index", folder / "run", "lambda", with_gate=False)
+    tune_reranker(serving_over(chosen, folder / "index"), files, folder / "run", "lambda", with_gate=False)
     assert {group.query for group in groups[0]} == {one.query for one in hard}
     scores = {one.query: dict(one.negatives) for one in hard}
     for group in groups[0]:
@@ -128,7 +128,7 @@ def test_where_every_question_is_easy_training_is_refused(data):
     files = mined(settings, folder, scorer="reranker")
     easy = with_training(settings, ["reranker"], skip_easy=-99.0)
     with pytest.raises(ConfigError, match="every question is easy"):
-        tune_reranker(easy, files, folder / "index", folder / "run", "lambda")
+        tune_reranker(serving_over(easy, folder / "index"), files, folder / "run", "lambda")
 
 
 def test_negatives_mined_for_other_labels_are_refused(data):
@@ -145,9 +145,9 @@ def test_negatives_mined_for_other_labels_are_refused(data):
 def test_the_base_judges_its_pairs_once_for_soft_labels(data, monkeypatch):
     settings, folder = data
     files, index = mined(settings, folder), folder / "index"
-    tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+    tune_reranker(serving_over(settings, index), files, folder / "run", "distill", with_gate=False)
     monkeypatch.setattr(CrossEncoderReranker, "score", lambda *given, **options: pytest.fail("scored again"))
-    tune_reranker(settings, files, index, folder / "run", "distill", with_gate=False)
+    tune_reranker(serving_over(settings, index), files, folder / "run", "distill", with_gate=False)
 
 
 def test_calibrating_again_with_other_settings_replaces_the_run_of_the_first(data):
@@ -179,7 +179,8 @@ def test_a_run_is_made_of_demonstrations_only_where_there_are_any(data):
 
 def test_unknown_scorers_and_retrievers_are_told(data):
     settings, folder = data
-    arguments = (settings, folder / "train.txt", folder / "index", folder / "negatives.jsonl", MiningSettings())
+    serving = serving_over(settings, folder / "index")
+    arguments = (serving, folder / "train.txt", folder / "negatives.jsonl", MiningSettings())
     with pytest.raises(ConfigError, match="'cross-encoder' is unknown; choose one of encoder, reranker, none"):
         mine_negatives(*arguments, scorer="cross-encoder")
     with pytest.raises(ConfigError, match="no retriever is called 'BM25'"):
@@ -191,20 +192,20 @@ def test_what_cannot_end_well_is_refused_before_training(data):
     index, run = folder / "index", folder / "run"
     files = mined(settings, folder)
     with pytest.raises(ConfigError, match="--scorer reranker"):
-        tune_retriever(settings, files, index, run, "distill")
+        tune_retriever(serving_over(settings, index), files, run, "distill")
     for changes in ({"hardest_first": True}, {"skip_easy": 3.0}):
         hard = with_training(settings, ["reranker"], **changes)
         with pytest.raises(ConfigError, match="--scorer reranker"):
-            tune_reranker(hard, files, index, run, "lambda")
+            tune_reranker(serving_over(hard, index), files, run, "lambda")
     hard = with_training(settings, ["reranker"], hardest_first=True, negatives_from="evidences")
     with pytest.raises(ConfigError, match="takes no mined negatives"):
-        tune_reranker(hard, files, index, run, "lambda")
+        tune_reranker(serving_over(hard, index), files, run, "lambda")
     off = settings.model_copy(update={"reranker": settings.reranker.model_copy(update={"enabled": False})})
     with pytest.raises(ConfigError, match=r"leave reranker\.enabled"):
-        tune_reranker(off, files, index, run, "lambda")
+        tune_reranker(serving_over(off, index), files, run, "lambda")
     by_loss = with_training(settings, ["reranker"], select="loss")
     with pytest.raises(ConfigError, match="choose select = mrr"):
-        tune_reranker(by_loss, files, index, run, "lambda")
+        tune_reranker(serving_over(by_loss, index), files, run, "lambda")
     assert not run.exists()
 
 
@@ -225,16 +226,15 @@ def test_a_setting_that_would_change_nothing_is_refused(data, tuned, recipe, cha
     with pytest.raises(
         ConfigError, match=f"training.{tuned}.{changes.partition('=')[0]} changes nothing in the recipe"
     ):
-        tuning(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", recipe)
+        tuning(serving_over(odd, folder / "index"), TrainingFiles(folder / "train.txt"), folder / "run", recipe)
 
 
 def test_no_margin_is_measured_without_scores(data):
     settings, folder = data
     with pytest.raises(ConfigError, match="no scores to measure a margin by"):
         mine_negatives(
-            settings,
+            serving_over(settings, folder / "index"),
             folder / "train.txt",
-            folder / "index",
             folder / "negatives.jsonl",
             MiningSettings(margin=0.95),
             scorer="none",
@@ -248,18 +248,18 @@ def test_negatives_of_other_questions_with_the_same_ids_are_refused(data):
     train.write_text(train.read_text("utf-8").replace("who built", "who painted"), "utf-8")
     for tuning, recipe in ((tune_retriever, "mined"), (tune_reranker, "lambda")):
         with pytest.raises(DataError, match="was mined for another question 'q0'"):
-            tuning(settings, files, folder / "index", folder / "run", recipe)
+            tuning(serving_over(settings, folder / "index"), files, folder / "run", recipe)
 
 
 def test_what_chose_the_model_to_start_from_does_not_judge_the_next(data):
     settings, folder = quick(data[0]), data[1]
     files = mined(settings, folder)
     fewer = with_training(settings, ["retriever"], dev_questions=2)
-    tune_retriever(settings, files, folder / "index", folder / "first", "mined", with_gate=False)
+    tune_retriever(serving_over(settings, folder / "index"), files, folder / "first", "mined", with_gate=False)
     first = watched_ids(folder / "first")
     assert len(first) == 4
     base = str(folder / "first" / "model")
-    tune_retriever(fewer, files, folder / "index", folder / "second", "mined", base=base)
+    tune_retriever(serving_over(fewer, folder / "index"), files, folder / "second", "mined", base=base)
     judged = {row["qid"] for row in read_jsonl(folder / "second" / "gate-questions.jsonl")}
     assert first <= watched_ids(folder / "second")
     assert judged
@@ -313,7 +313,10 @@ def test_what_is_named_as_the_test_set_is_neither_mined_nor_trained_on(data):
         TrainingFiles(folder / "test_open.txt", folder / "dev.txt").splits(open_index(folder / "index").corpus)
     with pytest.raises(DataError, match="is named as the test set"):
         mine_negatives(
-            settings, folder / "test_open.txt", folder / "index", folder / "mined.jsonl", MiningSettings(per_question=2)
+            serving_over(settings, folder / "index"),
+            folder / "test_open.txt",
+            folder / "mined.jsonl",
+            MiningSettings(per_question=2),
         )
 
 
@@ -321,7 +324,9 @@ def test_a_setting_of_the_other_model_is_refused(data):
     _, folder = data
     odd = load_settings(overrides=["training.loss=lambda"])
     with pytest.raises(ConfigError, match="one of contrastive, kl, margin_mse"):
-        tune_retriever(odd, TrainingFiles(folder / "train.txt"), folder / "index", folder / "run", "report")
+        tune_retriever(
+            serving_over(odd, folder / "index"), TrainingFiles(folder / "train.txt"), folder / "run", "report"
+        )
 
 
 @pytest.mark.parametrize(("model", "recipe"), [("retriever", "mined"), ("reranker", "hybrid")])
@@ -353,7 +358,10 @@ def test_several_processes_train_one_model(data, model, recipe):
 def test_without_dev_documents_are_held_out(data):
     settings, folder = data
     files = TrainingFiles(folder / "train.txt")
-    assert tune_reranker(settings, files, folder / "index", folder / "run", "report-2", with_gate=False) is None
+    assert (
+        tune_reranker(serving_over(settings, folder / "index"), files, folder / "run", "report-2", with_gate=False)
+        is None
+    )
     training, held_out = files.splits(open_index(folder / "index").corpus)
     assert len(training) + len(held_out) == 22
     assert 1 <= len(held_out) <= 4
@@ -364,16 +372,20 @@ def test_bad_input_is_told(data):
     (folder / "test_open.txt").write_text(rows(range(22, 30)), "utf-8")
     index, run = folder / "index", folder / "run"
     with pytest.raises(DataError, match="choose on dev"):
-        tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "test_open.txt"), index, run, "mined")
+        tune_retriever(
+            serving_over(settings, index), TrainingFiles(folder / "train.txt", folder / "test_open.txt"), run, "mined"
+        )
     with pytest.raises(DataError, match="choose on dev"):
-        tune_retriever(settings, TrainingFiles(folder / "test_open.txt"), index, run, "mined")
+        tune_retriever(serving_over(settings, index), TrainingFiles(folder / "test_open.txt"), run, "mined")
     with pytest.raises(DataError, match="stand in"):
-        tune_retriever(settings, TrainingFiles(folder / "train.txt", folder / "train.txt"), index, run, "mined")
+        tune_retriever(
+            serving_over(settings, index), TrainingFiles(folder / "train.txt", folder / "train.txt"), run, "mined"
+        )
     with pytest.raises(ConfigError, match="no recipe is called 'best'; choose one of report, mined"):
-        tune_retriever(settings, TrainingFiles(folder / "train.txt"), index, run, "best")
+        tune_retriever(serving_over(settings, index), TrainingFiles(folder / "train.txt"), run, "best")
     odd = load_settings(overrides=["training.temperature=0.1"])
     with pytest.raises(ConfigError, match="has no setting training"):
-        tune_reranker(odd, TrainingFiles(folder / "train.txt"), index, run, "lambda")
+        tune_reranker(serving_over(odd, index), TrainingFiles(folder / "train.txt"), run, "lambda")
     with pytest.raises(ConfigError, match="holds no verdict"):
         gating.promote_model(folder)
 
@@ -384,7 +396,7 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
         with (folder / f"{name}.txt").open("a", encoding="utf-8") as stream:
             stream.write(unanswerable_rows(numbers))
     files = mined(settings, folder)
-    record = tune_reranker(settings, files, folder / "index", folder / "run", "abstain")
+    record = tune_reranker(serving_over(settings, folder / "index"), files, folder / "run", "abstain")
     assert (record["refusals"]["n_answerable"], record["refusals"]["n_unanswerable"]) == (4, 2)
     assert record["metrics"]["mrr@10"]["n"] == record["n_dev"] == 4
     assert len(watched_ids(folder / "run")) == 4 + 2
@@ -395,7 +407,7 @@ def test_a_reranker_learns_from_unanswerable_questions_and_the_gate_says_how_wel
     wanted = load_settings(overrides=["training.reranker.unanswerable=true"]).training
     settings = settings.model_copy(update={"training": wanted})
     with pytest.raises(ConfigError, match="learns nothing from unanswerable"):
-        tune_reranker(settings, files, folder / "index", folder / "other", "lambda")
+        tune_reranker(serving_over(settings, folder / "index"), files, folder / "other", "lambda")
 
 
 def test_unanswerable_questions_about_held_out_documents_are_held_out_too(data):

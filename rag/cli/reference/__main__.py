@@ -15,9 +15,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         checkout = Path(arguments[0])
     elif not (checkout / "pyproject.toml").is_file():  # an installed package: nothing is written beside it
-        raise SystemExit(
-            "this code runs from no checkout; name the folder to write: python -m rag.cli.reference FOLDER"
-        )
+        raise SystemExit("there is no checkout here; name a folder: python -m rag.cli.reference FOLDER")
     for name, text in reference().items():
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from rag.config import PromptTemplate, Settings
 
 WIDTH = 110
-UNSET = "not set"
 FILE_HEAD = """\
 # Every setting with its default. This file is written by `python -m rag.cli.reference`.
 # A file of your own needs only what differs: rag ask "…" -i INDEX --config my.toml
@@ -73,10 +72,12 @@ def settings_page() -> str:
     blocks = [PAGE_HEAD]
     sections: list[tuple[str, type[BaseModel]]] = [*_sections(Settings), ("prompts.NAME", PromptTemplate)]
     for name, section in sections:
+        unset = "the recipe's" if name.startswith("training.") else "not set"
         lines = [f"## `[{name}]`", "", _first_paragraph(section), ""]
         lines += ["| key | default | values | meaning |", "|---|---|---|---|"]
         for setting in _settings(section):
-            default = UNSET if setting.default is None else f"`{_toml(setting.default)}`"
+            default = unset if setting.default is None else f"`{_toml(setting.default)}`"
+            default = "required" if section.model_fields[setting.name].is_required() else default
             lines.append(f"| `{setting.name}` | {default} | {setting.values} | {setting.description} |")
         blocks.append("\n".join([*lines, ""]))
     return "\n".join(blocks)
