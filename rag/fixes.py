@@ -64,6 +64,41 @@ def calibrate(folder: str | Path) -> str:
     return _command("rag", "calibrate", "DEV", "-i", folder)
 
 
+def batch(folder: str | Path) -> str:
+    """Answer questions into a run folder."""
+    return _command("rag", "batch", "QUERIES", "-i", "INDEX", "-o", folder)
+
+
+def evaluate(folder: str | Path) -> str:
+    """Score a run folder."""
+    return _command("rag", "evaluate", folder, "--qrels", "QRELS", "--queries", "FILE")
+
+
+def mine(negatives: str | Path = "FILE") -> str:
+    """Mine hard negatives, scored by the cross-encoder, into a file."""
+    return _command("rag", "mine", "TRAIN", "-i", "INDEX", "-o", negatives)
+
+
+def gate(model: str | Path) -> str:
+    """Let a model, or a run's, meet the one that serves."""
+    return _command("rag", "train", "gate", model, "-i", "INDEX", "-o", "MET", "--dev", "DEV")
+
+
+def go_back(base: str | Path) -> str:
+    """Take the last promotion in the place of a model back."""
+    return _command("rag", "promote", "--back", base)
+
+
+def fetch_models() -> str:
+    """Fetch every model that the settings name."""
+    return _command("rag", "models", "--fetch")
+
+
+def add_user(users: str | Path) -> str:
+    """Add a person to a users file."""
+    return _command("rag", "user", "add", "NAME", users)
+
+
 def remove(path: str | Path) -> str:
     """Delete a folder."""
     return _command("rm", "-r", path)

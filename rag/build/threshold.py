@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from rag import fixes
 from rag.config import Settings
 from rag.config.sections import RerankerSettings
 from rag.index.calibration import read_calibration
@@ -55,4 +56,4 @@ def applying_calibration(
 @functools.cache
 def _say_outdated(index_folder: str | Path, fingerprint: str) -> None:
     """Once for each state of an index: the chat looks at its calibration with every question."""
-    say(f"{index_folder} was calibrated before it changed; calibrate again: rag calibrate DEV -i {index_folder}")
+    say(f"{index_folder} was calibrated before it changed; calibrate again: {fixes.calibrate(index_folder)}")

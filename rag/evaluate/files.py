@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rag import fixes
 from rag.errors import DataError, RunMismatchError
 from rag.files import read_json, write_json, write_whole
 from rag.resume import read_jsonl
@@ -25,7 +26,7 @@ def read_predictions(folder: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(folder) / "predictions.jsonl"
     if not path.is_file():
-        raise RunMismatchError(f"{folder} holds no predictions; make them: rag batch QUERIES -i INDEX -o {folder}")
+        raise RunMismatchError(f"{folder} holds no predictions; make them: {fixes.batch(folder)}")
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     # bytes.splitlines splits at line breaks alone; the text's own would also split at U+2028 inside an answer.
@@ -57,7 +58,7 @@ def write_evaluation(folder: str | Path, metrics: dict[str, Any], scores: Sequen
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """The record in RUN/metrics.json. Raises RunMismatchError where it is missing, damaged or of another version."""
     path = Path(folder) / METRICS_FILE
-    again = f"rag evaluate {folder} --qrels QRELS --queries FILE"
+    again = fixes.evaluate(folder)
     if not path.is_file():
         raise RunMismatchError(f"{folder} is not evaluated yet: {again}")
     metrics = read_json(path, RunMismatchError, fix=f"evaluate again: {again}")
@@ -70,5 +71,5 @@ def read_scores(folder: str | Path) -> dict[str, dict[str, Any]]:
     """The rows of RUN/scores.jsonl by question id. Raises RunMismatchError where there are none."""
     path = Path(folder) / SCORES_FILE
     if not path.is_file():
-        raise RunMismatchError(f"{folder} is not evaluated yet: rag evaluate {folder} --qrels QRELS --queries FILE")
+        raise RunMismatchError(f"{folder} is not evaluated yet: {fixes.evaluate(folder)}")
     return {row["qid"]: row for row in read_jsonl(path)}

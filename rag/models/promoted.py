@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rag import fixes
 from rag.errors import ModelError
 from rag.files import read_json, write_json
 from rag.models.resolve import rag_home
@@ -28,7 +29,7 @@ def what_serves(name: str) -> str:
     while (folders := promoted.get(_key(name))) and _key(name) not in passed:
         passed.add(_key(name))
         if not Path(folders[-1]).is_dir():
-            raise ModelError(f"{folders[-1]}, promoted in place of {name}, is gone; go back: rag promote --back {name}")
+            raise ModelError(f"{folders[-1]}, promoted in place of {name}, is gone; go back: {fixes.go_back(name)}")
         name = folders[-1]
     return name
 

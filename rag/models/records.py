@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rag import fixes
 from rag.errors import ModelError
 from rag.files import file_sha256, read_json
 from rag.models.packages import RECORD
@@ -17,7 +18,9 @@ def cached_models(home: Path | None = None) -> list[dict[str, Any]]:
     folder = (home or rag_home()) / "models"
     records = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
-        record = read_json(path, ModelError, fix=f"delete {path.parent} and fetch the model again: rag models --fetch")
+        record = read_json(
+            path, ModelError, fix=f"delete {path.parent} and fetch the model again: {fixes.fetch_models()}"
+        )
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         records.append({**record, "folder": str(path.parent), "size_mb": round(size / 2**20)})
     return records

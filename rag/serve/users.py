@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from rag import fixes
 from rag.errors import ConfigError
 from rag.files import read_json, write_json
 
@@ -98,8 +99,8 @@ class Users:
     def _load(self) -> dict[str, dict]:
         """The users in the file. Raises ConfigError where it is missing or damaged."""
         if not self.path.exists():
-            raise ConfigError(f"{self.path} does not exist; add somebody: rag user add NAME {self.path}")
-        fix = f"move it away and make another: rag user add NAME {self.path}"
+            raise ConfigError(f"{self.path} does not exist; add somebody: {fixes.add_user(self.path)}")
+        fix = f"move it away and make another: {fixes.add_user(self.path)}"
         users = read_json(self.path, ConfigError, fix=fix)
         if not all(_is_user(entry) for entry in users.values()):
             raise ConfigError(f"{self.path} is damaged (a user has no password or no key); {fix}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag import fixes
 from rag.build.indexes import make_index_alike
 from rag.build.serving import Serving, serving_over
 from rag.data.labelled import Example, asked
@@ -204,10 +205,7 @@ def verdict_of(run: str | Path) -> tuple[dict, list[dict]]:
     """(a run's record of the gate, the scores of its questions). Raises ConfigError where there is no verdict."""
     path = Path(run) / GATE_FILE
     if not path.is_file():
-        raise ConfigError(
-            f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: "
-            f"rag train gate {run} -i INDEX -o MET --dev DEV"
-        )
+        raise ConfigError(f"{run} holds no verdict ({GATE_FILE}); let its model meet the gate: {fixes.gate(run)}")
     record = read_json(path, ConfigError, fix="let the model meet the gate again")
     return record, read_jsonl(Path(run) / GATE_QUESTIONS_FILE)
 
@@ -217,7 +215,7 @@ def check_serves_itself(model: str | Path) -> None:
     if (other := what_serves(str(model))) != str(model):
         raise ConfigError(
             f"{other} serves in the place of {model}, which cannot be judged meanwhile; go back first: "
-            f"rag promote --back {model}"
+            f"{fixes.go_back(model)}"
         )
 
 

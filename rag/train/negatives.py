@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag import fixes
 from rag.data.labelled import Example, plain, random_passages, share_of
 from rag.data.passages import Corpus
 from rag.errors import DataError
@@ -113,7 +114,7 @@ def mine(
 def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
     """Mined negatives by question id. Raises DataError for a file that is missing or was mined from another corpus."""
     if not Path(path).is_file():
-        raise DataError(f"{path} does not exist; mine negatives first: rag mine TRAIN -i INDEX -o {path}")
+        raise DataError(f"{path} does not exist; mine negatives first: {fixes.mine(path)}")
     mined = {}
     for row in read_jsonl(Path(path)):
         try:

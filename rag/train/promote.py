@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rag import fixes
 from rag.errors import ConfigError
 from rag.evaluate.verdict import PROMOTE
 from rag.files import weights_sha256
@@ -27,19 +28,16 @@ def promote_model(target: str | Path) -> str:
     if what_serves(base) == str(model.resolve()):
         return f"{model} already serves in the place of {base}."
     if weights_sha256(model) != _weights(record["tuned_fingerprint"]):
-        raise ConfigError(
-            f"{model} has changed since it met the gate; let it meet again: "
-            f"rag train gate {target} -i INDEX -o MET --dev DEV"
-        )
+        raise ConfigError(f"{model} has changed since it met the gate; let it meet again: {fixes.gate(target)}")
     if weights_sha256(resolve(what_serves(base)).folder) != _weights(record["base_fingerprint"]):
         raise ConfigError(
             f"{target} has met another model than the one that serves now in the place of {base}; let it meet that "
-            f"one too (rag train gate {target} -i INDEX -o MET --dev DEV), or go back first: rag promote --back {base}"
+            f"one too ({fixes.gate(target)}), or go back first: {fixes.go_back(base)}"
         )
     promote(base, model)
     again = {
-        "retriever": "Index again: rag index --rebuild -o INDEX.",
-        "reranker": "Its scores have a scale of their own; calibrate again: rag calibrate DEV -i INDEX.",
+        "retriever": f"Index again: {fixes.encode_again('INDEX')}.",
+        "reranker": f"Its scores have a scale of their own; calibrate again: {fixes.calibrate('INDEX')}.",
     }
     names = [name for name in all_promoted() if what_serves(name) == str(model.resolve())]
     return f"{model} now serves in the place of {', '.join(names)}. {again[record['role']]}"

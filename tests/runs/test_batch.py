@@ -389,7 +389,7 @@ def test_a_folder_that_another_process_writes_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with (
         FileLock(tmp_path / "run" / ".lock"),
-        pytest.raises(RunMismatchError, match=r"another process is writing .*; wait for it, or choose another -o"),
+        pytest.raises(RunMismatchError, match=r"another process is writing .*; wait until it has finished"),
     ):
         predict(tmp_path / "run")
     predict(tmp_path / "run")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from rag import fixes
 from rag.data.passages import Corpus
 from rag.errors import RunMismatchError
 from rag.evaluate.files import read_metrics, read_predictions, read_scores
@@ -71,14 +72,13 @@ def _names(folders: Sequence[str | Path]) -> list[str]:
 
 def _read_run(folder: Path, corpus: Corpus | None, prompt: ReportedPrompt | None, name: str) -> ReportedRun:
     if not folder.is_dir():
-        raise RunMismatchError(f"{folder} is not a run folder; make one: rag batch QUERIES -i INDEX -o {folder}")
+        raise RunMismatchError(f"{folder} is not a run folder; make one: {fixes.batch(folder)}")
     rows = {row["qid"]: row for row in read_predictions(folder)}
     metrics = read_metrics(folder)
     scores = read_scores(folder)
     if metrics["n_predicted"] != len(rows) or not rows.keys() <= scores.keys():
         raise RunMismatchError(
-            f"{folder} has changed since it was evaluated; evaluate it again: "
-            f"rag evaluate {folder} --qrels QRELS --queries FILE"
+            f"{folder} has changed since it was evaluated; evaluate it again: {fixes.evaluate(folder)}"
         )
     provenance = _json(folder / "provenance.json")
     return ReportedRun(
