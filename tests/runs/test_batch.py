@@ -404,7 +404,7 @@ def test_other_settings_are_refused_with_the_difference(whole):
     assert "settings.reranker.depth: 4 there, 9 now" in message
     assert "encoder: 'encoder-1' there, 'encoder-2' now" in message
     assert "retriever" not in message
-    assert "choose another folder with -o" in message
+    assert "choose another -o" in message
     assert (whole / PREDICTIONS).read_bytes() == before
 
 
