@@ -37,6 +37,7 @@ def test_a_cached_snapshot_without_what_is_needed_is_completed_from_the_hub(tmp_
     assert completed.stdout.split()[0] == "hub"
     lacking = resolve_elsewhere("tiny/model", endpoint, tmp_path, "other.json")
     hub.shutdown()
+    hub.server_close()
     assert lacking.returncode != 0
     assert "its snapshot lacks other.json" in lacking.stderr
 
@@ -45,6 +46,7 @@ def test_a_model_the_hub_lacks_names_every_route(tmp_path, tiny_encoder_folder):
     hub = Hub(tiny_encoder_folder)
     result = resolve_elsewhere("tiny/other", f"http://127.0.0.1:{hub.server_port}", tmp_path)
     hub.shutdown()
+    hub.server_close()
     assert result.returncode != 0
     assert "the model hub has no readable 'tiny/other'" in result.stderr
     assert "no package holds it" in result.stderr

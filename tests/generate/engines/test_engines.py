@@ -76,6 +76,7 @@ def server():
     threading.Thread(target=chat_server.serve_forever, daemon=True).start()
     yield chat_server
     chat_server.shutdown()
+    chat_server.server_close()
 
 
 @pytest.fixture(scope="module")
