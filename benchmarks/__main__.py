@@ -2,6 +2,7 @@
 
     encode                our encoder against SentenceTransformer.encode (fp32, its defaults), on the same passages
     rerank                our reranker against CrossEncoder.predict (fp32, its defaults), on the same pairs
+    answer                the engines that write answers, question by question: loading, seconds, first token, memory
     answer_vllm           vLLM, all prompts in one call
     answer_transformers   transformers, the same prompts; with both, the ratio is printed too
     train                 forward and backward passes of the reranker as `rag train` runs them, against the checkpoint
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import answer
 from rag.build.indexes import corpus_of, make_index
 from rag.build.parts import make_encoder, make_generator, make_prompt, make_reranker
 from rag.build.pipelines import make_pipeline
@@ -129,6 +131,11 @@ def _bench_answer(settings, index: Path, n: int, kind: str) -> dict:
     return {"questions_per_second": n / seconds, "load_seconds": load_seconds}
 
 
+def bench_answer(settings, index: Path, n: int) -> dict:
+    asked = [QUESTIONS[i % len(QUESTIONS)] for i in range(n)]
+    return answer.compare(settings, answer.conversations_of(settings, index, asked))
+
+
 def bench_train(settings, index: Path, n: int) -> dict:
     import torch
     from sentence_transformers import CrossEncoder
@@ -191,6 +198,7 @@ def bench_cold(settings, index: Path, n: int) -> dict:
 BENCHMARKS = {
     "encode": (bench_encode, 256),
     "rerank": (bench_rerank, 320),
+    "answer": (bench_answer, 10),
     "answer_vllm": (bench_answer_vllm, 64),
     "answer_transformers": (bench_answer_transformers, 64),
     "train": (bench_train, 192),
@@ -228,7 +236,7 @@ def main() -> None:
             results[name] = json.loads(line)
         if {"answer_vllm", "answer_transformers"} <= results.keys():
             fast, slow = (results[f"answer_{kind}"]["questions_per_second"] for kind in ("vllm", "transformers"))
-            print(json.dumps({"name": "answer", "ratio": fast / slow}))
+            print(json.dumps({"name": "answer_batch", "ratio": fast / slow}))
 
 
 if __name__ == "__main__":

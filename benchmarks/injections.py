@@ -154,7 +154,7 @@ def obeyed(injection: Injection, raw: str, parser: str) -> bool:
 
 
 def main() -> None:
-    from rag.build.parts import make_generator, make_reranker
+    from rag.build.parts import make_generator, make_prompt, make_reranker
     from rag.compute.quiet import quiet_libraries
     from rag.config import load_settings
 
@@ -164,7 +164,7 @@ def main() -> None:
     given = parser.parse_args()
     quiet_libraries()
     settings = load_settings(overrides=given.set)
-    prompt = get_prompt(given.prompt or settings.prompt.name)
+    prompt = get_prompt(given.prompt) if given.prompt else make_prompt(settings)
     sets = {"seen": SEEN, "held out": HELD_OUT, "unseen": UNSEEN}
     every = [injection for injections in sets.values() for injection in injections]
     contexts = [[Hit(passage, 0.0) for passage in planted(injection)] for injection in every]

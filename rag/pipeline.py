@@ -1,4 +1,7 @@
-"""The six steps from a question to a cited answer: retrieve, rerank, choose sentences, prompt, generate, parse."""
+"""The steps from a question to a cited answer: retrieve, rerank, choose sentences, prompt, generate, parse.
+
+A span reader may read the best passages after reranking. What it finds is evidence for refusing, or the answer itself.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 from rag.errors import GenerationError
+from rag.evidence import Threshold, is_below
 from rag.generate.answer import parse_answer, verify_citations
 from rag.generate.excerpts import select_sentences
+from rag.generate.instructions import blanked, find_instructions
 from rag.generate.prompts import Prompt
 from rag.generate.window import compose
 from rag.lazy import Lazy
+from rag.read.span_answer import span_answer
 from rag.types import (
     CANNOTANSWER,
     Answer,
@@ -21,7 +27,9 @@ from rag.types import (
     Hit,
     Message,
     Messages,
+    Passage,
     Query,
+    Reader,
     Reranker,
     Response,
     Retriever,
@@ -38,14 +46,26 @@ class Depths:
     contexts: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A span reader, and how many of the best passages it reads.
+
+    A span of a context whose margin is at least `answer_margin` is the answer, without the generator; None: never.
+    """
+
+    reader: Lazy[Reader]
+    depth: int = 3
+    answer_margin: float | None = None
+
+
 class Pipeline:
     """Retriever, reranker, prompt and generator joined. One question is a batch of one.
 
-    `rerank_threshold`: a question whose best rerank logit is below it is refused, without asking the generator; None
-    refuses none. `order` is the order of the contexts in the prompt (`rag.generate.window.arrange`).
-    `sentence_margin`: the generator is shown those sentences of the contexts whose rerank logit is at most this far
-    below the best one's (`rag.generate.excerpts`); None shows all. Components are `Lazy`, so that a batch can load each
-    one for its own stage alone.
+    `rerank_threshold`: a question whose best rerank logit, or whose evidence (`rag.evidence`), is below it is refused,
+    without asking the generator; None refuses none. `order` is the order of the contexts in the prompt
+    (`rag.generate.window.arrange`). `sentence_margin`: the generator is shown those sentences of the contexts whose
+    rerank logit is at most this far below the best one's (`rag.generate.excerpts`); None shows all. `reading` is a span
+    reader, where one reads. Components are `Lazy`, so that a batch can load each one for its own stage alone.
     """
 
     def __init__(
@@ -56,9 +76,10 @@ class Pipeline:
         prompt: Prompt,
         *,
         depths: Depths = Depths(),
-        rerank_threshold: float | None = None,
+        rerank_threshold: Threshold | None = None,
         order: str = "best-first",
         sentence_margin: float | None = None,
+        reading: Reading | None = None,
     ):
         self.retriever = retriever
         self.reranker = reranker
@@ -68,11 +89,13 @@ class Pipeline:
         self.rerank_threshold = rerank_threshold
         self.order = order
         self.sentence_margin = sentence_margin
+        self.reading = reading
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Responses with answers, in the order of the queries. Timings are shares of the batch, in seconds."""
         responses = self.retrieve(queries)
         responses = self.rerank(responses)
+        responses = self.read(responses)
         responses = self.excerpt(responses)
         responses = self.generate(responses)  # writes each prompt, then asks the generator once
         return self.parse(responses)
@@ -84,8 +107,8 @@ class Pipeline:
         """
         (response,) = self.retrieve([query])
         yield response
-        (response,) = self.rerank([response])
-        if self.refuses(response.reranked):
+        (response,) = self.read(self.rerank([response]))
+        if self.refuses(response) or self._span_answer(response) is not None:
             yield from self.generate([response])
             return
         (response,) = self.excerpt([response])
@@ -139,6 +162,27 @@ class Pipeline:
             for response, hits in zip(responses, order, strict=True)
         ]
 
+    def read(self, responses: Sequence[Response]) -> list[Response]:
+        """The responses with what the reader finds in the best passages; as they are where none reads."""
+        if self.reading is None:
+            return list(responses)
+        reader = self.reading.reader.get()
+        started = time.perf_counter()
+        queries = [response.query.text for response in responses]
+        passages = [
+            [self._readable(hit.passage) for hit in response.reranked[: self.reading.depth]] for response in responses
+        ]
+        found = reader.read(queries, passages)
+        share = _share(started, responses)
+        return [
+            dataclasses.replace(
+                response,
+                spans={passage.id: span for passage, span in zip(read, spans, strict=True)},
+                timings={**response.timings, "read": share},
+            )
+            for response, read, spans in zip(responses, passages, found, strict=True)
+        ]
+
     def excerpt(self, responses: Sequence[Response]) -> list[Response]:
         """The responses with the sentences of their contexts that the generator is to be shown."""
         if self.sentence_margin is None:
@@ -157,13 +201,17 @@ class Pipeline:
     def generate(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers to reranked queries, in one call to the generator.
 
-        Questions that are refused by score, or for which the window holds no context, never reach the generator.
+        Questions that are refused by score, that a span answers, or for which the window holds no context, never reach
+        the generator.
         """
         results = list(responses)
         conversations: dict[int, Messages] = {}
         for i, response in enumerate(responses):
+            if (answered := self._span_answer(response)) is not None:
+                results[i] = answered
+                continue
             conversation = None
-            if not self.refuses(response.reranked):
+            if not self.refuses(response):
                 # Loaded with the first question that needs it: where all are refused, never.
                 conversation, results[i] = self.compose(response, self.generator.get())
             if conversation is not None:
@@ -190,7 +238,7 @@ class Pipeline:
         return [self._parsed(response) for response in responses]
 
     def _parsed(self, response: Response) -> Response:
-        if self.refuses(response.reranked):
+        if self.refuses(response):
             # Stored answers may come from a run with another threshold: a refusal by score undoes what was generated.
             return dataclasses.replace(
                 response,
@@ -201,6 +249,8 @@ class Pipeline:
                 tokens={},
                 timings={**response.timings, "generate": 0.0},
             )
+        if (answered := self._span_answer(response)) is not None:
+            return answered
         if response.answer is None or not response.contexts:
             return response  # nothing was asked: no context fitted the window, and the answer is a refusal already
         return dataclasses.replace(response, answer=self._parse(response.answer.raw, response.contexts))
@@ -214,11 +264,26 @@ class Pipeline:
             return answer
         return verify_citations(answer, [hit.passage for hit in ranked(contexts)])
 
-    def refuses(self, reranked: Sequence[Hit]) -> bool:
-        """Whether the passages are too far from the question to be worth asking the generator."""
-        if not reranked:
+    def refuses(self, response: Response) -> bool:
+        """Whether the passages found say too little for the question to be worth asking the generator."""
+        if not response.reranked:
             return True
-        return self.rerank_threshold is not None and reranked[0].score < self.rerank_threshold
+        return self.rerank_threshold is not None and is_below(self.rerank_threshold, response)
+
+    def _readable(self, passage: Passage) -> Passage:
+        """The passage as the reader is shown it: every character in its place, but for those that give orders."""
+        return dataclasses.replace(passage, text=blanked(passage.text)) if self.prompt.withhold else passage
+
+    def _span_answer(self, response: Response) -> Response | None:
+        """The response answered by a span of its contexts; None where none is sure enough, or it is refused."""
+        if self.reading is None or self.reading.answer_margin is None or self.refuses(response):
+            return None
+        contexts = response.reranked[: self.depths.contexts]
+        answer = span_answer(contexts, response.spans, self.reading.answer_margin)
+        if answer is None or (self.prompt.withhold and find_instructions(answer.text)):
+            return None
+        timings = {**response.timings, "generate": 0.0}
+        return dataclasses.replace(response, contexts=contexts, excerpts={}, answer=answer, timings=timings, tokens={})
 
 
 def _answered(response: Response, raw: str, generator: Generator, seconds: float) -> Response:

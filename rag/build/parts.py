@@ -6,10 +6,12 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, TypedDict
 
+from rag.build.trained_prompt import AUTO, UNTRAINED, trained_prompt
+from rag.compute.hardware import default_device
+from rag.compute.remembered import remembered_weights_sha256
 from rag.config import Settings
 from rag.data.questions import load_questions
-from rag.errors import DataError
-from rag.files import weights_sha256
+from rag.errors import ConfigError, DataError
 from rag.generate.builtin import get_prompt
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Prompt, WorkedExample
@@ -20,6 +22,7 @@ from rag.rerank.keep_order import KeepOrder
 from rag.types import CANNOTANSWER
 
 if TYPE_CHECKING:
+    from rag.read.reader import SpanReader
     from rag.rerank.cross_encoder import CrossEncoderReranker
     from rag.retrieve.encoder import Encoder
     from rag.types import Generator
@@ -74,7 +77,20 @@ def reranker_of(settings: Settings, model: ResolvedModel) -> CrossEncoderReranke
         model.folder,
         max_length_tokens=settings.reranker.max_length_tokens,
         precision=settings.reranker.precision,
-        weights_sha256=weights_sha256(model.folder),
+        weights_sha256=remembered_weights_sha256(model.folder, rag_home() / "compiled"),
+        cache_root=rag_home() / "compiled",
+    )
+
+
+def reader_of(settings: Settings, model: ResolvedModel) -> SpanReader:
+    """A model as the span reader that the settings describe."""
+    from rag.read.reader import SpanReader
+
+    return SpanReader(
+        model.folder,
+        max_length_tokens=settings.reader.max_length_tokens,
+        precision=settings.reader.precision,
+        weights_sha256=remembered_weights_sha256(model.folder, rag_home() / "compiled"),
         cache_root=rag_home() / "compiled",
     )
 
@@ -89,14 +105,30 @@ class Decoding(TypedDict):
 
 
 def generator_kind(settings: Settings, *, interactive: bool) -> str:
-    """`auto` means vLLM where it is installed and a batch is to be answered, else transformers."""
-    kind = settings.generator.kind
-    if kind != "auto":
-        return kind
+    """The kind that `auto` means here; any other kind is itself.
+
+    Batches: vLLM where it is installed. Everything else on a CPU: CTranslate2, where it is installed and its answers
+    were compared for the architecture. It loads in a second where transformers takes ten to fifteen; a question takes
+    as long on CPUs that multiply bf16, half as long on others, in less memory. One engine for `rag ask`, the chat and a
+    batch also means that all three give the same answers. transformers where neither can be used.
+    """
+    chosen = settings.generator
+    if chosen.kind != "auto":
+        return chosen.kind
+    if not interactive and _is_installed("vllm"):
+        return "vllm"
+    if chosen.precision == "bf16" or default_device() != "cpu" or not _is_installed("ctranslate2"):
+        return "transformers"
+    from rag.generate.engines.conversion import is_compared
+
+    folder = find_generator_model(settings, quiet=True).folder
+    return "ctranslate2" if is_compared(folder) else "transformers"
+
+
+def _is_installed(package: str) -> bool:
     import importlib.util
 
-    has_vllm = importlib.util.find_spec("vllm") is not None
-    return "vllm" if has_vllm and not interactive else "transformers"
+    return importlib.util.find_spec(package) is not None
 
 
 def make_generator(settings: Settings, *, interactive: bool) -> Generator:
@@ -122,6 +154,17 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
             **decoding,
         )
     model = find_generator_model(settings)
+    if kind == "ctranslate2":
+        from rag.generate.engines.ctranslate2 import CTranslate2Generator
+
+        return CTranslate2Generator(
+            model.folder, precision=chosen.precision, cache_root=rag_home() / "compiled", **decoding
+        )
+    if chosen.precision == "int8":
+        raise ConfigError(
+            f"generator.precision int8 is for CTranslate2, and {kind} runs {model.name} here; use --set "
+            "generator.precision=auto, or --set generator.kind=ctranslate2"
+        )
     if kind == "vllm":
         from rag.generate.engines.vllm import VllmGenerator
 
@@ -138,14 +181,23 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
     return TransformersGenerator(model.folder, precision=chosen.precision, **decoding)
 
 
-def find_generator_model(settings: Settings) -> ResolvedModel:
-    model = resolve_generator(settings.generator.model, source=settings.models.source)
+def find_generator_model(settings: Settings, *, quiet: bool = False) -> ResolvedModel:
+    """The generator that serves by these settings; it may be fetched.
+
+    Where the packaged one stands in for a model that cannot be reached, that is said unless `quiet`, and what was
+    promoted in its place serves.
+    """
+    model = resolve_generator(what_serves(settings.generator.model), source=settings.models.source)
     if model.notice:
-        say(model.notice)
+        if not quiet:
+            say(model.notice)
+        if (tuned := what_serves(model.name)) != model.name:
+            return resolve(tuned, source=settings.models.source)
     return model
 
 
 def make_prompt(settings: Settings) -> Prompt:
+    """The prompt of the settings; `auto` is the one that the generator was trained with, or `UNTRAINED`."""
     own = {
         name: Prompt(
             name=name,
@@ -156,8 +208,10 @@ def make_prompt(settings: Settings) -> Prompt:
         )
         for name, template in settings.prompts.items()
     }
+    name = settings.prompt.name
+    chosen = trained_prompt(settings) if name == AUTO and AUTO not in own else get_prompt(name, own)
     return dataclasses.replace(
-        get_prompt(settings.prompt.name, own),
+        chosen or get_prompt(UNTRAINED, own),
         withhold=settings.prompt.withhold_instructions,
         demonstrations=_demonstrations(settings),
     )

@@ -7,7 +7,7 @@ from rag.build.serving import Serving
 from rag.config import Settings
 from rag.errors import ConfigError
 from rag.lazy import Lazy
-from rag.pipeline import Depths, Pipeline
+from rag.pipeline import Depths, Pipeline, Reading
 
 
 def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
@@ -30,7 +30,16 @@ def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
         order=settings.prompt.order,
         sentence_margin=sentence_margin(settings),
         rerank_threshold=serving.rerank_threshold,
+        reading=reading_of(serving),
     )
+
+
+def reading_of(serving: Serving) -> Reading | None:
+    """The span reader of the settings, loaded when it first reads; None where none reads."""
+    if serving.reader is None:
+        return None
+    chosen = serving.settings.reader
+    return Reading(Lazy(serving.load_reader), chosen.depth, chosen.answer_margin)
 
 
 def depths_of(settings: Settings) -> Depths:

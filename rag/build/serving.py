@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.build.parts import ENCODER_FILES, encoder_of, reranker_of
+from rag.build.parts import ENCODER_FILES, encoder_of, reader_of, reranker_of
 from rag.build.retrievers import Retrievers
 from rag.build.threshold import applying_calibration, rerank_threshold
 from rag.config import Settings
+from rag.errors import ConfigError
+from rag.evidence import Threshold
 from rag.files import weights_sha256
 from rag.index.folder import serving_manifest
 from rag.index.manifest import Manifest
@@ -21,6 +23,7 @@ from rag.models.resolve import ResolvedModel, resolve
 from rag.rerank.keep_order import KeepOrder
 
 if TYPE_CHECKING:
+    from rag.read.reader import SpanReader
     from rag.rerank.cross_encoder import CrossEncoderReranker
     from rag.retrieve.encoder import Encoder
     from rag.types import Retriever
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
 class Serving:
     """What answers questions over an index.
 
-    `encoder` and `reranker` are the models that serve in the place of those in the settings: the same name, or the
-    folder that was promoted; `reranker` is None where none is used. `calibration` is the one that applies, and
-    `rerank_threshold` the score below which a question is refused (None: no question is).
+    `encoder`, `reranker` and `reader` are the models that serve in the place of those in the settings: the same name,
+    or the folder that was promoted; `reranker` and `reader` are None where none is used. `calibration` is the one that
+    applies, and `rerank_threshold` the score below which a question is refused (None: no question is).
     """
 
     settings: Settings
@@ -42,9 +45,10 @@ class Serving:
     encoder: str
     reranker: str | None
     calibration: dict | None
-    rerank_threshold: float | None
+    rerank_threshold: Threshold | None
+    reader: str | None = None
 
-    def threshold_at(self, strictness: float | None, manifest: Manifest) -> float | None:
+    def threshold_at(self, strictness: float | None, manifest: Manifest) -> Threshold | None:
         """The threshold by the calibration that the index holds now, over the passages of `manifest`.
 
         `strictness` None means as the settings say. The chat asks with every question: files may have been added, and
@@ -54,7 +58,7 @@ class Serving:
         if strictness is not None:
             abstain = settings.abstain.model_copy(update={"strictness": strictness, "rerank_threshold": None})
             settings = settings.model_copy(update={"abstain": abstain})
-        calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker)
+        calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker, self.reader)
         return rerank_threshold(settings, calibration, self.reranker)
 
     def with_reranker(self, model: str | Path) -> Serving:
@@ -76,6 +80,10 @@ class Serving:
         """The reranker's folder; it may be fetched. None where no reranker is used."""
         return None if self.reranker is None else self.find(self.reranker)
 
+    def reader_model(self) -> ResolvedModel | None:
+        """The span reader's folder; it may be fetched. None where none reads."""
+        return None if self.reader is None else self.find(self.reader)
+
     def find(self, name: str, *, needs: Sequence[str] = ()) -> ResolvedModel:
         """Any model by its name or folder, from where the settings let models come from (`rag.models.resolve`)."""
         return resolve(name, source=self.settings.models.source, needs=needs)
@@ -88,6 +96,13 @@ class Serving:
         """The reranker, or one that keeps the order where none is used."""
         model = self.reranker_model()
         return KeepOrder() if model is None else reranker_of(self.settings, model)
+
+    def load_reader(self) -> SpanReader:
+        """The span reader. Raises ConfigError where none reads."""
+        model = self.reader_model()
+        if model is None:
+            raise ConfigError("no span reader is in use; --set reader.enabled=true")
+        return reader_of(self.settings, model)
 
     def retrievers(self) -> Retrievers:
         """Every retriever over the index, with the encoder that serves."""
@@ -102,6 +117,11 @@ class Serving:
         model = self.reranker_model()
         return None if model is None else weights_sha256(model.folder)
 
+    def reader_sha256(self) -> str | None:
+        """A hash of the span reader's weights; None where none reads."""
+        model = self.reader_model()
+        return None if model is None else weights_sha256(model.folder)
+
 
 def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
     """What serves over an index by these settings. Loads and fetches no model.
@@ -112,7 +132,8 @@ def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
     generation, manifest = serving_manifest(index_folder)
     encoder = what_serves(settings.encoder.model)
     reranker = what_serves(settings.reranker.model) if settings.reranker.enabled else None
-    calibration = applying_calibration(settings, index_folder, manifest, reranker)
+    reader = what_serves(settings.reader.model) if settings.reader.enabled else None
+    calibration = applying_calibration(settings, index_folder, manifest, reranker, reader)
     return Serving(
         settings,
         Path(index_folder),
@@ -122,4 +143,5 @@ def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
         reranker,
         calibration,
         rerank_threshold(settings, calibration, reranker),
+        reader,
     )

@@ -1,4 +1,4 @@
-"""The score below which a question is refused: set, calibrated, or the default."""
+"""What a question is refused below: set, calibrated, or the default."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 from rag import fixes
 from rag.config import Settings
 from rag.config.sections import RerankerSettings
+from rag.evidence import EvidenceModel, EvidenceThreshold, Threshold
 from rag.index.calibration import read_calibration
 from rag.index.manifest import Manifest
 from rag.progress import say
 
 
-def rerank_threshold(settings: Settings, calibration: dict | None, reranker: str | None) -> float | None:
-    """The rerank score (a logit) below which a question is refused; None where no question is refused by score.
+def rerank_threshold(settings: Settings, calibration: dict | None, reranker: str | None) -> Threshold | None:
+    """The rerank logit, or the score by all evidence, below which a question is refused; None where none is by score.
 
     In this order: the value in the settings; the calibration that applies, at the `strictness` of the settings (0 never
-    refuses); the default, for the packaged reranker alone, since every reranker has a scale of its own.
+    refuses), by all evidence where it holds a model of that; the default, for the packaged reranker alone, since every
+    reranker has a scale of its own.
     """
     if reranker is None:
         return None
@@ -26,7 +28,11 @@ def rerank_threshold(settings: Settings, calibration: dict | None, reranker: str
     if calibration is not None:
         from rag.evaluate.calibration import threshold_at
 
-        return threshold_at(calibration, settings.abstain.strictness)
+        evidence = calibration.get("evidence")
+        if evidence is None:
+            return threshold_at(calibration, settings.abstain.strictness)
+        value = threshold_at(evidence, settings.abstain.strictness)
+        return None if value is None else EvidenceThreshold(value, EvidenceModel.of(evidence))
     never_refuses = settings.abstain.strictness == 0
     if reranker != RerankerSettings().model or never_refuses:
         return None
@@ -34,12 +40,13 @@ def rerank_threshold(settings: Settings, calibration: dict | None, reranker: str
 
 
 def applying_calibration(
-    settings: Settings, index_folder: str | Path, manifest: Manifest, reranker: str | None
+    settings: Settings, index_folder: str | Path, manifest: Manifest, reranker: str | None, reader: str | None = None
 ) -> dict | None:
     """The calibration that the threshold comes from: one made for these passages and this reranker.
 
-    `manifest` is of the passages that are searched, `reranker` the model that serves. None where the settings give a
-    threshold, where none was made, or where it was made for something else.
+    `manifest` is of the passages that are searched, `reranker` and `reader` the models that serve. None where the
+    settings give a threshold, where none was made, or where it was made for something else. A model of all evidence is
+    left out of it where it was made with another reader: the rerank logit decides alone then.
     """
     if reranker is None or settings.abstain.rerank_threshold is not None:
         return None
@@ -50,7 +57,28 @@ def applying_calibration(
         _say_outdated(index_folder, manifest.fingerprint)
         return None
     is_of_model = calibration["reranker_model"] == named and calibration.get("serving", named) == reranker
-    return calibration if is_of_model else None
+    if not is_of_model:
+        return None
+    if "evidence" in calibration and calibration["evidence"]["reader"] != reader_record(settings, reader):
+        if reader is not None:
+            _say_other_reader(index_folder)
+        return {key: value for key, value in calibration.items() if key != "evidence"}
+    return calibration
+
+
+def reader_record(settings: Settings, reader: str | None) -> dict | None:
+    """What shapes the margins that a model of evidence was fitted to; None where no reader serves."""
+    if reader is None:
+        return None
+    return {"model": settings.reader.model, "serving": reader, "depth": settings.reader.depth}
+
+
+@functools.cache
+def _say_other_reader(index_folder: str | Path) -> None:
+    say(
+        f"{index_folder} was calibrated with another reader, so the rerank score alone decides on refusals; calibrate "
+        f"again: {fixes.calibrate(index_folder)}"
+    )
 
 
 @functools.cache

@@ -56,11 +56,14 @@ def ask(
     """Answer one question, with its sources."""
     from rag.build.pipelines import make_pipeline
     from rag.build.serving import serving_over
+    from rag.build.side_by_side import load_side_by_side
     from rag.cli.lines import response_json, response_lines
     from rag.types import Query
 
     settings = settings_of(config, set_)
     pipeline = make_pipeline(serving_over(settings, index_or_sample(settings, index)), interactive=True)
+    reader = [pipeline.reading.reader] if pipeline.reading is not None else []
+    load_side_by_side(pipeline.generator, pipeline.reranker, *reader)
     (response,) = pipeline.run([Query("ask", question)])
     if as_json:
         print_json(response_json(response))

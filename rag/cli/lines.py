@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
+from rag.generate.citations import with_marks
 from rag.index.manifest import Manifest
+from rag.read.span_answer import best_span, sentence_around, span_json
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
+    from rag.models.adapter_making import MadeAdapter
     from rag.train.written import Written
 
 
@@ -36,9 +39,10 @@ def response_json(response: Response) -> dict:
         "answer": answer.text,
         "abstained": answer.abstained,
         "citations": list(answer.citations),
+        "marks": [[offset, list(cited)] for offset, cited in answer.marks],
         "raw": answer.raw,
         "contexts": [
-            {**hit_json(hit, n), "cited": hit.passage.id in answer.citations}
+            {**hit_json(hit, n), "cited": hit.passage.id in answer.citations, **span_json(response, hit.passage)}
             for n, hit in enumerate(response.contexts, 1)
         ],
         "retrieved": [[hit.passage.id, hit.score] for hit in response.retrieved],
@@ -51,8 +55,8 @@ def response_json(response: Response) -> dict:
 def response_lines(response: Response) -> list[str]:
     answer = _answer_of(response)
     numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
-    marks = "".join(f" [{numbers[pid]}]" for pid in answer.citations)
-    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else answer.text + marks, ""]
+    marked = with_marks(answer, lambda pid: f"[{numbers[pid]}]")
+    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else marked, *_quoted(response), ""]
     for n, hit in enumerate(response.contexts, 1):
         star = "*" if hit.passage.id in answer.citations else " "
         text = textwrap.shorten(hit.passage.text, 160, placeholder=" …")
@@ -62,6 +66,16 @@ def response_lines(response: Response) -> list[str]:
         lines.append(f"({response.dropped_contexts} context(s) did not fit the model's window)")
     seconds = ", ".join(f"{stage} {s:.2f} s" for stage, s in response.timings.items())
     return [*lines, "", f"({seconds})"]
+
+
+def _quoted(response: Response) -> list[str]:
+    """The sentence of a context in which the reader sees the answer; none below a refusal, or without a reader."""
+    found = best_span(response.contexts, response.spans)
+    if found is None or not found[1].is_seen or _answer_of(response).abstained:
+        return []
+    passage, span = found
+    number = [hit.passage for hit in response.contexts].index(passage) + 1
+    return [f"[{number}] “{sentence_around(passage.text, span)}”"]
 
 
 def _answer_of(response: Response) -> Answer:
@@ -129,11 +143,22 @@ def model_lines(records: Sequence[Mapping]) -> list[str]:
     lines = []
     for record in records:
         lines.append(f"{record['model']}  ({record['role']})")
-        for name in ("source", "packages", "revision", "license", "sha256", "size_mb", "folder", "notice"):
+        for name in ("source", "base", "packages", "revision", "license", "sha256", "size_mb", "folder", "notice"):
             if record.get(name):
                 value = record[name]
                 lines.append(f"    {name:9}{', '.join(value) if isinstance(value, list) else value}")
     return lines
+
+
+def adapter_lines(made: MadeAdapter) -> list[str]:
+    adapter, changes = made.adapter, made.changes
+    return [
+        f"{adapter.folder}: {adapter.name}, a {adapter.role} on {adapter.base}, {adapter.size_mb} MB",
+        f"{changes.count('b'):,} matrices as factors of rank {changes.rank} or less, {changes.count('diff'):,} weights "
+        f"as differences, {changes.count('whole'):,} whole; {len(changes.dropped):,} of the base left out",
+        f"kept: {changes.kept:.1%} of the squared change",
+        f"complete its card, {adapter.folder / 'card.json'}: licence, data, recipe, command, figures",
+    ]
 
 
 def written_lines(written: Written, path: Path) -> list[str]:

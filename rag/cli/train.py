@@ -171,6 +171,67 @@ def train_reranker_(
     _show_verdict(output, tune_reranker(serving, files, output, recipe, reuse=reuse or (), with_gate=gate))
 
 
+@train_app.command("reader")
+def train_reader_(
+    train: TrainArgument,
+    index: IndexOption,
+    output: RunOption,
+    recipe: Annotated[str, typer.Option(help="span.")] = "span",
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model to start from, by default the serving reranker; another reader goes on."),
+    ] = None,
+    dev: DevOption = None,
+    negatives: NegativesOption = None,
+    qrels: JudgementsOption = None,
+    sample: TrainSampleOption = None,
+    without: WithoutOption = None,
+    gate: GateOption = True,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Fine-tune the span reader, which marks the answer in a passage or says that it is not there.
+
+    Started again after a kill, it continues from its last checkpoint.
+    """
+    serving = serving_of(config, set_, index)
+    from rag.train.files import TrainingFiles
+    from rag.train.tune import tune_reader
+
+    files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
+    _show_verdict(output, tune_reader(serving, files, output, recipe, base=base, with_gate=gate))
+
+
+@train_app.command("generator")
+def train_generator_(
+    train: TrainArgument,
+    index: IndexOption,
+    output: RunOption,
+    recipe: Annotated[str, typer.Option(help="lora.")] = "lora",
+    dev: DevOption = None,
+    qrels: JudgementsOption = None,
+    contexts: Annotated[
+        Path | None,
+        typer.Option(help="The file that keeps what is found for each question; by default one in the run's folder."),
+    ] = None,
+    sample: TrainSampleOption = None,
+    without: WithoutOption = None,
+    gate: GateOption = True,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Fine-tune the language model that answers, so that it answers from the passages or refuses.
+
+    Started again after a kill, it continues from its last checkpoint.
+    """
+    serving = serving_of(config, set_, index)
+    from rag.train.files import TrainingFiles
+    from rag.train.tune import tune_generator
+
+    files = TrainingFiles(train, dev, qrels, None, sample, tuple(without or ()))
+    _show_verdict(output, tune_generator(serving, files, output, recipe, contexts=contexts, with_gate=gate))
+
+
 @train_app.command("average")
 def train_average_(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, from the same start.")],
@@ -191,7 +252,7 @@ def train_average_(
 
 @train_app.command("gate")
 def train_gate_(
-    model: Annotated[str, typer.Argument(help="The name or folder of a retriever or reranker.")],
+    model: Annotated[str, typer.Argument(help="The name or folder of a retriever, reranker, reader or generator.")],
     index: IndexOption,
     output: RunOption,
     dev: Annotated[Path, typer.Option(help="Dev questions that it was not trained on.")],

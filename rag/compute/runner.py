@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from rag.compute.hardware import fastest_precision, is_out_of_memory, n_threads
+from rag.compute.one_at_a_time import TORCH
 from rag.errors import ModelError
 from rag.progress import progress
 
@@ -102,7 +103,7 @@ class BatchRunner:
         is_pair = not isinstance(texts[0], str)
         # One column for texts, two for pairs, as tokenizers take them.
         rows = [(text,) if isinstance(text, str) else text for text in texts]
-        columns = [[_valid_unicode(text) for text in column] for column in zip(*rows, strict=True)]
+        columns = [[valid_unicode(text) for text in column] for column in zip(*rows, strict=True)]
         truncation = "only_second" if is_pair else True
         try:
             encoded = self.tokenizer(*columns, truncation=truncation, max_length=self.max_length_tokens)
@@ -119,7 +120,7 @@ class BatchRunner:
         if not texts:
             return []
         encoded = self.tokenizer(
-            [_valid_unicode(text) for text in texts], add_special_tokens=special, truncation=False, verbose=False
+            [valid_unicode(text) for text in texts], add_special_tokens=special, truncation=False, verbose=False
         )
         return [len(ids) for ids in encoded["input_ids"]]
 
@@ -209,7 +210,7 @@ def reading_weights(folder: str | Path) -> Iterator[None]:
         raise ModelError(f"the weights in {folder} cannot be read ({error}); fetch the model again") from error
 
 
-def _valid_unicode(text: str) -> str:
+def valid_unicode(text: str) -> str:
     """The text with lone surrogates, which JSON can carry and no tokenizer accepts, replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -271,9 +272,10 @@ def _cached_graph(
     folder = cache_folder / f"openvino-{ov.__version__.split('-')[0]}-{kind}" if cache_folder else None
     if folder is not None and (folder / "graph.xml").is_file():
         return core.read_model(folder / "graph.xml")
-    graph = _convert(build_module().eval().float(), n_inputs)
-    if kind == "int8":
-        graph = _compress_weights(graph)
+    with TORCH:
+        graph = _convert(build_module().eval().float(), n_inputs)
+        if kind == "int8":
+            graph = _compress_weights(graph)
     if folder is not None:
         # Written beside its place and renamed: a kill leaves no half of a graph that looks whole.
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rag.config.load import DEFAULT_FILE, load_settings
+from rag.config.reader import ReaderSettings
+from rag.config.section import Precision
 from rag.config.sections import (
     AbstainSettings,
     ContextOrder,
@@ -12,7 +14,6 @@ from rag.config.sections import (
     GeneratorSettings,
     IndexSettings,
     ModelsSettings,
-    Precision,
     PromptExample,
     PromptSettings,
     PromptTemplate,
@@ -39,6 +40,7 @@ __all__ = [
     "PromptExample",
     "PromptSettings",
     "PromptTemplate",
+    "ReaderSettings",
     "RerankerSettings",
     "RerankerTraining",
     "RetrieverKind",

@@ -10,7 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, PositiveShare, Section, Share
+from rag.config.reader import ReaderSettings
+from rag.config.section import (
+    CountOrZero,
+    Positive,
+    PositiveInt,
+    PositiveOrZero,
+    PositiveShare,
+    Precision,
+    Section,
+    Share,
+)
 from rag.config.training import TrainingSettings
 
 
@@ -22,8 +32,7 @@ def _tesseract_languages(text: str) -> str:
 
 RetrieverKind = Literal["hybrid", "dense", "bm25"]
 ContextOrder = Literal["best-first", "best-last", "best-at-both-ends"]
-Precision = Literal["auto", "fp32", "bf16", "int8"]
-GeneratorPrecision = Literal["auto", "fp32", "bf16"]
+GeneratorPrecision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class ModelsSettings(Section):
@@ -157,8 +166,9 @@ class PromptSettings(Section):
     """What the generator is shown."""
 
     name: str = Field(
-        default="extract-v1",
-        description="A built-in prompt: extract-v1, fewshot-v1, fewshot-refuse-v1, decide-v1, cited-v1 (for larger "
+        default="auto",
+        description="auto takes the prompt that the generator was trained with, else extract-v1. Or a built-in prompt: "
+        "tuned-v1, tuned-sentences-v1, extract-v1, fewshot-v1, fewshot-refuse-v1, decide-v1, cited-v1 (for larger "
         "models), fenced-v1, course-v1, course-v2 or course-v3; or one of your own under [prompts.NAME].",
     )
     contexts: PositiveInt = Field(default=3, description="Passages shown to the generator. More takes longer.")
@@ -186,10 +196,11 @@ class PromptSettings(Section):
 class GeneratorSettings(Section):
     """The language model that writes answers."""
 
-    kind: Literal["auto", "vllm", "server", "transformers"] = Field(
+    kind: Literal["auto", "vllm", "server", "ctranslate2", "transformers"] = Field(
         default="auto",
-        description="vllm runs in this process and is made for batches. server is any OpenAI-compatible server. auto "
-        "chooses between vllm and transformers.",
+        description="vllm runs in this process and is made for batches. server is any OpenAI-compatible server. "
+        "ctranslate2 computes with 8-bit weights on a CPU and starts in a second. auto chooses among vllm, ctranslate2 "
+        "and transformers, by what is installed and the hardware.",
     )
     model: str = Field(
         default="Qwen/Qwen3-1.7B",
@@ -203,8 +214,8 @@ class GeneratorSettings(Section):
     )
     precision: GeneratorPrecision = Field(
         default="auto",
-        description="Arithmetic of the generator. auto is bf16 where the hardware multiplies it, else fp32: four times "
-        "faster there, in twice the memory. A server chooses its own.",
+        description="Arithmetic of the generator. auto is int8 for ctranslate2; for the others bf16 where the hardware "
+        "multiplies it, else fp32: four times faster there, in twice the memory. A server chooses its own.",
     )
     temperature: PositiveOrZero = Field(
         default=0.0, description="0 always takes the likeliest token. The higher, the more freely tokens are drawn."
@@ -310,6 +321,7 @@ class Settings(Section):
     documents: DocumentsSettings = DocumentsSettings()
     retriever: RetrieverSettings = RetrieverSettings()
     reranker: RerankerSettings = RerankerSettings()
+    reader: ReaderSettings = ReaderSettings()
     prompt: PromptSettings = PromptSettings()
     generator: GeneratorSettings = GeneratorSettings()
     abstain: AbstainSettings = AbstainSettings()

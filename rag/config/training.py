@@ -7,92 +7,21 @@ applies to every kind that knows it. A new kind of model is one class here and o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationError, model_validator
 
-from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, PositiveShare, Section, Share
+from rag.config.generator_training import GeneratorTraining
+from rag.config.reader_training import ReaderTraining
+from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, Section, Share
+from rag.config.training_base import ScheduledTraining
 
-Kind = Literal["retriever", "reranker"]
-
-
-class _WatchedTraining(Section):
-    """How a run is watched, whatever its recipe."""
-
-    evaluations: PositiveInt = Field(
-        default=4, description="How many times the run is evaluated on dev questions. Each time a checkpoint is saved."
-    )
-    dev_questions: PositiveInt = Field(
-        default=200,
-        description="Dev questions used to evaluate while training, at most half of them. The others are kept for the "
-        "comparison with the base model at the end.",
-    )
-    dev_candidates: PositiveInt = Field(
-        default=20, description="Passages per dev question among which evaluation ranks."
-    )
-    report_to: Literal["none", "tensorboard", "wandb"] = Field(
-        default="none", description="Where figures are sent besides the run's own log."
-    )
-
-    def overrides(self) -> dict[str, object]:
-        """The recipe's fields that are set; None keeps the recipe's own value."""
-        chosen = self.model_dump(exclude=set(_WatchedTraining.model_fields))
-        return {name: value for name, value in chosen.items() if value is not None}
+Kind = Literal["retriever", "reranker", "reader", "generator"]
+OLD_KINDS = ("retriever", "reranker")
+"""The kinds that there were when their keys still stood together; those keys are of no other kind."""
 
 
-class _ScheduledTraining(_WatchedTraining):
-    """What the recipes of all kinds know."""
-
-    epochs: Positive | None = Field(
-        default=None, description="Passes over the training rows; may be a fraction.", examples=[2.0]
-    )
-    batch_size: PositiveInt | None = Field(
-        default=None,
-        description="Rows per step and process. A row is a question with one gold passage and its negatives.",
-        examples=[64],
-    )
-    accumulation: PositiveInt | None = Field(
-        default=None, description="Batches whose gradients are added up before each optimizer step.", examples=[1]
-    )
-    learning_rate: Positive | None = Field(
-        default=None,
-        description="The highest learning rate, reached at the end of the warm-up. It then falls linearly to 0.",
-        examples=[2e-5],
-    )
-    warmup_steps: CountOrZero | None = Field(
-        default=None,
-        description="Steps in which the learning rate rises from 0. If not set: a tenth of the run, or 1000 with the "
-        "retriever's recipe report.",
-        examples=[100],
-    )
-    max_length_tokens: PositiveInt | None = Field(
-        default=None, description="Longest text in tokens; longer ones are cut.", examples=[256]
-    )
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        default=None,
-        description="Share of activations dropped at random. Any value above 0 makes training on a CPU slower.",
-        examples=[0.0],
-    )
-    freeze_embeddings: bool | None = Field(
-        default=None, description="Keep the word embeddings as they are.", examples=[True]
-    )
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="AdamW's decay of its mean of squared gradients; the higher, the longer it remembers.",
-        examples=[0.999],
-    )
-    tuned_share: PositiveShare | None = Field(
-        default=None,
-        description="Share of the tuned weights in the model that is kept; the rest comes from the base model. 1 keeps "
-        "the tuned weights alone.",
-        examples=[0.5],
-    )
-    seed: int | None = Field(
-        default=None, description="Seed for drawing negatives, ordering rows and dropout.", examples=[0]
-    )
-
-
-class RetrieverTraining(_ScheduledTraining):
+class RetrieverTraining(ScheduledTraining):
     """`rag train retriever`. Every recipe has its own values; a value set here replaces the recipe's. A setting that
     changes nothing in the chosen recipe is refused.
     """
@@ -155,7 +84,7 @@ class RetrieverTraining(_ScheduledTraining):
     )
 
 
-class RerankerTraining(_ScheduledTraining):
+class RerankerTraining(ScheduledTraining):
     """`rag train reranker`. Every recipe has its own values; a value set here replaces the recipe's. A setting that
     changes nothing in the chosen recipe is refused.
     """
@@ -231,6 +160,8 @@ class TrainingSettings(Section):
 
     retriever: RetrieverTraining = RetrieverTraining()
     reranker: RerankerTraining = RerankerTraining()
+    reader: ReaderTraining = ReaderTraining()
+    generator: GeneratorTraining = GeneratorTraining()
     # Values given under their old names, directly under [training].
     _old: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -249,6 +180,8 @@ class TrainingSettings(Section):
 
         Values under old names that this kind does not take are among them: a recipe has to refuse them.
         """
+        if kind not in OLD_KINDS:
+            return getattr(self, kind).overrides()
         section = type(getattr(self, kind))
         foreign = {key: value for key, value in self._old.items() if not _takes(section, key, value)}
         return {**foreign, **getattr(self, kind).overrides()}
@@ -297,4 +230,4 @@ def _takes(section: type[Section], key: str, value: object) -> bool:
 
 
 def _sections() -> dict[str, type[Section]]:
-    return {kind: type(field.default) for kind, field in TrainingSettings.model_fields.items()}
+    return {kind: type(TrainingSettings.model_fields[kind].default) for kind in OLD_KINDS}

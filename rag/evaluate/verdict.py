@@ -20,17 +20,19 @@ SOURCE_FALL = 0.01  # a source whose primary metric falls by more than this is n
 
 
 def gate(
-    tuned: Mapping[str, Sequence[float]],
-    base: Mapping[str, Sequence[float]],
+    tuned: Mapping[str, Sequence[float | None]],
+    base: Mapping[str, Sequence[float | None]],
     *,
     primary: str,
     floor: float,
+    floor_name: str = "shuffling",
     sources: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The verdict on a tuned model, with its reasons and figures, from per-question scores of both models by metric.
 
     `PROMOTE` needs all of: the interval of the primary metric's difference lies above zero, its permutation test has
-    p < .05, no other metric's interval lies below zero, and the tuned model beats the `floor` that shuffling gives.
+    p < .05, no other metric's interval lies below zero, and the tuned model beats the `floor` that `floor_name` gives.
+    A score is None where the metric says nothing of a question, for both models alike; the primary metric's never is.
 
     `sources` names the source of each question. The record then holds the same figures by source. They do not decide:
     the few dozen questions of one source are seldom enough.
@@ -46,12 +48,13 @@ def gate(
         if name != primary and figures["interval"] is not None and figures["interval"]["high"] < 0:
             reasons.append(f"{name} falls")
     if first["tuned"] <= floor:
-        reasons.append(f"{primary} is no better than shuffling ({floor:.3f})")
+        reasons.append(f"{primary} is no better than {floor_name} ({floor:.3f})")
     return {
         "verdict": KEEP_BASE if reasons else PROMOTE,
         "reasons": reasons,
         "primary": primary,
         "shuffle_floor": floor,
+        "floor_name": floor_name,
         "metrics": metrics,
         "by_source": {
             source: {
@@ -63,13 +66,31 @@ def gate(
     }
 
 
-def _of(source: str, sources: Sequence[str], scores: Sequence[float]) -> list[float]:
+def _of(source: str, sources: Sequence[str], scores: Sequence[float | None]) -> list[float | None]:
     return [score for own, score in zip(sources, scores, strict=True) if own == source]
 
 
-def _figures(tuned: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
-    n = max(len(tuned), 1)
-    return {"tuned": sum(tuned) / n, "base": sum(base) / n, **asdict(paired_difference(tuned, base))}
+def _figures(tuned: Sequence[float | None], base: Sequence[float | None]) -> dict[str, Any]:
+    pairs = [(a, b) for a, b in zip(tuned, base, strict=True) if a is not None and b is not None]
+    of_tuned, of_base = [a for a, _ in pairs], [b for _, b in pairs]
+    n = max(len(pairs), 1)
+    return {"tuned": sum(of_tuned) / n, "base": sum(of_base) / n, **asdict(paired_difference(of_tuned, of_base))}
+
+
+def with_refusals(record: Mapping, figures: Mapping, told: str) -> dict[str, Any]:
+    """The verdict with `refusal_figures` that decide: `PROMOTE` also needs that their interval is not below zero.
+
+    `told` says what is told apart by what, for `gate_lines`.
+    """
+    reasons = list(record["reasons"])
+    if figures["interval"]["high"] < 0:
+        reasons.append(f"separating {told} falls")
+    return {
+        **record,
+        "verdict": KEEP_BASE if reasons else PROMOTE,
+        "reasons": reasons,
+        "refusals": {**figures, "told": told, "decides": True},
+    }
 
 
 def refusal_figures(
@@ -111,13 +132,18 @@ def gate_lines(record: Mapping) -> list[str]:
     """The verdict with its reasons and figures, as lines for a terminal."""
     lines = ["\n  ".join([record["verdict"], *record["reasons"]])]
     lines += [f"  {_figures_line(name, figures)}" for name, figures in record["metrics"].items()]
-    lines.append(f"  shuffling gives {record['shuffle_floor']:.4f}")
+    lines.append(f"  {record.get('floor_name', 'shuffling')} gives {record['shuffle_floor']:.4f}")
     if refusals := record.get("refusals"):
+        told = refusals.get("told", "unanswerable questions by the best score")
         lines.append(
-            f"  separating unanswerable questions by the best score: AUC {refusals['base']:.4f} -> "
+            f"  separating {told}: AUC {refusals['base']:.4f} -> "
             f"{refusals['tuned']:.4f}, difference {refusals['difference']:+.4f} [{refusals['interval']['low']:+.4f}, "
-            f"{refusals['interval']['high']:+.4f}], n = {refusals['n_unanswerable']:,} unanswerable (does not decide)"
+            f"{refusals['interval']['high']:+.4f}], n = {refusals['n_unanswerable']:,}"
+            f"{'' if refusals.get('decides') else ' unanswerable (does not decide)'}"
         )
+    for kind, shares in record.get("refused", {}).items():
+        if shares:
+            lines.append(f"  {kind} questions refused: {shares['base']:.4f} -> {shares['tuned']:.4f}")
     for source, metrics in record.get("by_source", {}).items():
         figures = metrics[record["primary"]]
         if figures["difference"] < -SOURCE_FALL:

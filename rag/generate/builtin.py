@@ -37,6 +37,8 @@ DECIDE_SYSTEM = (
     "really answer this question: yes or no."
 )
 
+TUNED_SYSTEM = "Answer the question from the passages. If they do not contain the answer, reply CANNOTANSWER."
+
 EXAMPLES = (
     WorkedExample(
         (
@@ -114,6 +116,17 @@ BUILT_IN: dict[str, Prompt] = {
             system=DECIDE_SYSTEM,
             user=TITLED_PASSAGES + "Question: {{ question }}",
             examples=tuple(_decided(example) for example in (*EXAMPLES, REFUSED_EXAMPLE)),
+        ),
+        # What `rag train generator` trains models with. They know these words; one sentence asks for the form.
+        Prompt(
+            name="tuned-v1",
+            system=TUNED_SYSTEM + " Give a short answer.",
+            user=TITLED_PASSAGES + "Question: {{ question }}",
+        ),
+        Prompt(
+            name="tuned-sentences-v1",
+            system=TUNED_SYSTEM + " Answer in sentences.",
+            user=TITLED_PASSAGES + "Question: {{ question }}",
         ),
         # For models that follow several instructions at once.
         Prompt(name="cited-v1", system=CITED_SYSTEM, user=TITLED_PASSAGES + "Question: {{ question }}"),

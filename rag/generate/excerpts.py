@@ -11,7 +11,7 @@ import bisect
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from rag.generate.instructions import Instruction, asks_something, find_instructions
-from rag.sentences import sentence_spans
+from rag.generate.pieces import Piece, find_pieces
 from rag.types import Hit, Passage, Reranker, Span
 
 WORDLESS_BREAKS = "、。，；：！？"  # where a text without spaces may be cut
@@ -22,55 +22,68 @@ def select_sentences(
 ) -> list[dict[str, tuple[Span, ...]]]:
     """For each query, passage id -> the spans of its text to show, in order.
 
-    A sentence is scored together with its passage's title. It is shown if its score is at most `margin` below that of
-    the query's best sentence. Its neighbours are shown too, unless they ask the reader for something. A passage without
-    any such sentence has no entry.
+    A sentence is scored together with its passage's title; a block such as code or a list counts as one sentence with
+    what leads in to it (`rag.generate.pieces`). It is shown if its score is at most `margin` below that of the query's
+    best sentence. Its neighbours are shown too, unless they ask the reader for something. A passage without any such
+    sentence has no entry.
     """
-    spans = [{hit.passage.id: sentence_spans(hit.passage.text, asks_something) for hit in hits} for hits in contexts]
+    pieces = [{hit.passage.id: find_pieces(hit.passage.text, asks_something) for hit in hits} for hits in contexts]
     # The sentences of all queries go through the reranker in one call.
     candidates = [
-        [_sentence(hit.passage, n, span) for hit in hits for n, span in enumerate(found[hit.passage.id])]
-        for hits, found in zip(contexts, spans, strict=True)
+        [_sentence(hit.passage, n, piece) for hit in hits for n, piece in enumerate(found[hit.passage.id])]
+        for hits, found in zip(contexts, pieces, strict=True)
     ]
     selected = []
-    for hits, found, scored in zip(contexts, spans, reranker.rerank(queries, candidates), strict=True):
+    for hits, found, scored in zip(contexts, pieces, reranker.rerank(queries, candidates), strict=True):
         scores = {hit.passage.id: hit.score for hit in scored}
         floor = max(scores.values(), default=0.0) - margin
         shown = {}
         for passage in (hit.passage for hit in hits):
             sentences = found[passage.id]
             near = {n for n in range(len(sentences)) if scores[_sentence_id(passage, n)] >= floor}
-            if kept := near | _harmless_neighbours(passage.text, sentences, near):
-                shown[passage.id] = tuple(sentences[n] for n in sorted(kept))
+            if near:
+                shown[passage.id] = _with_neighbours(passage.text, sentences, near)
         selected.append(shown)
     return selected
 
 
-def _sentence(passage: Passage, n: int, span: Span) -> Hit:
+def _sentence(passage: Passage, n: int, piece: Piece) -> Hit:
     """Sentence `n` as a passage of its own, for the reranker."""
-    start, end = span
-    return Hit(Passage(_sentence_id(passage, n), passage.text[start:end].strip(), passage.title), 0.0)
+    text = passage.text[piece.start : piece.end].strip()
+    return Hit(Passage(_sentence_id(passage, n), text, passage.title), 0.0)
 
 
 def _sentence_id(passage: Passage, n: int) -> str:
     return f"{passage.id}#{n}"
 
 
-def _harmless_neighbours(text: str, sentences: Sequence[Span], near: Set[int]) -> set[int]:
-    """The sentences beside those in `near` that ask for nothing: they often name what a pronoun stands for."""
+def _with_neighbours(text: str, sentences: Sequence[Piece], near: Set[int]) -> tuple[Span, ...]:
+    """The spans of the sentences in `near` and of those beside them, which often name what a pronoun stands for."""
     beside = {n + step for n in near for step in (-1, 1) if 0 <= n + step < len(sentences)} - near
-    if not beside:
-        return set()
-    orders = find_instructions(text)
-    return {n for n in beside if not _speaks(text, sentences[n], orders)}
+    orders = find_instructions(text) if beside else []
+    spans: list[Span] = []
+    for n in sorted(near | beside):
+        piece = sentences[n]
+        spans += [(piece.start, piece.end)] if n in near else _harmless(text, piece, orders)
+    return tuple(spans)
 
 
-def _speaks(text: str, span: Span, orders: Sequence[Instruction]) -> bool:
-    """Whether a sentence asks for something, or belongs to one of the text's orders, which may begin before it."""
-    start, end = span
-    if asks_something(text[start:end]):
-        return True
-    return any(order.start < end and start < order.end for order in orders)
+def _harmless(text: str, piece: Piece, orders: Sequence[Instruction]) -> list[Span]:
+    """The spans of a neighbour to show: none of a sentence that asks for something, or belongs to one of the text's
+    orders, which may begin before it; of code, lists, addresses and tables all but the orders.
+
+    Such blocks tell their readers to say, print and visit things: only what addresses a model is left out of them.
+    """
+    speaks = asks_something(text[piece.start : piece.block])
+    if speaks or any(order.start < piece.block and piece.start < order.end for order in orders):
+        return []
+    spans: list[Span] = []
+    start = piece.start
+    for order in orders:
+        if order.start < piece.end and piece.block < order.end:
+            spans.append((start, max(order.start, start)))
+            start = min(order.end, piece.end)
+    return [(a, b) for a, b in [*spans, (start, piece.end)] if text[a:b].strip()]
 
 
 def excerpted(hits: Sequence[Hit], excerpts: Mapping[str, Sequence[Span]]) -> list[Passage]:

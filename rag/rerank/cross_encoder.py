@@ -9,6 +9,7 @@ from typing import Any
 from rag.compute.hardware import choose_precision, default_device
 from rag.compute.quiet import quiet_transformers
 from rag.compute.runner import BatchRunner, reading_weights
+from rag.compute.tokenizer import load_tokenizer
 from rag.errors import ModelError
 from rag.types import Hit, ranked
 
@@ -33,8 +34,6 @@ class CrossEncoderReranker:
         weights_sha256: str = "",
         cache_root: str | Path | None = None,
     ):
-        from transformers import AutoTokenizer
-
         self.folder = Path(folder)
         if not (self.folder / "config.json").is_file():
             raise ModelError(f"{self.folder} is not a cross-encoder checkpoint: config.json is missing")
@@ -43,9 +42,9 @@ class CrossEncoderReranker:
         self.weights_sha256 = weights_sha256
         self.pairs_scored = 0
         self.passages_cut = 0
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         # A compiled graph is found again by the hash of its weights; without a hash it is not kept.
         cache = Path(cache_root) / f"{weights_sha256[:16]}-logit" if cache_root and weights_sha256 else None
+        tokenizer = load_tokenizer(self.folder, cache)
         self._runner = BatchRunner(
             tokenizer,
             self._build_module,

@@ -12,7 +12,9 @@ import numpy as np
 
 from rag.compute.hardware import choose_precision, default_device
 from rag.compute.quiet import quiet_transformers
+from rag.compute.remembered import remembered_weights_sha256
 from rag.compute.runner import BatchRunner, reading_weights
+from rag.compute.tokenizer import load_tokenizer
 from rag.errors import ModelError
 from rag.files import read_json, weights_sha256
 
@@ -58,7 +60,7 @@ class Encoder:
         self.precision = choose_precision(precision, self.device)
         _modules(self.folder)  # anything but a checkpoint is refused before its settings are read
         self.prompts = _prompts(self.folder, prompts)
-        weights = weights_sha256(self.folder)
+        weights = _weights_sha256(self.folder, cache_root)
         model_length = _max_length(self.folder)
         length = min(max_length_tokens or model_length, model_length)
         self.fingerprint = EncoderFingerprint(
@@ -71,7 +73,7 @@ class Encoder:
         )
         cache = Path(cache_root) / f"{weights[:16]}-{self.fingerprint.pooling}" if cache_root else None
         self._runner = BatchRunner(
-            _load_tokenizer(self.folder),
+            load_tokenizer(_transformer_folder(self.folder), cache),
             self._build_module,
             max_length_tokens=length,
             device=self.device,
@@ -141,10 +143,8 @@ class Encoder:
         return SentenceEmbedding()
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(_transformer_folder(folder), local_files_only=True)
+def _weights_sha256(folder: Path, cache_root: str | Path | None) -> str:
+    return weights_sha256(folder) if cache_root is None else remembered_weights_sha256(folder, Path(cache_root))
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:

@@ -37,15 +37,19 @@ class HybridRetriever:
         """What `retrieve` returns, and the k best of each retriever, by its name."""
         depth = max(k, self.depth)
         runs = {name: retriever.retrieve(queries, depth) for name, retriever in self.retrievers.items()}
-        fused = [self._fuse({name: run[row] for name, run in runs.items()})[:k] for row in range(len(queries))]
+        fused = [
+            fuse_ranks([(self.weights[name], run[row]) for name, run in runs.items()], self.rrf_k)[:k]
+            for row in range(len(queries))
+        ]
         return fused, {name: [hits[:k] for hits in run] for name, run in runs.items()}
 
-    def _fuse(self, lists: Mapping[str, Sequence[Hit]]) -> list[Hit]:
-        """All passages of one query's lists, by fused score; a passage that a list lacks gets nothing from it."""
-        scores: dict[str, float] = {}
-        passages: dict[str, Passage] = {}
-        for name, hits in lists.items():
-            for rank, hit in enumerate(hits, 1):
-                passages[hit.passage.id] = hit.passage
-                scores[hit.passage.id] = scores.get(hit.passage.id, 0.0) + self.weights[name] / (self.rrf_k + rank)
-        return ranked([Hit(passages[pid], score) for pid, score in scores.items()])
+
+def fuse_ranks(lists: Sequence[tuple[float, Sequence[Hit]]], rrf_k: int) -> list[Hit]:
+    """All passages of one query's lists, which have weights, by fused score; what a list lacks gets nothing from it."""
+    scores: dict[str, float] = {}
+    passages: dict[str, Passage] = {}
+    for weight, hits in lists:
+        for rank, hit in enumerate(hits, 1):
+            passages[hit.passage.id] = hit.passage
+            scores[hit.passage.id] = scores.get(hit.passage.id, 0.0) + weight / (rrf_k + rank)
+    return ranked([Hit(passages[pid], score) for pid, score in scores.items()])

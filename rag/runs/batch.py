@@ -6,6 +6,7 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
     RUN/run.json           settings, models, index and questions that made it; another set is refused
     RUN/retrieved.jsonl    qid, [[passage id, score], …], and the same for each part of a fusion
     RUN/reranked.jsonl     qid, [[passage id, score], …]
+    RUN/spans.jsonl        qid, {passage id: [start, end, score, null]}: what a reader found, where one reads
     RUN/excerpts.jsonl     qid, {passage id: [[start, end], …]}: the sentences that the generator sees, if not all
     RUN/generated.jsonl    qid, the contexts in the prompt and their excerpts, the raw answer, tokens in and out
     RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
@@ -28,7 +29,7 @@ from rag.data.questions import Question
 from rag.errors import DataError, RunMismatchError
 from rag.files import json_line, only_writer, write_json
 from rag.lazy import Lazy
-from rag.pipeline import Pipeline
+from rag.pipeline import Pipeline, Reading
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.runs.cost import StageCost
 from rag.runs.known_answers import KnownAnswersGenerator
@@ -43,11 +44,13 @@ from rag.runs.stored import (
     RERANKED,
     RETRIEVED,
     RUN_FILE,
+    SPANS,
     StoredStages,
     generated_row,
     hit_pairs,
     prediction_row,
     retrieved_row,
+    spans_row,
 )
 from rag.types import Hit, Passage, Qrels, Response, ranked
 
@@ -140,6 +143,8 @@ def _stages(
     """The stages in their order. Each loads its own components alone and releases them for the next."""
     chooses_sentences = generate and pipeline.sentence_margin is not None
     stages = [_retrieving(pipeline), _reranking(pipeline, gold, others, identity, is_last_use=not chooses_sentences)]
+    if pipeline.reading is not None:
+        stages.append(_reading(pipeline, pipeline.reading))
     if chooses_sentences:
         stages.append(_choosing_sentences(pipeline))
     if generate:
@@ -193,6 +198,18 @@ def _reranking(
     )
 
 
+def _reading(pipeline: Pipeline, reading: Reading) -> Stage:
+    return Stage(
+        name="read",
+        label="Reading",
+        file=SPANS,
+        chunk_size=RERANK_CHUNK,
+        work=lambda stored, chunk: pipeline.read([stored.reranked(question) for question in chunk]),
+        row=spans_row,
+        release=(reading.reader,),
+    )
+
+
 def _choosing_sentences(pipeline: Pipeline) -> Stage:
     return Stage(
         name="excerpt",
@@ -225,7 +242,7 @@ def _writing(pipeline: Pipeline, *, is_answered: bool) -> Stage:
     def work(stored: StoredStages, chunk: Sequence[Question]) -> list[Response]:
         if is_answered:
             return pipeline.parse([stored.generated(question) for question in chunk])
-        return [stored.reranked(question) for question in chunk]
+        return [stored.read(question) for question in chunk]
 
     return Stage(
         name=None,

@@ -1,4 +1,4 @@
-"""Choosing on dev questions the score below which a question is refused."""
+"""Choosing on dev questions what a question is refused below: a rerank score, or a score by all evidence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from rag.build.identity import run_identity
 from rag.build.indexes import corpus_of
 from rag.build.pipelines import make_pipeline
 from rag.build.serving import Serving
+from rag.build.threshold import reader_record
 from rag.data.questions import Question
 from rag.errors import ConfigError, DataError
-from rag.evaluate.calibration import calibrate
-from rag.evaluate.files import read_predictions
+from rag.evaluate.evidence import calibrate_evidence
+from rag.evidence import RERANK, features_of
 from rag.files import write_json
 from rag.index.calibration import CALIBRATION_FILE
 from rag.runs.batch import run_batch
+from rag.runs.stored import StoredStages
 from rag.types import CANNOTANSWER
 
 
@@ -35,8 +37,9 @@ def make_calibration(
     """Retrieve and rerank dev questions, choose the refusal threshold, store it with the index; returns a summary.
 
     `run_folder` keeps the scores (None: a folder within the index). `min_precision` and `max_wrong_refusals` are the
-    limits of `rag.evaluate.calibration.calibrate`. Raises ConfigError without a reranker, DataError where all questions
-    are answerable, or none is.
+    limits of `rag.evaluate.calibration.calibrate`. Where a span reader serves, its margin is evidence beside the rerank
+    score, if that ranks new questions better (`rag.evaluate.evidence`). Raises ConfigError without a reranker,
+    DataError where all questions are answerable, or none is.
     """
     if serving.reranker is None:
         raise ConfigError("calibration needs rerank scores; leave reranker.enabled = true")
@@ -47,12 +50,14 @@ def make_calibration(
             f"{queries} must hold both answerable and unanswerable questions (answer text {CANNOTANSWER!r}) "
             "for a threshold to be chosen between them"
         )
-    result = calibrate(
-        _best_scores(serving, queries, known, run_folder),
+    result = calibrate_evidence(
+        _features(serving, queries, known, run_folder),
         answerable,
         min_precision=min_precision,
         max_wrong_refusals=max_wrong_refusals,
     )
+    if "evidence" in result:
+        result["evidence"]["reader"] = reader_record(serving.settings, serving.reader)
     result |= {
         "reranker_model": serving.settings.reranker.model,
         "serving": serving.reranker,
@@ -65,17 +70,19 @@ def make_calibration(
     return _summary(result, path)
 
 
-def _best_scores(
+def _features(
     serving: Serving, queries: str | Path, questions: Sequence[Question], run_folder: str | Path | None
-) -> list[float]:
-    """The best rerank score of each question, from a run that refuses nothing; minus infinity without a hit."""
+) -> list[dict[str, float]]:
+    """The features of each question by name, from a run that refuses nothing; {} without a hit."""
     pipeline = make_pipeline(serving, interactive=False)
     pipeline.rerank_threshold = None
     identity = run_identity(serving, queries, generate=False) | {"rerank_threshold": None}
+    identity.pop("evidence", None)
     folder = Path(run_folder) if run_folder else _own_run(serving.index_folder, identity)
-    run_batch(pipeline, questions, corpus_of(serving.index_folder), folder, identity, generate=False)
-    reranked = {row["qid"]: row["reranked"] for row in read_predictions(folder)}
-    return [reranked[q.id][0][1] if reranked[q.id] else float("-inf") for q in questions]
+    corpus = corpus_of(serving.index_folder)
+    run_batch(pipeline, questions, corpus, folder, identity, generate=False)
+    stored = StoredStages(folder, corpus)
+    return [features_of(stored.read(question)) for question in questions]
 
 
 def _own_run(index_folder: Path, identity: Mapping) -> Path:
@@ -90,8 +97,32 @@ def _own_run(index_folder: Path, identity: Mapping) -> Path:
 
 def _summary(result: dict, path: Path) -> list[str]:
     lines = [f"{result['n']:,} questions, {result['n_unanswerable']:,} unanswerable; AUC {result['auc']:.3f}"]
-    if result["threshold"] is None:
+    if "compared" in result:
+        lines += _compared_lines(result["compared"], is_kept="evidence" in result)
+    used = result.get("evidence", result)
+    if used["threshold"] is None:
         return [*lines, f"no threshold refuses within the limits and helps; none is set ({path})"]
-    point = next(p for p in result["curve"] if p["threshold"] == result["threshold"])
+    point = next(p for p in used["curve"] if p["threshold"] == used["threshold"])
     figures = ", ".join(f"{name} {point[name]:.3f}" for name in point if name != "threshold")
-    return [*lines, f"threshold {result['threshold']:.3f}: {figures}", f"stored in {path}"]
+    return [*lines, f"threshold {used['threshold']:.3f}: {figures}", f"stored in {path}"]
+
+
+def _compared_lines(compared: dict, *, is_kept: bool) -> list[str]:
+    """How well each feature, and all together, tell answerable from unanswerable questions; and what was kept."""
+
+    def shown(value: float | None) -> str:
+        return "not known" if value is None else f"{value:.3f}"
+
+    alone = ", ".join(f"{name} {shown(value)}" for name, value in compared["auc"].items())
+    crossed = compared["cross_validated"]
+    crossed_figures = f"together {shown(crossed['together'])}, {RERANK} {shown(crossed[RERANK])}"
+    verdict = (
+        "the reader's margin counts beside the rerank score"
+        if is_kept
+        else "the reader's margin does not help, so the rerank score alone decides"
+    )
+    return [
+        f"AUC of each: {alone}; together {shown(compared['auc_together'])}",
+        f"AUC on questions left out of the fit (5-fold cross-validation): {crossed_figures}",
+        verdict,
+    ]

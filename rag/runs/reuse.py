@@ -10,7 +10,7 @@ from rag.files import json_line, read_json, write_whole
 from rag.resume import flatten, read_jsonl
 from rag.runs.known_answers import KnownAnswers
 from rag.runs.known_scores import KnownScores
-from rag.runs.stored import EXCERPTS, GENERATED, PREDICTIONS, RUN_FILE, STAGE_KEYS
+from rag.runs.stored import EXCERPTS, GENERATED, PREDICTIONS, RUN_FILE, SPANS, STAGE_KEYS
 
 
 def read_identity(run: Path) -> dict:
@@ -53,17 +53,32 @@ def take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:
         file = other / name
         if name == EXCERPTS and not file.is_file() and not (folder / name).is_file():
             continue  # neither run may need any; if one does, the settings differ
-        keys = [
-            k for k in ours.keys() | theirs.keys() if any(k == p or k.startswith(p + ".") for p in STAGE_KEYS[name])
-        ]
-        if not file.is_file() or any(ours.get(key) != theirs.get(key) for key in keys):
+        is_alike = file.is_file() and _made_alike(name, theirs, ours)
+        if name == SPANS and not is_alike:
+            continue  # no sentence was chosen by them; what they decided is asked below
+        if not is_alike:
             return  # later stages were built on this one
-        if name == GENERATED and not _generated_enough(theirs.get("rerank_threshold"), ours.get("rerank_threshold")):
+        if name == GENERATED and not _generated_enough(theirs, ours):
             return
         if not (folder / name).exists():
             write_whole(folder / name, b"".join(json_line(row) for row in read_jsonl(file)))
 
 
-def _generated_enough(their_threshold: float | None, our_threshold: float | None) -> bool:
-    """Whether a run that refused below one score holds an answer to everything that another threshold lets through."""
-    return their_threshold is None or (our_threshold is not None and their_threshold <= our_threshold)
+def _made_alike(stage: str, theirs: Mapping, ours: Mapping) -> bool:
+    """Whether everything that shapes a stage itself is the same; both identities are flat."""
+    prefixes = STAGE_KEYS[stage]
+    keys = [key for key in ours.keys() | theirs.keys() if any(key == p or key.startswith(f"{p}.") for p in prefixes)]
+    return all(ours.get(key) == theirs.get(key) for key in keys)
+
+
+def _generated_enough(theirs: Mapping, ours: Mapping) -> bool:
+    """Whether a run that refused by score, or answered by spans, has asked the generator all that we would ask it."""
+    evidence = {key for key in ours.keys() | theirs.keys() if key.startswith("evidence.")}
+    went_by_spans = any(key in theirs for key in evidence) or theirs.get("settings.reader.answer_margin") is not None
+    if went_by_spans and not _made_alike(SPANS, theirs, ours):
+        return False
+    their_threshold, our_threshold = theirs.get("rerank_threshold"), ours.get("rerank_threshold")
+    if their_threshold is None:
+        return True
+    is_same_scale = all(ours.get(key) == theirs.get(key) for key in evidence)
+    return is_same_scale and our_threshold is not None and their_threshold <= our_threshold

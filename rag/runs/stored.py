@@ -10,17 +10,18 @@ from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.pipeline import Pipeline
 from rag.resume import read_jsonl
-from rag.types import CANNOTANSWER, Answer, Hit, Response, Span
+from rag.types import CANNOTANSWER, Answer, Hit, ReadSpan, Response, Span
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
-EXCERPTS = "excerpts.jsonl"
+SPANS, EXCERPTS = "spans.jsonl", "excerpts.jsonl"
 PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "provenance.json"
 
 # What shapes each stage's file, besides the stages before it: keys of run.json.
 STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker", "oracle"),
+    SPANS: ("reader", "settings.reader.depth", "settings.reader.max_length_tokens", "settings.reader.precision"),
     EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin"),
     GENERATED: (
         "generator",
@@ -30,6 +31,7 @@ STAGE_KEYS = {
         "settings.prompt.order",
         "settings.prompt.sentence_margin",
         "settings.prompt.withhold_instructions",
+        "settings.reader.answer_margin",
     ),
 }
 
@@ -59,8 +61,15 @@ class StoredStages:
         timings = {**response.timings, "rerank": row["seconds"]}
         return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
 
+    def read(self, question: Question) -> Response:
+        response, row = self.reranked(question), self._rows[SPANS].get(question.id)
+        if row is None:
+            return response
+        spans = {pid: ReadSpan(*values) for pid, values in row["spans"].items()}
+        return dataclasses.replace(response, spans=spans, timings={**response.timings, "read": row["seconds"]})
+
     def excerpted(self, question: Question) -> Response:
-        response, row = self.reranked(question), self._rows[EXCERPTS].get(question.id)
+        response, row = self.read(question), self._rows[EXCERPTS].get(question.id)
         if row is None:
             return response
         timings = {**response.timings, "excerpt": row["seconds"]}
@@ -94,6 +103,17 @@ def retrieved_row(question: Question, response: Response) -> dict:
     return row
 
 
+def spans_row(question: Question, response: Response) -> dict:
+    return {"spans": span_values(response), "seconds": response.timings["read"]}
+
+
+def span_values(response: Response) -> dict[str, list]:
+    """Passage id -> [start, end, score, null] of the span that was read there."""
+    return {
+        pid: [span.start, span.end, round(span.score, 9), round(span.null, 9)] for pid, span in response.spans.items()
+    }
+
+
 def generated_row(question: Question, response: Response) -> dict:
     assert response.answer is not None  # the stage before has generated
     return {
@@ -112,7 +132,7 @@ def prediction_row(question: Question, response: Response, pipeline: Pipeline) -
     refused_by = None
     if answer is not None and answer.abstained:
         by_generator = "model" if response.contexts else "window"
-        refused_by = "score" if pipeline.refuses(response.reranked) else by_generator
+        refused_by = "score" if pipeline.refuses(response) else by_generator
     return {
         "query": question.rewrite,
         "source": question.source,
@@ -121,10 +141,12 @@ def prediction_row(question: Question, response: Response, pipeline: Pipeline) -
         "reranked": hit_pairs(response.reranked),
         "contexts": [hit.passage.id for hit in response.contexts],
         **({"excerpts": response.excerpts} if response.excerpts else {}),
+        **({"spans": span_values(response)} if response.spans else {}),
         "dropped_contexts": response.dropped_contexts,
         "raw": answer.raw if answer else None,
         "answer": answer.text if answer else None,
         "citations": list(answer.citations) if answer else None,
+        **({"marks": answer.marks} if answer and answer.marks else {}),
         "abstained": answer.abstained if answer else None,
         "abstained_by": refused_by,
         "tokens": dict(response.tokens),

@@ -1,11 +1,13 @@
 """`/v1/chat/completions` and `/v1/models` as OpenAI's clients know them, answered by the chat.
 
 The last user message is the question; earlier turns are what it may follow up on. System messages are not read: the
-prompt is ours. The answer's text ends with its sources, and the message has them as `citations`, too:
+prompt is ours. The answer's text has its citations at their places and ends with its sources. The message has them as
+`citations`, too:
 
     {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…", "link": "source/…"}
 
-`link` opens the passage in its document, relative to the chat's address. A refusal is the chat's sentence, with
+`link` opens the passage in its document, relative to the chat's address. Where a span reader is in use, `"span"` says
+where the answer stands in `text`: {"start", "end", "text", "margin"}. A refusal is the chat's sentence, with
 `"abstained": true`.
 """
 
@@ -27,7 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from rag.documents.citation import NOT_IN_DOCUMENTS
-from rag.serve.asking import citations_record
+from rag.generate.refusals import may_refuse
+from rag.serve.asking import citations_record, marked_text
 from rag.serve.chat import Chat
 from rag.serve.turns import Options, Turn, outcome
 from rag.serve.users import RateLimit, Users
@@ -39,7 +42,9 @@ MAX_MESSAGES = 100
 MAX_AT_ONCE = 8
 MAX_BODY_BYTES = 2**20
 # The parser may still remove text from here on, or turn the answer into a refusal: not sent before the answer is whole.
-_UNSURE = re.compile(r"[<\[\"“'\n]|\A\W|\A(?:A|Answer)\b|cannot|CANNOT|Answered by", re.I)
+_UNSURE = re.compile(
+    r"[<\[\"“'\n]|\A\W|\A(?:A|Answer|Q|Question|system|user|human|assistant)\b|cannot|CANNOT|Answered by", re.I
+)
 _HELD_BACK_CHARACTERS = 24
 
 
@@ -243,6 +248,8 @@ class _Streamed(StreamingResponse):
 
 def _surely(text: str) -> str:
     """The beginning of an unfinished answer that the parser will leave as it is: whole words, none of them risky."""
+    if may_refuse(text):
+        return ""
     match = _UNSURE.search(text)
     held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
     return held[: held.rfind(" ") + 1] if " " in held else ""
@@ -262,6 +269,5 @@ def _content(turn: Turn) -> str:
     cited = citations_record(response, answer)["citations"]
     if not cited:
         return answer.text
-    marks = "".join(f" [{citation['number']}]" for citation in cited)
     sources = "\n".join(f"[{c['number']}] {c['title']}: {c['source']}" for c in cited)
-    return answer.text + marks + SOURCES + sources
+    return marked_text(response, answer) + SOURCES + sources

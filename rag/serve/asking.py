@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import RagError
+from rag.generate.citations import with_marks
+from rag.read.span_answer import span_json
 from rag.serve.chat import Chat
 from rag.serve.source_pages import source_link
 from rag.serve.turns import Options, outcome
@@ -14,7 +17,9 @@ from rag.types import Answer, Response
 
 
 def answer_once(chat: Chat, options: Options, limit: RateLimit, who: str, question: str) -> dict:
-    """The answer to a standalone question: {"answer": …, "citations": […], "abstained": …}.
+    """The answer to a standalone question: {"answer": …, "marked": …, "citations": […], "abstained": …}.
+
+    `marked` is the answer with the numbers of its citations at their places.
 
     Raises RagError where `who` asks too fast, or with what the chat would say about a failure.
     """
@@ -24,8 +29,19 @@ def answer_once(chat: Chat, options: Options, limit: RateLimit, who: str, questi
     if turn.error:
         raise RagError(turn.error)
     response, answer = outcome(turn)
-    text = NOT_IN_DOCUMENTS if answer.abstained else answer.text
-    return {"answer": text, **citations_record(response, answer)}
+    text, marked = answer.text, marked_text(response, answer)
+    if answer.abstained:
+        text = marked = NOT_IN_DOCUMENTS
+    return {"answer": text, "marked": marked, **citations_record(response, answer)}
+
+
+def marked_text(response: Response, answer: Answer, shown: Callable[[str], str] = str) -> str:
+    """The answer with the numbers of its citations, as in the prompt, at their places: "At noon [1].".
+
+    `shown` writes a piece of the text.
+    """
+    numbers = {hit.passage.id: f"[{number}]" for number, hit in enumerate(response.contexts, 1)}
+    return with_marks(answer, lambda pid: numbers.get(pid, ""), shown)
 
 
 def citations_record(response: Response, answer: Answer) -> dict:
@@ -38,6 +54,7 @@ def citations_record(response: Response, answer: Answer) -> dict:
             "source": place_of(hit.passage),
             "text": hit.passage.text,
             "link": source_link(hit.passage.id),
+            **span_json(response, hit.passage),
         }
         for number, hit in enumerate(response.contexts, 1)
         if hit.passage.id in answer.citations

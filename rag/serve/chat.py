@@ -6,12 +6,16 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from rag.errors import ConfigError, RagError
+from rag.evidence import Threshold
 from rag.generate.prompts import Prompt
-from rag.generate.rewrite import rewrite_question
+from rag.generate.rewrite import needs_rewriting, rewrite_question
 from rag.lazy import Lazy
-from rag.pipeline import Pipeline
+from rag.pipeline import Pipeline, Reading
+from rag.retrieve.follow_up import FollowUpRetriever
+from rag.serve.before import MAX_CHARACTERS_KEPT, what_was_before
 from rag.serve.turns import Options, Turn, outcome, was_answered
 from rag.types import Generator, Query, Reranker, Response, Retriever
 
@@ -23,8 +27,9 @@ log = logging.getLogger(__name__)
 class Chat:
     """Answers questions with components that everybody shares. It keeps no turns: many people may ask side by side.
 
-    `threshold_at` gives the rerank score below which a question is refused, by the strictness (None: as calibrated).
+    `threshold_at` gives the score below which a question is refused, by the strictness (None: as calibrated).
     `narrow` gives a retriever by its name, the collections to search (None: all) and the key of attached files.
+    `reading` is a span reader, where one reads.
     """
 
     def __init__(
@@ -33,10 +38,11 @@ class Chat:
         reranker: Lazy[Reranker],
         generator: Lazy[Generator],
         prompt: Prompt,
-        threshold_at: Callable[[float | None], float | None],
+        threshold_at: Callable[[float | None], Threshold | None],
         order: str = "best-first",
         sentence_margin: float | None = None,
         narrow: Callable[[str, Sequence[str] | None, str], Lazy[Retriever]] | None = None,
+        reading: Reading | None = None,
     ):
         self.retrievers = retrievers
         self.reranker = reranker
@@ -46,6 +52,7 @@ class Chat:
         self.order = order
         self.sentence_margin = sentence_margin
         self.narrow = narrow
+        self.reading = reading
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -53,11 +60,12 @@ class Chat:
         """Load the models in a background thread, which is returned; `status` says how far it is."""
 
         def work() -> None:
-            steps = (
+            steps: list[tuple[str, Lazy[Any]]] = [
                 ("Loading the retriever…", self.retrievers[retriever]),
                 ("Loading the reranker…", self.reranker),
+                *([("Loading the reader…", self.reading.reader)] if self.reading else []),
                 ("Loading the generator…", self.generator),
-            )
+            ]
             try:
                 for self.status, component in steps:
                     component.get()
@@ -108,8 +116,12 @@ class Chat:
         is_loading = self.status.startswith("Loading")
         loading = f"{self.status} The first answer takes a little longer." if is_loading else "Searching…"
         yield dataclasses.replace(turn, status=loading)
+        retriever, standalone = self._retriever(options), search_for or turn.question
+        past = [earlier for earlier in history if was_answered(earlier)]
+        if past and not search_for:
+            retriever, standalone = self._following(turn.question, past, retriever)
         pipeline = Pipeline(
-            self._retriever(options),
+            retriever,
             self.reranker,
             self.generator,
             self.prompt,
@@ -117,18 +129,20 @@ class Chat:
             rerank_threshold=self.threshold_at(options.strictness),
             order=self.order,
             sentence_margin=self.sentence_margin,
+            reading=self.reading,
         )
-        standalone = search_for or self._standalone(turn.question, history)
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)
         response: Response | None = None
         for response in pipeline.stream(Query("chat", standalone)):
+            if response.answer and response.answer.text != response.answer.raw.strip():
+                continue  # parsed: the turn is done with it, and grows no more
             status = "" if response.answer else ("Reading…" if response.reranked else "Comparing passages…")
             yield dataclasses.replace(turn, response=response, status=status)
         assert response is not None
         # A refusal by score does not need the generator; any other answer shows that every model is loaded by now,
         # whatever kept `preload` from loading it.
-        if not pipeline.refuses(response.reranked):
+        if not pipeline.refuses(response):
             self.status, self.ready = "Ready.", True
         yield dataclasses.replace(turn, response=response, done=True)
 
@@ -139,9 +153,23 @@ class Chat:
             raise ConfigError("choose at least one collection to search in")
         return self.narrow(options.retriever, options.collections, options.attached)
 
-    def _standalone(self, question: str, history: Sequence[Turn]) -> str:
-        past = [(turn.searched_for or turn.question, outcome(turn)[1].text) for turn in history if was_answered(turn)]
-        return rewrite_question(question, past, self.generator.get()) if past else question
+    def _following(
+        self, question: str, past: Sequence[Turn], retriever: Lazy[Retriever]
+    ) -> tuple[Lazy[Retriever], str]:
+        """For a question after answered turns: a retriever that looks at them too, and the question standing alone."""
+        standalone = question
+        before = [(turn.searched_for or turn.question, outcome(turn)[1].text) for turn in past]
+        if refers_back := needs_rewriting(question, before):
+            standalone = rewrite_question(question, before, self.generator.get())
+            if standalone == question:
+                # Without what the words refer to, the reranker scores every passage low, and the question is refused.
+                standalone = f"{before[-1][0][-MAX_CHARACTERS_KEPT:]} {question}"
+
+        def load() -> Retriever:
+            searching = retriever.get()
+            return FollowUpRetriever(searching, question, what_was_before(past, searching), refers_back=refers_back)
+
+        return Lazy(load), standalone
 
 
 def _too_long(turn: Turn, search_for: str) -> Turn | None:

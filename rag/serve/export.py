@@ -8,6 +8,7 @@ from pathlib import Path
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import DataError
 from rag.files import json_line, write_whole
+from rag.serve.asking import marked_text
 from rag.serve.history import History, Judged
 from rag.serve.turns import Turn
 from rag.types import CANNOTANSWER
@@ -74,9 +75,8 @@ def as_markdown(title: str, turns: Sequence[Turn]) -> str:
         if turn.response is None or turn.response.answer is None:
             continue
         answer, contexts = turn.response.answer, turn.response.contexts
-        numbers = {hit.passage.id: number for number, hit in enumerate(contexts, 1)}
-        marks = "".join(f" [{numbers[pid]}]" for pid in answer.citations if pid in numbers)
-        lines += [NOT_IN_DOCUMENTS if answer.abstained else _escaped(answer.text) + marks, ""]
+        marked = marked_text(turn.response, answer, _escaped)
+        lines += [NOT_IN_DOCUMENTS if answer.abstained else marked, ""]
         for number, hit in enumerate(contexts, 1):
             if hit.passage.id in answer.citations:
                 quote = "\n".join(f"    > {_escaped(line)}" for line in hit.passage.text.splitlines())

@@ -256,6 +256,8 @@ def _body(turn: Turn) -> str:
             "narrowed": turn.narrowed,
             "answer": answer.text if answer else None,
             "citations": list(answer.citations) if answer else [],
+            # Only where there are any: a turn of an older version stays as it is stored, and keeps its judgement.
+            **({"marks": answer.marks} if answer and answer.marks else {}),
             "contexts": [_hit(hit) for hit in (response.contexts or response.reranked[:3])] if response else [],
             "shown": bool(response and response.contexts),
         }
@@ -271,7 +273,8 @@ def _turn(question: str, body: dict, attached: str) -> Turn:
     hits = tuple(_stored_hit(stored) for stored in body["contexts"])
     response = None
     if body["answer"] is not None or hits:
-        answer = Answer(body["answer"], tuple(body["citations"])) if body["answer"] else None
+        marks = tuple((offset, tuple(cited)) for offset, cited in body.get("marks", ()))
+        answer = Answer(body["answer"], tuple(body["citations"]), marks=marks) if body["answer"] else None
         query = Query("chat", body["searched_for"] or question)
         response = Response(query, reranked=hits, contexts=hits if body["shown"] else (), answer=answer)
     return Turn(

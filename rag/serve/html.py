@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, citation_of, place_of
 from rag.documents.records import HASH_CHARACTERS
+from rag.generate.citations import cited_by, moved, split_citations, with_marks
 from rag.progress import Progress
 from rag.serve.source_pages import source_link
 from rag.serve.turns import Turn
-from rag.types import Answer, Hit, Response
+from rag.types import Answer, Hit, ReadSpan, Response
 
 if TYPE_CHECKING:
     from gradio.components.chatbot import MessageDict
@@ -67,16 +68,21 @@ def message_html(turn: Turn, number: int) -> str:
 def _answer_html(turn: Turn, response: Response, answer: Answer, number: int) -> str:
     if answer.abstained and turn.done and not turn.stopped:
         return f'<div class="refusal">{NOT_IN_DOCUMENTS} The closest passages are beside this answer.</div>'
-    text = "<br>".join(escape(line) for line in answer.text.splitlines())
-    end = _citation_links(response, answer, number) if turn.done else " ▍"
-    return f'<div class="answer">{text}{end}</div>'
-
-
-def _citation_links(response: Response, answer: Answer, number: int) -> str:
+    if not turn.done or turn.stopped:
+        # What was written so far is not parsed yet. Its markers are shown as they will be once it is.
+        text, marks = split_citations(answer.text, [hit.passage for hit in response.contexts])
+        answer = Answer(text, cited_by(marks), answer.raw, moved(marks, (0, len(text))))
     position = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
-    return "".join(
-        f' <a class="cite" href="#source-{number}-{position[pid]}">[{position[pid]}]</a>' for pid in answer.citations
-    )
+
+    def link(pid: str) -> str:
+        return f'<a class="cite" href="#source-{number}-{position[pid]}">[{position[pid]}]</a>'
+
+    end = "" if turn.done else " ▍"
+    return f'<div class="answer">{with_marks(answer, link, _lines)}{end}</div>'
+
+
+def _lines(text: str) -> str:
+    return "<br>".join(escape(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def sources_html(turns: Sequence[Turn]) -> str:
@@ -89,8 +95,16 @@ def sources_html(turns: Sequence[Turn]) -> str:
             continue
         answer = turn.response.answer if turn.response else None
         cited = set(answer.citations) if answer and turn.done else set()
+        spans = turn.response.spans if turn.response else {}
         cards = "".join(
-            _card(hit, f"source-{number}-{n}", n, is_cited=hit.passage.id in cited, attached=turn.attached)
+            _card(
+                hit,
+                f"source-{number}-{n}",
+                n,
+                spans.get(hit.passage.id),
+                is_cited=hit.passage.id in cited,
+                attached=turn.attached,
+            )
             for n, hit in enumerate(hits, 1)
         )
         label = html.escape(turn.searched_for or turn.question)
@@ -106,19 +120,27 @@ def _shown_hits(turn: Turn) -> Sequence[Hit]:
     return turn.response.contexts or turn.response.reranked[:3]
 
 
-def _card(hit: Hit, anchor: str, n: int, *, is_cited: bool, attached: str) -> str:
+def _card(hit: Hit, anchor: str, n: int, span: ReadSpan | None, *, is_cited: bool, attached: str) -> str:
     title = html.escape(hit.passage.title or hit.passage.id)
     link = html.escape(source_link(hit.passage.id, attached))
     badge = '<span class="badge">cited</span>' if is_cited else ""
     return (
         f'<article class="card{" cited" if is_cited else ""}" id="{anchor}" tabindex="-1">'
         f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
-        f"<pre>{html.escape(hit.passage.text)}</pre><footer>{html.escape(place_of(hit.passage))}"
+        f"<pre>{_marked(hit.passage.text, span)}</pre><footer>{html.escape(place_of(hit.passage))}"
         f'<span class="tools"><a href="{link}" target="_blank" rel="noopener">'
         f'Open<span class="unseen"> [{n}] in its document</span></a>'
         f'<button type="button" class="copy" data-citation="{html.escape(citation_of(hit.passage))}">'
         "Copy citation</button></span></footer></article>"
     )
+
+
+def _marked(text: str, span: ReadSpan | None) -> str:
+    """A passage's text, the words marked in which a reader sees the answer."""
+    if span is None or not span.is_seen:
+        return html.escape(text)
+    parts = (text[: span.start], text[span.start : span.end], text[span.end :])
+    return "{}<mark>{}</mark>{}".format(*map(html.escape, parts))
 
 
 def documents_html(collections: Mapping[str, Sequence[Mapping]], attached: str = "") -> str:

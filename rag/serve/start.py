@@ -18,11 +18,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rag.build.indexes import add_files, ingest_documents
 from rag.build.parts import make_generator, make_prompt
-from rag.build.pipelines import depths_of, sentence_margin
+from rag.build.pipelines import depths_of, reading_of, sentence_margin
 from rag.build.retrievers import Retrievers
 from rag.build.serving import Serving, serving_over
 from rag.config import Settings
 from rag.errors import RagError
+from rag.evidence import Threshold
 from rag.index.ingest import uploads_folder
 from rag.lazy import Lazy
 from rag.models.resolve import rag_home
@@ -147,7 +148,7 @@ def make_chat(
     """
     settings = serving.settings
 
-    def threshold_at(strictness: float | None) -> float | None:
+    def threshold_at(strictness: float | None) -> Threshold | None:
         return serving.threshold_at(strictness, retrievers().index.get().manifest)
 
     return Chat(
@@ -159,6 +160,7 @@ def make_chat(
         settings.prompt.order,
         sentence_margin(settings),
         narrow,
+        reading_of(serving),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
     from torch import Tensor
     from torch.nn import Module
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NOT_COPIED = (
     # what other runtimes load
@@ -135,4 +136,15 @@ def save_whole(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
         return
     saving = folder.with_name(f".{folder.name}")
     model.save_pretrained(str(saving), create_model_card=False)
+    saving.rename(folder)
+
+
+def save_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """As `save_whole`, of a transformers model and its tokenizer."""
+    if not is_first_process():
+        return
+    saving = folder.with_name(f".{folder.name}")
+    shutil.rmtree(saving, ignore_errors=True)
+    model.save_pretrained(str(saving))
+    tokenizer.save_pretrained(str(saving))
     saving.rename(folder)

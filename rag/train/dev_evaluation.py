@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 
 
-def dev_evaluator(figures: Callable[[SentenceTransformer | CrossEncoder], Mapping[str, float]]) -> BaseEvaluator:
-    """An evaluator for the trainer: `figures` of the model, their names beginning with `dev_`; `dev_mrr@10` decides."""
+def dev_evaluator(figures: Callable[[Any], Mapping[str, float]], decides: str = "mrr@10") -> BaseEvaluator:
+    """An evaluator for the trainer: `figures` of the model, their names beginning with `dev_`; `decides` is one."""
     import torch
     from sentence_transformers.base.evaluation import BaseEvaluator
 
     class DevEvaluator(BaseEvaluator):
         def __init__(self):
             super().__init__()
-            self.primary_metric = "dev_mrr@10"
+            self.primary_metric = f"dev_{decides}"
 
         def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kwargs):
             device = model.device.type

@@ -39,7 +39,7 @@ def fit(
     arguments_class: Any,
     model: Module,
     dataset: Dataset,
-    loss: Module,
+    loss: Any,
     evaluator: BaseEvaluator,
     target: Path,
     schedule: Schedule,
@@ -48,14 +48,17 @@ def fit(
     label: str,
     section: str = "training",
     separation: Callable[[], float | None] | None = None,
+    collate: Callable[[Sequence[Any]], Mapping[str, Tensor]] | None = None,
     eval_dataset: Dataset | None = None,
     metric: str | None = None,
     **arguments: Any,
 ) -> None:
     """Train `model` in place, up to its best checkpoint by `metric`, by default the evaluator's primary metric.
 
-    `separation` is logged with each step (see `Telemetry`), `section` names the settings in messages, and further
-    `arguments` go to `arguments_class`.
+    `trainer_class` is one of sentence-transformers' trainers, which take their kinds of loss, or `PlainTrainer`.
+    `separation` is logged with each step (see `Telemetry`), `collate` makes batches of rows where the trainer's own way
+    does not fit, `section` names the settings in messages, and further `arguments` go to `arguments_class`. The first
+    column of `dataset` holds the questions.
 
     What is kept is the mean of the tuned weights and the base's, as `schedule.tuned_share` says, and every look at dev
     is a look at that mean. A run that was killed goes on from its last checkpoint. Raises ConfigError where the package
@@ -66,7 +69,12 @@ def fit(
     if watch.report_to != "none" and importlib.util.find_spec(watch.report_to) is None:
         raise ConfigError(f"{section}.report_to = {watch.report_to} needs that package: pip install {watch.report_to}")
     device = default_device()
-    before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    # What does not learn stays as it is: a copy of a large model would take its memory once more.
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    before = {
+        name: tensor.detach().cpu() if name in frozen else tensor.detach().cpu().clone()
+        for name, tensor in model.state_dict().items()
+    }
     chosen_by = metric or str(evaluator.primary_metric)
     n_steps = schedule.steps(len(dataset))
     trainer = _judging_as_kept(trainer_class, model, before, schedule.tuned_share)(
@@ -80,6 +88,7 @@ def fit(
         eval_dataset=eval_dataset,
         loss=loss,
         evaluator=evaluator,
+        **({} if collate is None else {"data_collator": collate}),
         callbacks=[Telemetry(target, writes=is_first_process(), separation=separation, label=label)],
     )
     _train(trainer, target, device, section)
@@ -126,7 +135,7 @@ def _arguments(target: Path, schedule: Schedule, watch: Watch, n_steps: int, dev
         "save_total_limit": 2,
         "load_best_model_at_end": True,
         "metric_for_best_model": f"eval_{metric}",
-        "greater_is_better": metric != "loss",
+        "greater_is_better": not metric.endswith("loss"),
         "logging_steps": watch.log_steps,
         # The filter would log a loss that is not a number as 0, and telemetry could not see the divergence.
         "logging_nan_inf_filter": False,

@@ -82,7 +82,7 @@ def gate_retriever(
         "dev_digest": digest(asked(held_out)),
         "n_dev": len(held_out),
     }
-    _write_verdict(target, record, held_out, scores)
+    write_verdict(target, record, held_out, scores)
     return record
 
 
@@ -129,7 +129,7 @@ def gate_reranker(
     if unanswerable:
         record["refusals"] = refusal_figures(tuned_best, base_best, len(held_out))
         record["unanswerable"] = question_ids([example for example, _ in unanswerable])
-    _write_verdict(target, record, held_out, {"base": base_scores, "tuned": tuned_scores})
+    write_verdict(target, record, held_out, {"base": base_scores, "tuned": tuned_scores})
     return record
 
 
@@ -186,8 +186,11 @@ def _sources(held_out: Sequence[Example]) -> list[str]:
     return [example.question.source for example in held_out]
 
 
-def _write_verdict(
-    target: str | Path, record: Mapping, held_out: Sequence[Example], scores: Mapping[str, Scores]
+def write_verdict(
+    target: str | Path,
+    record: Mapping,
+    held_out: Sequence[Example],
+    scores: Mapping[str, Mapping[str, Sequence[float | None]]],
 ) -> None:
     """Write the verdict, and beside it each question's scores, by which runs can be compared with each other."""
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rag.build import parts
 from rag.build.serving import Serving
@@ -26,7 +27,14 @@ from rag.train.gate import (
     verdict_of,
     watched_ids,
 )
+from rag.train.gate_generator import gate_generator
+from rag.train.gate_reader import gate_reader
+from rag.train.generator_contexts import find_contexts
+from rag.train.prepare_generator import CONTEXTS_FILE, is_causal, with_answers
+from rag.train.reader import is_reader
 from rag.train.run import TRAINING_FILE, WATCHED, note_training
+
+Role = Literal["retriever", "reranker", "reader", "generator"]
 
 
 def average_models(
@@ -53,9 +61,9 @@ def average_models(
     index = open_index(serving.index_folder)
     models = [Path(run) / "model" for run in runs]
     check_averageable(models)
-    is_reranker = "reranker" in roles.values()
-    _check_serving(serving, index, is_reranker=is_reranker)
-    examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
+    role: Role = verdicts[0][0]["role"]
+    _check_serving(serving, index, role)
+    examples = _dev_questions(dev, qrels, index, with_unanswerable=role != "retriever")
     watched = {qid for run in runs for qid in watched_ids(run)}
     fresh = set.intersection(*(_at_gate(record, rows, watched, examples) for record, rows in verdicts))
     judged = [example for example in examples if example.question.id in fresh]
@@ -65,7 +73,7 @@ def average_models(
         say(f"{left_out:,} questions of {dev} are left out: not every run's gate judged them")
     note_training(Path(target), {"average": [weights_sha256(model) for model in models], WATCHED: sorted(watched)})
     model = average_weights(models, Path(target))
-    return _meet(serving, target, model, judged, known, is_reranker=is_reranker)
+    return _meet(serving, target, model, judged, known, role)
 
 
 def gate_model(
@@ -79,20 +87,20 @@ def gate_model(
 ) -> dict:
     """Compare a model from anywhere with the serving one on dev; returns the gate's record.
 
-    `model` is a folder, which may be that of a training run, or a name. A sequence classifier is a reranker, anything
-    else a retriever. It is copied to `target/model`, a retriever with its prompts, so that what was compared is what
-    can be promoted. Dev questions by which a run of `rag train` was watched do not judge its model; the caller has to
-    know that it was trained on none of the others. For `reuse` see `tune_reranker`.
+    `model` is a folder, which may be that of a training run, or a name (`role_of` says which kind of model it is). It
+    is copied to `target/model`, a retriever with its prompts, so that what was compared is what can be promoted. Dev
+    questions by which a run of `rag train` was watched do not judge its model; the caller has to know that it was
+    trained on none of the others. For `reuse` see `tune_reranker`.
     """
     known = [verdict_of(run) for run in reuse]
     found = _find(serving, model)
-    is_reranker = is_cross_encoder(found.folder)
+    role = role_of(found.folder)
     target, index = Path(target), open_index(serving.index_folder)
     if target.resolve().is_relative_to(found.folder.resolve()):
         raise ConfigError(f"{target} lies within the model's own folder; choose another -o")
-    _check_serving(serving, index, is_reranker=is_reranker)
+    _check_serving(serving, index, role)
     check_serves_itself(target / "model")
-    examples = _dev_questions(dev, qrels, index, with_unanswerable=is_reranker)
+    examples = _dev_questions(dev, qrels, index, with_unanswerable=role != "retriever")
     watched = watched_ids(found.folder)
     judged = [example for example in examples if example.question.id not in watched]
     if not any(example.positives for example in judged):
@@ -100,17 +108,19 @@ def gate_model(
     if left_out := len(examples) - len(judged):
         say(f"{left_out:,} questions of {dev} are left out: they chose the checkpoint of {model}")
     # A model that cannot be loaded is refused here, before anything is written.
-    made_of, prompts = _loaded(serving, found, is_reranker=is_reranker)
+    made_of, prompts = _loaded(serving, found, role)
     note_training(target, {"gate": made_of, WATCHED: sorted(watched)})
     copy = _copied(found.folder, target / "model", prompts)
-    return _meet(serving, target, copy, judged, known, is_reranker=is_reranker)
+    return _meet(serving, target, copy, judged, known, role)
 
 
-def _loaded(
-    serving: Serving, model: ResolvedModel, *, is_reranker: bool
-) -> tuple[str | dict, Mapping[str, str] | None]:
+def _loaded(serving: Serving, model: ResolvedModel, role: Role) -> tuple[str | dict, Mapping[str, str] | None]:
     """Load a model once; returns what it is made of, and a retriever's prompts. Raises ModelError."""
-    if is_reranker:
+    if role == "generator":
+        return weights_sha256(model.folder), None
+    if role == "reader":
+        return parts.reader_of(serving.settings, model).weights_sha256, None
+    if role == "reranker":
         return parts.reranker_of(serving.settings, model).weights_sha256, None
     encoder = parts.encoder_of(serving.settings, model)
     return dataclasses.asdict(encoder.fingerprint), encoder.prompts
@@ -124,9 +134,21 @@ def _find(serving: Serving, model: str | Path) -> ResolvedModel:
             raise ConfigError(f"{run} is a run that has not finished; start its command again")
         model = run / "model"
     found = serving.find(str(model))
-    if found.source.startswith("hub") and not is_cross_encoder(found.folder):
+    if found.source.startswith("hub") and role_of(found.folder) == "retriever":
         return serving.find(str(model), needs=parts.ENCODER_FILES)
     return found
+
+
+def role_of(folder: Path) -> Role:
+    """The kind of a checkpoint: a question answering model is a reader, a sequence classifier a reranker.
+
+    A causal language model is a generator, if it is no folder of sentence-transformers. Anything else is a retriever.
+    """
+    if is_causal(folder) and not (folder / "modules.json").is_file():
+        return "generator"
+    if is_reader(folder):
+        return "reader"
+    return "reranker" if is_cross_encoder(folder) else "retriever"
 
 
 def is_cross_encoder(folder: Path) -> bool:
@@ -156,11 +178,11 @@ def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Pat
     return target
 
 
-def _check_serving(serving: Serving, index: OpenIndex, *, is_reranker: bool) -> None:
+def _check_serving(serving: Serving, index: OpenIndex, role: Role) -> None:
     """Refuse, before anything is made, what could not be compared with the serving model at the end."""
-    if is_reranker:
+    if role == "reranker":
         check_reranks(serving)
-    else:
+    elif role == "retriever":
         index.check_encoder(serving.load_encoder(lazy=True).fingerprint)
 
 
@@ -181,12 +203,17 @@ def _meet(
     model: Path,
     judged: Sequence[Example],
     known: Sequence[tuple[dict, list[dict]]],
-    *,
-    is_reranker: bool,
+    role: Role,
 ) -> dict:
-    """The gate's record, of a model of either kind."""
-    if not is_reranker:
+    """The gate's record, of a model of any kind."""
+    if role == "retriever":
         return gate_retriever(serving, target, model, judged)
+    if role == "reader":
+        return gate_reader(serving, target, model, judged)
+    if role == "generator":
+        answered = with_answers(judged, "dev")
+        contexts = find_contexts(serving, answered, Path(target) / CONTEXTS_FILE)
+        return gate_generator(serving, target, model, [(one, contexts[one.question.id]) for one in answered])
     found = list(zip(judged, serving_candidates(serving, judged), strict=True))
     return gate_reranker(serving, open_index(serving.index_folder), target, model, found, known)
 

@@ -32,7 +32,7 @@ def training_table(runs: Sequence[str | Path]) -> list[str]:
     lines = [
         f"Dev, {records[0]['n_dev']:,} questions. Base {records[0]['base']}: "
         + ", ".join(f"{name} {base[name]['base']:.4f}" for name in (primary, *others))
-        + f"; shuffling gives {records[0]['shuffle_floor']:.4f}.",
+        + f"; {records[0].get('floor_name', 'shuffling')} gives {records[0]['shuffle_floor']:.4f}.",
         "",
         f"| run | recipe | questions | {primary} | difference | p (Holm) | {' | '.join(others)} | verdict "
         "| s per 1,000 questions | peak GiB |",

@@ -25,6 +25,10 @@ LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
 CURVES_EVERY_SECONDS = 30.0
 COLLAPSED_SHARE = 0.05
 """Of the spread of scores at the start: with less separation than that, positives and negatives score alike."""
+ON_DEV = ("@10", "_f1", "_exact_match")
+"""Parts of the names of figures on dev that are drawn together."""
+CHOOSES = ("mrr@10", "f1_with_null")
+"""What the names of the figures end with that choose checkpoints."""
 FALLING_EVALUATIONS = 2
 """Falls of dev in a row that count as overfitting."""
 
@@ -162,8 +166,8 @@ def warnings_of(log: Sequence[Mapping]) -> list[str]:
 
 
 def _dev_metric(row: Mapping) -> float | None:
-    """The MRR@10 on dev in a row of the log."""
-    return next((row[name] for name in sorted(row) if name.startswith("eval_") and name.endswith("mrr@10")), None)
+    """The figure on dev that chooses the checkpoint, in a row of the log."""
+    return next((row[name] for name in sorted(row) if name.startswith("eval_") and name.endswith(CHOOSES)), None)
 
 
 def _overfits(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> bool:
@@ -207,12 +211,12 @@ def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | N
     log = read_jsonl(folder / LOG_FILE)
     logged = sorted({name for row in log for name, value in row.items() if value is not None})
     wanted = {
-        "loss": ["loss", "eval_loss"],
+        "loss": ["loss", "eval_loss", "eval_dev_loss"],
         "learning_rate": ["learning_rate"],
         "grad_norm": ["grad_norm"],
         "separation": ["separation", "eval_dev_separation"],
         "refusals": ["eval_dev_refusal_auc"],
-        "dev": [name for name in logged if name.startswith("eval_") and "@10" in name],
+        "dev": [name for name in logged if name.startswith("eval_") and any(part in name for part in ON_DEV)],
     }
     panels = [(title, [name for name in names if name in logged]) for title, names in wanted.items()]
     panels = [(title, names) for title, names in panels if names]
@@ -248,14 +252,14 @@ def layer_drift(before: Mapping, after: Mapping) -> dict[str, float]:
     """Layer -> the norm of the change of its weights over their norm; layers in their order."""
     sums: dict[str, list[float]] = {}
     for name, old in before.items():
-        layer = _layer_of(name)
+        layer = layer_of(name)
         old, new = old.float(), after[name].float()
         change, size = sums.setdefault(layer, [0.0, 0.0])
         sums[layer] = [change + float((new - old).pow(2).sum()), size + float(old.pow(2).sum())]
     return {layer: math.sqrt(change / size) if size else 0.0 for layer, (change, size) in sorted(sums.items())}
 
 
-def _layer_of(parameter: str) -> str:
+def layer_of(parameter: str) -> str:
     """`layer 07`, `embeddings` or `head`, by the name of a parameter."""
     if found := re.search(r"(?:layer|layers|h)\.(\d+)\.", parameter):
         return f"layer {int(found[1]):02d}"

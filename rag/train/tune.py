@@ -8,8 +8,14 @@ from pathlib import Path
 from rag.build.serving import Serving
 from rag.train.files import TrainingFiles
 from rag.train.gate import gate_reranker, gate_retriever, verdict_of
+from rag.train.gate_generator import gate_generator
+from rag.train.gate_reader import gate_reader
+from rag.train.generator import train_generator
+from rag.train.prepare_generator import prepare_generator
+from rag.train.prepare_reader import prepare_reader
 from rag.train.prepare_reranker import prepare_reranker
 from rag.train.prepare_retriever import prepare_retriever
+from rag.train.reader import train_reader
 from rag.train.reranker import train_reranker
 from rag.train.retriever import train_retriever
 from rag.train.run import is_first_process
@@ -78,3 +84,54 @@ def tune_reranker(
     if not (with_gate and is_first_process()):
         return None
     return gate_reranker(serving, job.index, target, model, job.judged, known)
+
+
+def tune_reader(
+    serving: Serving,
+    files: TrainingFiles,
+    target: str | Path,
+    recipe_name: str,
+    *,
+    base: str | None = None,
+    with_gate: bool = True,
+) -> dict | None:
+    """Train the span reader and compare it with the serving one on dev; returns the gate's record, None without it.
+
+    `base` names the model to start from, by default the reranker that serves.
+    """
+    job = prepare_reader(serving, files, recipe_name, base=base, with_gate=with_gate)
+    model = train_reader(job.start, job.rows, job.index.corpus, job.recipe, target, dev=job.dev, watch=job.watch)
+    # Several processes train one model, and one of them judges it.
+    if not (with_gate and is_first_process()):
+        return None
+    return gate_reader(serving, target, model, job.judged)
+
+
+def tune_generator(
+    serving: Serving,
+    files: TrainingFiles,
+    target: str | Path,
+    recipe_name: str,
+    *,
+    contexts: str | Path | None = None,
+    with_gate: bool = True,
+) -> dict | None:
+    """Train the generator and compare it with the serving one on dev; returns the gate's record, None without the gate.
+
+    `contexts` is the file that keeps what the pipeline finds for each question, by default one in `target`.
+    """
+    job = prepare_generator(serving, files, target, recipe_name, contexts=contexts, with_gate=with_gate)
+    model = train_generator(
+        job.start,
+        job.rows,
+        job.recipe,
+        target,
+        prompt=job.forms.short,
+        dev=job.dev,
+        watched=job.watched,
+        watch=job.watch,
+    )
+    # Several processes train one model, and one of them judges it.
+    if not (with_gate and is_first_process()):
+        return None
+    return gate_generator(serving, target, model, job.judged)

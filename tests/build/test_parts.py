@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from rag.build.identity import generator_identity
+from rag.build.identity import generator_identity, run_identity
 from rag.build.indexes import make_index
+from rag.build.pipelines import make_pipeline
 from rag.build.retrievers import Retrievers
 from rag.build.serving import serving_over
 from rag.config import load_settings
-from rag.files import json_line, write_json
+from rag.errors import ConfigError
+from rag.evidence import EvidenceModel, EvidenceThreshold
+from rag.files import json_line, weights_sha256, write_json
 from rag.index.calibration import CALIBRATION_FILE
 from rag.index.manifest import Manifest
 from rag.lazy import Lazy
@@ -103,3 +107,87 @@ def test_an_unfinished_run_over_a_sample_is_scored_on_its_questions(tmp_path, n_
     scorer = Lazy(lambda: pytest.fail("nothing is answered"))
     metrics = make_evaluation(run, tmp_path / "qrels.txt", queries, scorer, scorer_name="", allow_unknown=False)
     assert (metrics["n_queries"], metrics["n_predicted"]) == (n_asked, 1)
+
+
+EVIDENCE = {"features": ["rerank", "reader"], "mean": [1.0, 2.0], "scale": [1.0, 2.0], "weights": [0.5, 1.0]}
+
+
+@pytest.fixture
+def read(data, tiny_reader_folder):
+    """Settings with a span reader, the index, and what calibrates it with that reader at a threshold by evidence."""
+    settings, folder = data
+    reader = settings.reader.model_copy(update={"enabled": True, "model": str(tiny_reader_folder)})
+    settings = settings.model_copy(update={"reader": reader})
+
+    def calibrate(manifest):
+        curve = [{"threshold": 1.0}, {"threshold": 3.0}]
+        served = {"model": reader.model, "serving": reader.model, "depth": 3}
+        evidence = EVIDENCE | {"bias": 0.25, "threshold": 2.0, "curve": curve, "reader": served}
+        record = {"reranker_model": settings.reranker.model, "index": manifest.fingerprint, "evidence": evidence}
+        rerank_curve = [{"threshold": -2.0}, {"threshold": -1.0}]
+        write_json(folder / "index" / CALIBRATION_FILE, {**record, "threshold": -1.5, "curve": rerank_curve})
+
+    return settings, folder / "index", calibrate
+
+
+def test_a_calibration_made_with_the_reader_that_serves_refuses_by_all_evidence(read):
+    settings, index, calibrate = read
+    assert serving_over(settings, index).rerank_threshold is None
+    calibrate(serving_over(settings, index).manifest)
+    serving = serving_over(settings, index)
+    model = EvidenceModel(("rerank", "reader"), (1.0, 2.0), (1.0, 2.0), (0.5, 1.0), 0.25)
+    assert serving.rerank_threshold == EvidenceThreshold(2.0, model)
+    along = [serving.threshold_at(strictness, serving.manifest) for strictness in (None, 0.0, 0.1, 1.0)]
+    assert along == [EvidenceThreshold(2.0, model), None, EvidenceThreshold(1.0, model), EvidenceThreshold(3.0, model)]
+
+
+def test_without_that_reader_the_rerank_logit_decides_alone_and_another_is_told_once(read, capsys):
+    settings, index, calibrate = read
+    calibrate(serving_over(settings, index).manifest)
+
+    def threshold(**changes):
+        changed = settings.model_copy(update={"reader": settings.reader.model_copy(update=changes)})
+        return serving_over(changed, index).rerank_threshold
+
+    assert threshold(enabled=False) == -1.5
+    assert capsys.readouterr().err == ""
+    assert [threshold(depth=5), threshold(model="another/reader"), threshold(depth=5)] == [-1.5] * 3
+    assert capsys.readouterr().err.count("calibrated with another reader") == 1
+    by_hand = settings.model_copy(update={"abstain": settings.abstain.model_copy(update={"rerank_threshold": -7.0})})
+    assert serving_over(by_hand, index).rerank_threshold == -7.0
+
+
+def test_a_reader_is_part_of_a_run_where_it_reads_and_nowhere_else(read, data):
+    settings, index, calibrate = read
+    plain = run_identity(serving_over(data[0], index), "q", generate=False)
+    assert not {"reader", "evidence"} & plain.keys()
+    assert "reader" not in plain["settings"]
+    calibrate(serving_over(settings, index).manifest)
+    reading = run_identity(serving_over(settings, index), "q", generate=False)
+    assert reading["reader"] == weights_sha256(Path(settings.reader.model))
+    assert reading["rerank_threshold"] == 2.0
+    assert reading["evidence"]["weights"] == (0.5, 1.0)
+    assert reading["settings"]["reader"]["depth"] == 3
+    differing = ("reader", "evidence", "settings", "rerank_threshold")
+    assert {k: v for k, v in plain.items() if k not in differing} == {
+        k: v for k, v in reading.items() if k not in differing
+    }
+    assert list(plain) == [key for key in reading if key not in ("reader", "evidence")]
+
+
+def test_the_settings_become_a_reader_in_the_pipeline_and_in_the_chat(read):
+    settings, index, _ = read
+    chosen = settings.reader.model_copy(update={"depth": 2, "answer_margin": 9.0})
+    serving = serving_over(settings.model_copy(update={"reader": chosen}), index)
+    shelf = Retrievers(serving.settings, index)
+    for reading in (
+        make_pipeline(serving, interactive=True).reading,
+        make_chat(serving, lambda: shelf, lambda *chosen: None).reading,
+    ):
+        assert (reading.depth, reading.answer_margin, reading.reader.loaded) == (2, 9.0, False)
+    ((span,),) = reading.reader.get().read(["who"], [[PASSAGES[0]]])
+    assert span.margin == span.score - span.null
+    off = settings.model_copy(update={"reader": settings.reader.model_copy(update={"enabled": False})})
+    assert make_pipeline(serving_over(off, index), interactive=True).reading is None
+    with pytest.raises(ConfigError, match=r"--set reader\.enabled=true"):
+        serving_over(off, index).load_reader()

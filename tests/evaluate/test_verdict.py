@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rag.evaluate.metrics import shuffle_floor
-from rag.evaluate.verdict import KEEP_BASE, PROMOTE, gate, gate_lines, refusal_figures
+from rag.evaluate.verdict import KEEP_BASE, PROMOTE, gate, gate_lines, refusal_figures, with_refusals
 
 
 def scores(mrr, recall=None):
@@ -105,3 +105,34 @@ def test_the_interval_for_refusals_covers_zero_for_a_copy_and_not_for_a_better_m
     better = np.concatenate([rng.normal(2, 1, 200), rng.normal(0, 1, 100)])
     assert refusal_figures(base, base, 200)["interval"] == {"low": 0.0, "high": 0.0}
     assert refusal_figures(better, base, 200)["interval"]["low"] > 0
+
+
+def test_a_metric_may_say_nothing_of_some_questions():
+    tuned = {"mrr@10": BETTER["mrr@10"], "f1": [1.0, None, 0.5] + [None] * 297}
+    base = {"mrr@10": BASE["mrr@10"], "f1": [0.5, None, 0.5] + [None] * 297}
+    record = gate(tuned, base, primary="mrr@10", floor=0.01, sources=["a"] * 2 + ["b"] * 298)
+    assert record["verdict"] == PROMOTE
+    assert (record["metrics"]["f1"]["n"], record["metrics"]["f1"]["tuned"]) == (2, 0.75)
+    assert record["by_source"]["a"]["f1"]["difference"] == 0.5
+    assert record["by_source"]["b"]["f1"]["n"] == 1
+
+
+def test_what_the_floor_is_stands_in_the_verdict():
+    record = gate(BETTER, BASE, primary="mrr@10", floor=0.99, floor_name="null everywhere")
+    assert record["reasons"] == ["mrr@10 is no better than null everywhere (0.990)"]
+    assert "  null everywhere gives 0.9900" in gate_lines(record)
+    of_an_older_run = {name: value for name, value in verdict(BETTER).items() if name != "floor_name"}
+    assert "  shuffling gives 0.0100" in gate_lines(of_an_older_run)
+
+
+def test_refusals_decide_where_they_are_to():
+    good, bad = [3.0, 2.0] * 20 + [1.0, 0.0] * 20, [0.0, 1.0] * 20 + [2.0, 3.0] * 20
+    record = with_refusals(verdict(BETTER), refusal_figures(bad, good, 40), "silence")
+    assert (record["verdict"], record["reasons"]) == (KEEP_BASE, ["separating silence falls"])
+    record = with_refusals(verdict(BETTER), refusal_figures(good, bad, 40), "silence")
+    assert (record["verdict"], record["reasons"]) == (PROMOTE, [])
+    line = next(line for line in gate_lines(record) if "AUC" in line)
+    assert line.startswith("  separating silence: AUC 0.0000 -> 1.0000")
+    assert "does not decide" not in line
+    # A better separation is no reason by itself.
+    assert with_refusals(verdict(BASE), refusal_figures(good, bad, 40), "silence")["verdict"] == KEEP_BASE

@@ -1,6 +1,6 @@
 """Components that do what a test can foresee."""
 
-from rag.types import CANNOTANSWER
+from rag.types import CANNOTANSWER, ReadSpan
 
 
 class Echo:
@@ -26,3 +26,18 @@ class Echo:
     def _answer(self, conversation):
         content = conversation[-1]["content"]
         return content.split("[1] ", 1)[1].split(":")[0] + " [1] [8]" if "[1] " in content else CANNOTANSWER
+
+
+class Finds:
+    """A reader that finds one word, at a margin of 5 where it stands and of -5 elsewhere; counts its passages."""
+
+    def __init__(self, word):
+        self.word, self.read_passages = word, []
+
+    def read(self, queries, contexts):
+        self.read_passages += [passage.id for passages in contexts for passage in passages]
+        return [[self._span(passage.text) for passage in passages] for passages in contexts]
+
+    def _span(self, text):
+        at = text.find(self.word)
+        return ReadSpan(at, at + len(self.word), 7.0, 2.0) if at >= 0 else ReadSpan(0, 1, -4.0, 1.0)

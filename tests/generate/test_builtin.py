@@ -57,3 +57,11 @@ def test_a_prompt_of_ones_own_wins_and_a_broken_one_is_explained():
         get_prompt("mine", own).conversation("q", PASSAGES)
     with pytest.raises(ConfigError, match="course-v3"):
         get_prompt("theirs", own)
+
+
+def test_the_prompts_to_train_with_differ_in_the_form_that_they_ask_for_alone():
+    short, sentences = (get_prompt(name) for name in ("tuned-v1", "tuned-sentences-v1"))
+    assert short.user == sentences.user
+    told = [prompt.system.partition("CANNOTANSWER. ") for prompt in (short, sentences)]
+    assert told[0][0] == told[1][0] != ""
+    assert (told[0][2], told[1][2]) == ("Give a short answer.", "Answer in sentences.")

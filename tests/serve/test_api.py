@@ -58,7 +58,7 @@ def generator():
 def app_over(passages, generator):
     """An application of the routes over the test passages."""
 
-    def make(*, users=None, per_minute=0, threshold=None):
+    def make(*, users=None, per_minute=0, threshold=None, generator=generator):
         chat = Chat(
             {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
             Lazy.of(KeepOrder()),
@@ -126,6 +126,42 @@ def test_an_answer_carries_its_citations_in_the_text_and_beside_it(address):
     assert message.model_extra["abstained"] is False
     assert reply.choices[0].finish_reason == "stop"
     assert reply.usage.prompt_tokens > reply.usage.completion_tokens > 0
+
+
+class Saying(Rewriting):
+    """Says the same to every question, in small pieces."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def stream(self, conversation):
+        for start in range(0, len(self.text), 3):
+            yield self.text[start : start + 3]
+
+
+def streamed(app, question="who designed the amber line"):
+    """(the pieces of the content, the last frame with a choice) of a streamed answer."""
+    body = {"messages": [{"role": "user", "content": question}], "stream": True}
+    with TestClient(app) as client:
+        events = client.post("/v1/chat/completions", json=body).text.split("\n\n")
+    frames = [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: {")]
+    return [frame["choices"][0]["delta"].get("content", "") for frame in frames], frames[-1]
+
+
+def test_citations_stand_at_their_places(app_over):
+    app = app_over(generator=Saying("It is a line [1] of trams in the town. It was opened long ago [2], says one."))
+    pieces, last = streamed(app)
+    content, sources = "".join(pieces).split("\n\nSources:\n")
+    assert content == "It is a line [1] of trams in the town. It was opened long ago [2], says one."
+    assert [line[:3] for line in sources.splitlines()] == ["[1]", "[2]"]
+    assert [citation["number"] for citation in last["citations"]] == [1, 2]
+
+
+def test_a_refusal_in_other_words_is_never_sent_as_an_answer(app_over):
+    pieces, last = streamed(app_over(generator=Saying("The passages do not contain the answer to this question.")))
+    assert "".join(pieces) == "Not in these documents."
+    assert last["abstained"] is True
 
 
 def test_a_stream_adds_up_to_the_same(address):

@@ -1,4 +1,6 @@
 import dataclasses
+import html
+import re
 import threading
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 
 from rag.data.passages import Corpus
 from rag.errors import GenerationError
+from rag.generate.answer import parse_answer
 from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
 from rag.pipeline import Depths
@@ -47,10 +50,50 @@ def test_a_turn_ends_with_a_cited_answer(make_chat):
     assert sources_html([turn]).count("cited</span>") == 1
 
 
+TWO = tuple(Hit(Passage(name, f"passage {name}"), 1.0) for name in "ab")
+
+
+def cited(text, marks=(), citations=("a", "b"), **more):
+    """A turn with an answer over two passages."""
+    answer = Answer(text, citations, text, marks)
+    return Turn("q", response=Response(Query("q", "q"), TWO, TWO, TWO, answer), **more)
+
+
+def words_of(page):
+    return html.unescape(re.sub("<[^>]+>", "", page))
+
+
+def test_citations_are_links_at_their_places_and_those_without_one_at_the_end():
+    page = message_html(cited("Early. Dogs <too>.", ((5, ("b",)),), done=True), 1)
+    assert words_of(page) == "Early [2]. Dogs <too>. [1]"
+    assert page.index('href="#source-1-2"') < page.index("Dogs") < page.index('href="#source-1-1"')
+    assert words_of(message_html(cited("Early. Dogs too.", done=True), 1)) == "Early. Dogs too. [1] [2]"
+
+
+def test_a_growing_answer_shows_its_citations_where_they_will_stay():
+    whole = "Early birds [2] sail at nine. Hounds pay nothing [1]."
+    answer = parse_answer(whole, [hit.passage for hit in TWO])
+    done = words_of(message_html(cited(answer.text, answer.marks, answer.citations, done=True), 1))
+    for n in range(1, len(whole) + 1):
+        grown = words_of(message_html(cited(whole[:n].strip(), citations=()), 1)).removesuffix(" ▍")
+        assert done.startswith(re.sub(r" ?\[\d?$", "", grown))
+    stopped = message_html(cited(whole[:30], citations=(), done=True, stopped=True), 1)
+    assert words_of(stopped) == "Early birds [2] sail at nine. Stopped."
+    assert 'href="#source-1-2"' in stopped
+
+
 def test_the_answer_grows(make_chat):
     snapshots = [t for t in make_chat().ask("who designed the amber line", [], OPTIONS) if t.response]
     texts = [t.response.answer.text for t in snapshots if t.response.answer]
     assert len(texts) > 2
+
+
+def test_a_parsed_answer_is_shown_only_once_it_is_done(make_chat):
+    for threshold, text in ((None, "Amber Line"), (1e9, "CANNOTANSWER")):
+        turns = list(make_chat(threshold=threshold).ask("who designed the amber line", [], OPTIONS))
+        assert turns[-1].response.answer.text == text
+        growing = [turn.response.answer for turn in turns[:-1] if turn.response and turn.response.answer]
+        assert all(answer.text == answer.raw.strip() for answer in growing)
 
 
 def test_what_must_be_loaded_first_does_not_delay_the_first_sign(make_chat):
@@ -77,6 +120,44 @@ def test_a_follow_up_is_rewritten_and_shown(make_chat):
     second = last(chat, "where did she study?", [first])
     assert second.searched_for == "Where did Clara Voss study?"
     assert "searched for" in message_html(second, 2)
+
+
+def test_a_follow_up_that_cannot_be_rewritten_is_asked_together_with_the_last_question(make_chat):
+    chat = make_chat()  # its generator refuses to rewrite
+    first = last(chat, "who designed the amber line")
+    second = last(chat, "where did she study?", [first])
+    assert second.searched_for == second.response.query.text == "who designed the amber line where did she study?"
+
+
+def test_the_words_of_the_conversation_are_searched_too(make_chat, passages):
+    chat = make_chat(Rewriting())
+    first = last(chat, "when does the ferry to tern island leave")
+    assert first.response.answer.citations == ("doc_1@1",)
+    second = last(chat, "when was the lighthouse built?", [first])
+    assert {hit.passage.id for hit in second.response.retrieved} == {"doc_1@0", "doc_1@1"}
+    # By itself, it shares no word with the ferry's passage. It stands alone, so what is asked stays as typed.
+    alone = last(chat, "when was the lighthouse built?")
+    assert [hit.passage.id for hit in alone.response.retrieved] == ["doc_1@0"]
+    assert (second.searched_for, second.response.query.text) == ("", "when was the lighthouse built?")
+
+
+def test_without_an_answer_before_it_a_question_is_searched_as_it_is(make_chat):
+    chat = make_chat()
+    question = "and where did clara voss study?"
+    unanswered = Turn("who designed the amber line", error="no server answers", done=True)
+    for history in ([], [unanswered]):
+        turn = last(chat, question, history)
+        assert list(turn.response.retrieved) == chat.retrievers["bm25"].get().retrieve([question], 10)[0]
+
+
+def test_a_new_topic_is_answered_as_if_nothing_had_been_said(make_chat):
+    chat = make_chat(Rewriting())
+    first = last(chat, "when does the ferry to tern island leave")
+    second = last(chat, "why does bread dough rise when there is yeast", [first])
+    alone = last(chat, "why does bread dough rise when there is yeast")
+    assert second.response.retrieved[0].passage == alone.response.retrieved[0].passage
+    assert second.response.answer == alone.response.answer
+    assert not second.searched_for
 
 
 def test_an_edited_search_is_taken_as_it_is(make_chat):
@@ -214,8 +295,6 @@ def test_text_from_passages_models_and_people_is_escaped():
 
 
 def test_escaping_keeps_the_text_readable():
-    import html
-
     assert html.unescape(escape(HOSTILE)) == HOSTILE
 
 

@@ -1,6 +1,7 @@
 """Conversations are kept, found, renamed, deleted and exported, each person's apart; judgements become training."""
 
 import contextlib
+import dataclasses
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,28 @@ def test_a_conversation_comes_back_as_it_was(history):
     assert found[1].response is None
     assert found[2].response.answer.abstained
     assert History(history.path).load("ada", key) == found
+
+
+def test_the_places_of_citations_are_kept(history):
+    placed = turn("when?")
+    answer = dataclasses.replace(placed.response.answer, marks=((2, ("a@0",)),))
+    placed = dataclasses.replace(placed, response=dataclasses.replace(placed.response, answer=answer))
+    (found,) = history.load("ada", history.keep("ada", "", [placed]))
+    assert found.response.answer.marks == ((2, ("a@0",)),)
+    assert "at [1] noon" in as_markdown("t", [found])
+
+
+def test_a_turn_of_an_older_version_opens_as_before_and_keeps_its_judgement(history):
+    key = history.keep("ada", "", [turn("one")])
+    history.judge("ada", key, 1, True)
+    with contextlib.closing(sqlite3.connect(history.path)) as database:
+        ((body,),) = database.execute("SELECT body FROM turns").fetchall()
+    assert "marks" not in json.loads(body)  # as older versions wrote it
+    (found,) = history.load("ada", key)
+    assert found.response.answer.marks == ()
+    assert "at noon [1]" in as_markdown("t", [found])
+    history.keep("ada", key, [found, turn("two")])
+    assert history.judgements("ada", key)[0] == "Like"
 
 
 def test_a_refusal_by_score_keeps_what_came_closest(history):

@@ -1,1 +1,1 @@
-"""Engines that run a language model: vLLM, a server that speaks the OpenAI protocol, transformers."""
+"""Engines that run a language model: vLLM, CTranslate2, transformers, a server that speaks the OpenAI protocol."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rag.compute.one_at_a_time import TORCH
 from rag.errors import GenerationError, ModelError
 from rag.types import Messages
 
@@ -33,28 +34,19 @@ class TransformersGenerator:
         device: str | None = None,
         batch_size: int = BATCH_SIZE,
     ):
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         from rag.compute.hardware import choose_precision, default_device
-        from rag.compute.quiet import quiet_transformers
 
-        quiet_transformers()
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
         self.seed = seed
         self.batch_size = batch_size
         self.device = device or default_device()
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[choose_precision(precision, self.device)]
+        dtype = {"fp32": "float32", "bf16": "bfloat16"}[choose_precision(precision, self.device)]
         self._lock = threading.Lock()  # one call at a time: two would compete for the same cores and memory
         self._model: Any  # the classes that transformers' Auto classes return are known only at run time
         self._tokenizer: Any
-        try:
-            # Padding on the left: the answer continues the last token of every prompt in a batch.
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
-            self._model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
+        with TORCH:
+            self._tokenizer, self._model = _load(folder, dtype)
         self._model.to(self.device).eval()
         self._window = min(context_window_tokens, getattr(self._model.config, "max_position_embeddings", 1 << 30))
 
@@ -77,6 +69,22 @@ class TransformersGenerator:
             for row, text in zip(rows, self._generate_batch([prompts[row] for row in rows]), strict=True):
                 answers[row] = text
         return answers
+
+    def beginning_logprobs(self, conversations: Sequence[Messages], beginning: str) -> list[float]:
+        """Natural log probability that each answer begins with this text: of its tokens, given the prompt.
+
+        The tokens are those of the text by itself. One forward pass for each batch. Raises GenerationError.
+        """
+        ids = self._tokenizer(beginning, add_special_tokens=False)["input_ids"]
+        prompts = [self._render(conversation) for conversation in conversations]
+        found: list[float] = []
+        for start in range(0, len(prompts), self.batch_size):
+            try:
+                with self._lock:
+                    found += self._score(prompts[start : start + self.batch_size], ids)
+            except (RuntimeError, MemoryError) as error:
+                raise as_generation_error(error) from error
+        return found
 
     def stream(self, conversation: Messages) -> Iterator[str]:
         """Text deltas of one answer; closing the iterator stops the model. Raises GenerationError."""
@@ -118,14 +126,14 @@ class TransformersGenerator:
             stopped.set()
         thread.join()
         if failure:
-            raise _as_generation_error(failure[0]) from failure[0]
+            raise as_generation_error(failure[0]) from failure[0]
 
     def _generate_batch(self, prompts: list[str]) -> list[str]:
         try:
             with self._lock:
                 tokens, width = self._run(prompts)
         except (RuntimeError, MemoryError) as error:
-            raise _as_generation_error(error) from error
+            raise as_generation_error(error) from error
         return self._tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
     def _run(self, prompts: list[str], **kwargs: Any) -> tuple[Any, int]:
@@ -151,8 +159,41 @@ class TransformersGenerator:
             )
         return tokens, inputs["input_ids"].shape[1]
 
+    def _score(self, prompts: list[str], ids: list[int]) -> list[float]:
+        """The log probability of the tokens `ids` after each prompt."""
+        import torch
+
+        if not ids:
+            return [0.0] * len(prompts)
+        inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(self.device)
+        continued = torch.tensor([ids] * len(prompts), device=self.device)
+        tokens = torch.cat([inputs["input_ids"], continued], 1)
+        mask = torch.cat([inputs["attention_mask"], torch.ones_like(continued)], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)  # the padding on the left has none
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=tokens, attention_mask=mask, position_ids=positions, logits_to_keep=len(ids) + 1
+            ).logits
+        logprobs = logits[:, :-1].float().log_softmax(-1)  # (b, len(ids), v): each position says the next token
+        return logprobs.gather(2, continued[:, :, None]).sum((1, 2)).tolist()
+
     def _render(self, conversation: Messages) -> str:
         return render_chat(self._tokenizer, conversation)
+
+
+def _load(folder: str | Path, dtype: str) -> tuple[Any, Any]:
+    """The tokenizer and the model of a checkpoint; the model's numbers are of torch's type `dtype`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rag.compute.quiet import quiet_transformers
+
+    quiet_transformers()
+    try:
+        # Padding on the left: the answer continues the last token of every prompt in a batch.
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+        return tokenizer, AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
 
 
 def render_chat(tokenizer: Any, conversation: Messages) -> str:
@@ -162,7 +203,8 @@ def render_chat(tokenizer: Any, conversation: Messages) -> str:
     )
 
 
-def _as_generation_error(error: Exception) -> GenerationError:
+def as_generation_error(error: Exception) -> GenerationError:
+    """What an engine raised, as a sentence."""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return GenerationError(
             "the generator ran out of memory; use fewer contexts (--set prompt.contexts=2) or a smaller model"

@@ -1,4 +1,4 @@
-"""One contract for every generator: transformers and vLLM on tiny models, a server on loopback."""
+"""One contract for every generator: transformers, CTranslate2 and vLLM on tiny models, a server on loopback."""
 
 import json
 import threading
@@ -9,6 +9,7 @@ import pytest
 
 from rag.errors import GenerationError, ModelError
 from rag.generate.engines import vllm as vllm_engine
+from rag.generate.engines.ctranslate2 import CTranslate2Generator
 from rag.generate.engines.server import ServerGenerator
 from rag.generate.engines.transformers import TransformersGenerator
 from rag.types import Generator
@@ -96,10 +97,22 @@ def tiny_vllm(tiny_generator_folder):
     engine.close()
 
 
-@pytest.fixture(params=["transformers", "server", pytest.param("vllm", marks=pytest.mark.vllm)])
+@pytest.fixture(scope="module")
+def tiny_ctranslate2(tiny_generator_folder, tmp_path_factory):
+    return CTranslate2Generator(
+        tiny_generator_folder,
+        cache_root=tmp_path_factory.mktemp("compiled"),
+        max_new_tokens=8,
+        context_window_tokens=200,
+    )
+
+
+@pytest.fixture(params=["transformers", "server", "ctranslate2", pytest.param("vllm", marks=pytest.mark.vllm)])
 def generator(request, tiny, server):
     if request.param == "transformers":
         return tiny
+    if request.param == "ctranslate2":
+        return request.getfixturevalue("tiny_ctranslate2")
     if request.param == "vllm":
         return request.getfixturevalue("tiny_vllm")
     return ServerGenerator("tiny", base_url=server.url, timeout_seconds=5, retries=0)

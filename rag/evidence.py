@@ -1,0 +1,74 @@
+"""What speaks for an answer before one is written: the features of a response, and their one score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rag.types import Response
+
+RERANK, READER = "rerank", "reader"
+
+
+def features_of(response: Response) -> dict[str, float]:
+    """The features of a response, by name, in logits; none where nothing was found.
+
+    `rerank` is the best rerank logit, `reader` the largest margin of the spans that a reader found, where one read.
+    """
+    if not response.reranked:
+        return {}
+    found = {RERANK: response.reranked[0].score}
+    if response.spans:
+        found[READER] = max(span.margin for span in response.spans.values())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceModel:
+    """A logistic model: bias + sum of weight * (feature - mean) / scale, the logit of "this can be answered".
+
+    Every tuple has an entry for each of `features`, by their names in `features_of`.
+    """
+
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+    def score(self, features: Mapping[str, float]) -> float:
+        """The logit; a feature that is missing counts as its mean."""
+        terms = zip(self.features, self.mean, self.scale, self.weights, strict=True)
+        return self.bias + sum(
+            weight * (features[name] - mean) / scale for name, mean, scale, weight in terms if name in features
+        )
+
+    @classmethod
+    def of(cls, record: Mapping) -> EvidenceModel:
+        """The model that a calibration stores."""
+
+        def numbers(name: str) -> tuple[float, ...]:
+            values: Sequence[float] = record[name]
+            return tuple(values)
+
+        names = tuple(record["features"])
+        return cls(names, numbers("mean"), numbers("scale"), numbers("weights"), record["bias"])
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceThreshold:
+    """A question whose evidence, by `model`, scores below `value` is refused."""
+
+    value: float
+    model: EvidenceModel
+
+
+Threshold = float | EvidenceThreshold
+"""Below which a question is refused: a best rerank logit, or a score by all evidence."""
+
+
+def is_below(threshold: Threshold, response: Response) -> bool:
+    """Whether a response that found something is to be refused."""
+    if isinstance(threshold, EvidenceThreshold):
+        return threshold.model.score(features_of(response)) < threshold.value
+    return response.reranked[0].score < threshold

@@ -1,0 +1,42 @@
+"""What is made of the spans that a reader found: an answer, a sentence to quote, a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rag.sentences import sentence_spans
+from rag.types import Answer, Hit, Passage, ReadSpan, Response
+
+
+def best_span(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan]) -> tuple[Passage, ReadSpan] | None:
+    """The passage and the span of the largest margin; of equal ones the passage that ranks first. None without any."""
+    read = [(hit.passage, spans[hit.passage.id]) for hit in contexts if hit.passage.id in spans]
+    return max(read, key=lambda pair: pair[1].margin, default=None)
+
+
+def span_answer(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan], answer_margin: float) -> Answer | None:
+    """The words of the best span, citing its passage; None where its margin is smaller, or it stands in a title."""
+    found = best_span(contexts, spans)
+    if found is None:
+        return None
+    passage, span = found
+    words = span.text_in(passage)
+    return Answer(words, (passage.id,), words) if words and span.margin >= answer_margin else None
+
+
+def sentence_around(text: str, span: ReadSpan) -> str:
+    """The sentence of a passage's text in which the span begins, on one line."""
+    for start, end in sentence_spans(text):
+        if start <= span.start < end:
+            return " ".join(text[start:end].split())
+    return text[span.start : span.end]
+
+
+def span_json(response: Response, passage: Passage) -> dict:
+    """{"span": {"start", "end", "text", "margin"}} of a passage that was read, in characters of its text; else {}."""
+    span = response.spans.get(passage.id)
+    if span is None:
+        return {}
+    return {
+        "span": {"start": span.start, "end": span.end, "text": span.text_in(passage), "margin": round(span.margin, 4)}
+    }

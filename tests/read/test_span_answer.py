@@ -1,0 +1,36 @@
+"""A span as the answer, the sentence around it, and its record."""
+
+from rag.read.span_answer import best_span, sentence_around, span_answer, span_json
+from rag.types import Answer, Hit, Passage, Query, ReadSpan, Response
+
+FERRY, DOGS = Passage("a@0", "It sails at noon.", "Ferry"), Passage("b@0", "Dogs are free.", "Dogs")
+HITS = [Hit(FERRY, 3.0), Hit(DOGS, 1.0)]
+NOON, FREE = ReadSpan(12, 16, 6.0, 1.0), ReadSpan(9, 13, 8.0, 1.0)
+
+
+def test_the_words_of_the_largest_margin_are_the_answer_and_cite_their_passage():
+    assert span_answer(HITS, {"a@0": NOON, "b@0": FREE}, 5.0) == Answer("free", ("b@0",), "free")
+    assert span_answer(HITS[:1], {"a@0": NOON, "b@0": FREE}, 5.0) == Answer("noon", ("a@0",), "noon")
+
+
+def test_a_smaller_margin_or_no_words_are_no_answer():
+    assert span_answer(HITS, {"a@0": NOON}, 5.1) is None
+    assert span_answer(HITS, {"a@0": ReadSpan(0, 0, 9.0, 0.0)}, 5.0) is None
+    assert span_answer(HITS, {}, -100.0) is None
+
+
+def test_of_equal_margins_the_passage_that_ranks_first_wins():
+    assert best_span(HITS, {"b@0": FREE, "a@0": ReadSpan(12, 16, 7.0, 0.0)}) == (FERRY, ReadSpan(12, 16, 7.0, 0.0))
+
+
+def test_the_sentence_around_a_span_is_on_one_line():
+    text = "It rests. It sails\nat noon. Dogs are free."
+    assert sentence_around(text, ReadSpan(22, 26, 1.0, 0.0)) == "It sails at noon."
+    assert sentence_around(text, ReadSpan(0, 2, 1.0, 0.0)) == "It rests."
+    assert sentence_around(text, ReadSpan(28, 32, 1.0, 0.0)) == "Dogs are free."
+
+
+def test_the_record_of_a_passage_names_its_span_where_one_was_read():
+    response = Response(Query("1", "when"), spans={"a@0": NOON})
+    assert span_json(response, FERRY) == {"span": {"start": 12, "end": 16, "text": "noon", "margin": 5.0}}
+    assert span_json(response, DOGS) == {}
