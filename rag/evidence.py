@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from rag.types import Response
 
-RERANK, READER = "rerank", "reader"
+RERANK, READER, READER_MEAN = "rerank", "reader", "reader_mean"
 
 
 def features_of(response: Response) -> dict[str, float]:
     """The features of a response, by name, in logits; none where nothing was found.
 
-    `rerank` is the best rerank logit, `reader` the largest margin of the spans that a reader found, where one read.
+    `rerank` is the best rerank logit. Where a reader read, `reader` is the largest margin of its spans, and
+    `reader_mean` their mean: one passage of several often seems to answer what none does.
     """
     if not response.reranked:
         return {}
     found = {RERANK: response.reranked[0].score}
     if response.spans:
-        found[READER] = max(span.margin for span in response.spans.values())
+        margins = [span.margin for span in response.spans.values()]
+        found |= {READER: max(margins), READER_MEAN: sum(margins) / len(margins)}
     return found
 
 

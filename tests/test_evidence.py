@@ -17,8 +17,9 @@ def response(**more):
     return Response(Query("1", "does it sail"), reranked=HITS, **more)
 
 
-def test_the_features_are_the_best_rerank_logit_and_the_largest_margin():
-    assert features_of(response(spans=SPANS)) == {"rerank": 3.0, "reader": 1.0}
+def test_the_features_are_the_best_rerank_logit_and_the_largest_and_mean_margin():
+    # The margins are 4 - 5.5 = -1.5 and 7 - 6 = 1.
+    assert features_of(response(spans=SPANS)) == {"rerank": 3.0, "reader": 1.0, "reader_mean": -0.25}
     assert features_of(response()) == {"rerank": 3.0}
     assert features_of(Response(Query("1", "nothing"))) == {}
 

@@ -59,7 +59,7 @@ def test_a_margin_that_tells_is_stored_with_its_model_and_serves(serving):
     assert any(line.startswith("AUC of each: rerank 0.") and "reader 1.000" in line for line in lines)
     assert any("5-fold cross-validation): together 1.000, rerank 0." in line for line in lines)
     record = stored(made)
-    assert record["evidence"]["features"] == ["rerank", "reader"]
+    assert record["evidence"]["features"] == ["rerank", "reader", "reader_mean"]
     assert record["evidence"]["reader"] == {
         "model": made.settings.reader.model,
         "serving": made.settings.reader.model,
@@ -67,8 +67,8 @@ def test_a_margin_that_tells_is_stored_with_its_model_and_serves(serving):
     }
     threshold = serving_over(made.settings, made.index_folder).rerank_threshold
     assert isinstance(threshold, EvidenceThreshold)
-    margins = {n: threshold.model.score({"rerank": 0.0, "reader": m}) for n, m in (("low", -4.0), ("high", 4.0))}
-    assert margins["low"] < threshold.value <= margins["high"]
+    low, high = (threshold.model.score({"rerank": 0.0, "reader": m, "reader_mean": m}) for m in (-4.0, 4.0))
+    assert low < threshold.value <= high
     assert any(line.startswith(f"threshold {threshold.value:.3f}: ") for line in lines)
 
 
