@@ -144,11 +144,12 @@ def role_of(folder: Path) -> Role:
 
     A causal language model is a generator, if it is no folder of sentence-transformers. Anything else is a retriever.
     """
-    if is_causal(folder) and not (folder / "modules.json").is_file():
-        return "generator"
     if is_reader(folder):
         return "reader"
-    return "reranker" if is_cross_encoder(folder) else "retriever"
+    if is_cross_encoder(folder):
+        return "reranker"
+    is_chat_model = is_causal(folder) and not (folder / "modules.json").is_file()
+    return "generator" if is_chat_model else "retriever"
 
 
 def is_cross_encoder(folder: Path) -> bool:

@@ -326,12 +326,14 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
         gate_model(serving, tmp_path / "elsewhere", *arguments)
 
 
-def test_what_cannot_meet_the_serving_model_is_told(data, tiny_generator_folder, monkeypatch):
+def test_what_cannot_meet_the_serving_model_is_told(data, monkeypatch):
     settings, folder = data
     monkeypatch.setenv("RAG_HOME", str(folder / "bare"))  # a compiled graph would stand in for weights that do not load
     dev, index, target = folder / "dev.txt", folder / "index", folder / "met"
+    plain = shutil.copytree(settings.encoder.model, folder / "plain")
+    (plain / "modules.json").unlink()
     with pytest.raises(ModelError, match="not a sentence-transformers checkpoint"):
-        gate_model(serving_over(settings, index), tiny_generator_folder, dev, target)
+        gate_model(serving_over(settings, index), plain, dev, target)
     with pytest.raises(DataError, match="named as the test set"):
         gate_model(serving_over(settings, index), settings.reranker.model, folder / "test_open.txt", target)
     with pytest.raises(ModelError, match="is not available"):
