@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.generate.citations import with_marks
+from rag.generate.pieces import piece_around
 from rag.index.manifest import Manifest
-from rag.read.span_answer import best_span, sentence_around, span_json
+from rag.read.span_answer import best_span, span_json
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
     from rag.models.adapter_making import MadeAdapter
     from rag.train.written import Written
+
+LONGEST_QUOTE = 400  # characters; a quote is a sentence, or a block with what leads in to it
 
 
 def hit_json(hit: Hit, rank: int) -> dict:
@@ -69,13 +72,14 @@ def response_lines(response: Response) -> list[str]:
 
 
 def _quoted(response: Response) -> list[str]:
-    """The sentence of a context in which the reader sees the answer; none below a refusal, or without a reader."""
+    """The sentence, or the block, in which the reader sees the answer; none below a refusal, or without a reader."""
     found = best_span(response.contexts, response.spans)
     if found is None or not found[1].is_seen or _answer_of(response).abstained:
         return []
     passage, span = found
     number = [hit.passage for hit in response.contexts].index(passage) + 1
-    return [f"[{number}] “{sentence_around(passage.text, span)}”"]
+    quote = textwrap.shorten(piece_around(passage.text, span.start), LONGEST_QUOTE, placeholder=" …")
+    return [f"[{number}] “{quote}”"]
 
 
 def _answer_of(response: Response) -> Answer:

@@ -71,6 +71,14 @@ def find_pieces(text: str, stands_apart: Callable[[str], bool]) -> list[Piece]:
     return [group[0] if len(group) == 1 else Piece(group[0].start, group[-1].end, group[-1].end) for group in groups]
 
 
+def piece_around(text: str, place: int) -> str:
+    """The piece of a text in which this character stands, on one line: a sentence, or a lead-in with its block."""
+    for piece in find_pieces(text, lambda sentence: False):
+        if piece.start <= place < piece.end:
+            return " ".join(text[piece.start : piece.end].split())
+    return ""
+
+
 def _joined(text: str, before: Piece, piece: Piece, stands_apart: Callable[[str], bool]) -> Piece | None:
     """Both as one piece, where the first leads in to the second; else None."""
     lead, own = text[before.start : before.end].rstrip(), text[piece.start : piece.end]

@@ -9,7 +9,7 @@ An adapter is a folder:
     files/                small files to lay over those of the base
     card.json             what it was made of, how to merge it, and what a person says about it
 
-Those in `tuned/`, which are part of this package, are models of the name `rag-qa/FOLDER`.
+Those in `packaged_adapters/`, which are part of this package, are models of the name `rag-qa/FOLDER`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from rag.errors import DamagedFileError, ModelError
 from rag.files import file_sha256, read_json
 
-PACKAGED_ADAPTERS = Path(__file__).parent / "tuned"
+PACKAGED_ADAPTERS = Path(__file__).parent / "packaged_adapters"
 NAMESPACE = "rag-qa/"
 WEIGHTS = "adapter.safetensors"
 CARD = "card.json"

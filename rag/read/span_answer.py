@@ -1,10 +1,9 @@
-"""What is made of the spans that a reader found: an answer, a sentence to quote, a record."""
+"""What is made of the spans that a reader found: an answer, a record."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rag.sentences import sentence_spans
 from rag.types import Answer, Hit, Passage, ReadSpan, Response
 
 
@@ -22,14 +21,6 @@ def span_answer(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan], answer_m
     passage, span = found
     words = span.text_in(passage)
     return Answer(words, (passage.id,), words) if words and span.margin >= answer_margin else None
-
-
-def sentence_around(text: str, span: ReadSpan) -> str:
-    """The sentence of a passage's text in which the span begins, on one line."""
-    for start, end in sentence_spans(text):
-        if start <= span.start < end:
-            return " ".join(text[start:end].split())
-    return text[span.start : span.end]
 
 
 def span_json(response: Response, passage: Passage) -> dict:

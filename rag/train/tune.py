@@ -48,10 +48,7 @@ def tune_retriever(
         guide_sha256=job.guide_sha256,
         watch=job.watch,
     )
-    # Several processes train one model, and one of them judges it.
-    if not (with_gate and is_first_process()):
-        return None
-    return gate_retriever(serving, target, model, job.judged)
+    return gate_retriever(serving, target, model, job.judged) if _judges(with_gate) else None
 
 
 def tune_reranker(
@@ -80,10 +77,7 @@ def tune_reranker(
         dev_groups=job.dev_groups,
         watch=job.watch,
     )
-    # Several processes train one model, and one of them judges it.
-    if not (with_gate and is_first_process()):
-        return None
-    return gate_reranker(serving, job.index, target, model, job.judged, known)
+    return gate_reranker(serving, job.index, target, model, job.judged, known) if _judges(with_gate) else None
 
 
 def tune_reader(
@@ -101,10 +95,7 @@ def tune_reader(
     """
     job = prepare_reader(serving, files, recipe_name, base=base, with_gate=with_gate)
     model = train_reader(job.start, job.rows, job.index.corpus, job.recipe, target, dev=job.dev, watch=job.watch)
-    # Several processes train one model, and one of them judges it.
-    if not (with_gate and is_first_process()):
-        return None
-    return gate_reader(serving, target, model, job.judged)
+    return gate_reader(serving, target, model, job.judged) if _judges(with_gate) else None
 
 
 def tune_generator(
@@ -131,7 +122,9 @@ def tune_generator(
         watched=job.watched,
         watch=job.watch,
     )
-    # Several processes train one model, and one of them judges it.
-    if not (with_gate and is_first_process()):
-        return None
-    return gate_generator(serving, target, model, job.judged)
+    return gate_generator(serving, target, model, job.judged) if _judges(with_gate) else None
+
+
+def _judges(with_gate: bool) -> bool:
+    """Whether this process compares the models: several processes train one, and the first of them judges it."""
+    return with_gate and is_first_process()

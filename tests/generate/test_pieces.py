@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.generate.instructions import asks_something
-from rag.generate.pieces import find_pieces
+from rag.generate.pieces import find_pieces, piece_around
 from rag.sentences import sentence_spans
 
 
@@ -139,3 +139,11 @@ def test_there_are_at_most_sixty_four():
     text = "It is white and long.\n\n- one\n- two\n\n" * 500
     found = find_pieces(text, asks_something)
     assert 32 <= len(found) <= 64
+
+
+def test_the_piece_around_a_place_is_its_sentence_or_its_block_with_the_lead_in():
+    text = "It rests. It sails\nat noon.\n\nTo restart the lamp, run:\n\n```\nlampctl restart\n```\n\nDogs are free."
+    assert piece_around(text, text.index("noon")) == "It sails at noon."
+    assert piece_around(text, text.index("lampctl")) == "To restart the lamp, run: ``` lampctl restart ```"
+    assert piece_around(text, text.index("restart the")) == piece_around(text, text.index("lampctl"))
+    assert piece_around(text, len(text)) == ""

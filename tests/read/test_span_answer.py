@@ -1,6 +1,6 @@
-"""A span as the answer, the sentence around it, and its record."""
+"""A span as the answer, and its record."""
 
-from rag.read.span_answer import best_span, sentence_around, span_answer, span_json
+from rag.read.span_answer import best_span, span_answer, span_json
 from rag.types import Answer, Hit, Passage, Query, ReadSpan, Response
 
 FERRY, DOGS = Passage("a@0", "It sails at noon.", "Ferry"), Passage("b@0", "Dogs are free.", "Dogs")
@@ -21,13 +21,6 @@ def test_a_smaller_margin_or_no_words_are_no_answer():
 
 def test_of_equal_margins_the_passage_that_ranks_first_wins():
     assert best_span(HITS, {"b@0": FREE, "a@0": ReadSpan(12, 16, 7.0, 0.0)}) == (FERRY, ReadSpan(12, 16, 7.0, 0.0))
-
-
-def test_the_sentence_around_a_span_is_on_one_line():
-    text = "It rests. It sails\nat noon. Dogs are free."
-    assert sentence_around(text, ReadSpan(22, 26, 1.0, 0.0)) == "It sails at noon."
-    assert sentence_around(text, ReadSpan(0, 2, 1.0, 0.0)) == "It rests."
-    assert sentence_around(text, ReadSpan(28, 32, 1.0, 0.0)) == "Dogs are free."
 
 
 def test_the_record_of_a_passage_names_its_span_where_one_was_read():
