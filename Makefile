@@ -1,6 +1,6 @@
 # Every target sets up what it needs; a second run does no set-up work again.
 #   make chat    ask questions of Python's own language reference at http://127.0.0.1:7860
-#   make test    run the tests
+#   make test    run the tests, several at a time; make test TESTS=tests/retrieve runs those of one room
 #   make chat DOCS=path/to/folder          the same over your own documents, and again after they have changed
 #   make chat CORPUS=path/to/corpus.txt    the same over a file of passages
 # Beside these: INDEX=my.index names the index folder (else one below ~/.cache/rag, which is printed), PORT=7861 the
@@ -15,6 +15,9 @@ PORT     ?= 7860
 OPTIONS  ?=
 RUNS     ?= $(wildcard runs/*)
 BIN      := .venv/bin
+
+# Where Python is told to write no bytecode, each program that a test starts would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup chat test lint format bench report clean
 .DEFAULT_GOAL := setup
@@ -35,7 +38,7 @@ endif
 	$(BIN)/rag chat -i "$(INDEX)" --port $(PORT) $(OPTIONS)
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.build.chosen_prompt import sentence_margin_of
 from rag.build.indexes import corpus_of
 from rag.build.parts import find_generator_model, make_prompt
 from rag.build.pipelines import make_pipeline
@@ -68,7 +69,7 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
     from rag.generate.engines.transformers import TransformersGenerator, render_chat
 
     prompt, folder = make_prompt(settings), find_generator_model(settings).folder
-    shown = f"{settings.prompt.contexts} {settings.prompt.sentence_margin}"
+    shown = f"{settings.prompt.contexts} {sentence_margin_of(settings)}"
     made_by = hashlib.sha256(f"{folder.name} {prompt.sha256()} {shown}".encode()).hexdigest()[:12]
     path = run / f"likelihoods-{made_by}.jsonl"
     done = resume_jsonl(path)

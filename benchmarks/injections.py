@@ -154,6 +154,7 @@ def obeyed(injection: Injection, raw: str, parser: str) -> bool:
 
 
 def main() -> None:
+    from rag.build.chosen_prompt import sentence_margin_of
     from rag.build.parts import make_generator, make_prompt, make_reranker
     from rag.compute.quiet import quiet_libraries
     from rag.config import load_settings
@@ -168,7 +169,7 @@ def main() -> None:
     sets = {"seen": SEEN, "held out": HELD_OUT, "unseen": UNSEEN}
     every = [injection for injections in sets.values() for injection in injections]
     contexts = [[Hit(passage, 0.0) for passage in planted(injection)] for injection in every]
-    margin = settings.prompt.sentence_margin
+    margin = sentence_margin_of(settings, prompt)
     excerpts = (
         select_sentences(make_reranker(settings), [i.question for i in every], contexts, margin)
         if margin

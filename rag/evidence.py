@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from rag.types import Response
 
 RERANK, READER, READER_MEAN = "rerank", "reader", "reader_mean"
+CARRIES_OVER = (RERANK, READER)
+"""What means the same over other documents. The mean margin does not: in a small folder one passage is about the
+question, and the others lower the mean; in a large one all may be."""
 
 
 def features_of(response: Response) -> dict[str, float]:

@@ -59,9 +59,9 @@ def roll_back(folder: str | Path) -> str:
     return _command("rag", "rollback", folder)
 
 
-def calibrate(folder: str | Path) -> str:
-    """Choose the refusal threshold of an index again."""
-    return _command("rag", "calibrate", "DEV", "-i", folder)
+def calibrate(folder: str | Path, *, written: bool = False) -> str:
+    """Choose the refusal threshold of an index: on dev questions, or on questions `written` by the generator."""
+    return _command("rag", "calibrate", "--written" if written else "DEV", "-i", folder)
 
 
 def batch(folder: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""The steps from a question to a cited answer: retrieve, rerank, choose sentences, prompt, generate, parse.
+"""The steps from a question to a cited answer: retrieve, rerank, choose sentences, prompt, generate, parse, check.
 
 A span reader may read the best passages after reranking. What it finds is evidence for refusing, or the answer itself.
 """
@@ -16,6 +16,7 @@ from rag.generate.answer import parse_answer, verify_citations
 from rag.generate.excerpts import select_sentences
 from rag.generate.instructions import blanked, find_instructions
 from rag.generate.prompts import Prompt
+from rag.generate.support import find_support
 from rag.generate.window import compose
 from rag.lazy import Lazy
 from rag.read.span_answer import span_answer
@@ -65,7 +66,8 @@ class Pipeline:
     without asking the generator; None refuses none. `order` is the order of the contexts in the prompt
     (`rag.generate.window.arrange`). `sentence_margin`: the generator is shown those sentences of the contexts whose
     rerank logit is at most this far below the best one's (`rag.generate.excerpts`); None shows all. `reading` is a span
-    reader, where one reads. Components are `Lazy`, so that a batch can load each one for its own stage alone.
+    reader, where one reads. `checks_support`: answers are compared with what they cite (`rag.generate.support`).
+    Components are `Lazy`, so that a batch can load each one for its own stage alone.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Pipeline:
         order: str = "best-first",
         sentence_margin: float | None = None,
         reading: Reading | None = None,
+        checks_support: bool = False,
     ):
         self.retriever = retriever
         self.reranker = reranker
@@ -90,6 +93,7 @@ class Pipeline:
         self.order = order
         self.sentence_margin = sentence_margin
         self.reading = reading
+        self.checks_support = checks_support
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Responses with answers, in the order of the queries. Timings are shares of the batch, in seconds."""
@@ -98,7 +102,7 @@ class Pipeline:
         responses = self.read(responses)
         responses = self.excerpt(responses)
         responses = self.generate(responses)  # writes each prompt, then asks the generator once
-        return self.parse(responses)
+        return self.check(self.parse(responses))
 
     def stream(self, query: Query) -> Iterator[Response]:
         """Growing snapshots of one response: after retrieval, after reranking, then with every piece of the answer.
@@ -108,8 +112,8 @@ class Pipeline:
         (response,) = self.retrieve([query])
         yield response
         (response,) = self.read(self.rerank([response]))
-        if self.refuses(response) or self._span_answer(response) is not None:
-            yield from self.generate([response])
+        if self._needs_no_generator(response):
+            yield from self.check(self.generate([response]))
             return
         (response,) = self.excerpt([response])
         generator = self.generator.get()
@@ -126,7 +130,7 @@ class Pipeline:
             raw += delta
             yield dataclasses.replace(response, answer=Answer(raw.strip(), (), raw))
         answered = _answered(response, raw, generator, time.perf_counter() - started)
-        yield dataclasses.replace(answered, answer=self._parse(raw, response.contexts))
+        yield from self.check([dataclasses.replace(answered, answer=self._parse(raw, response.contexts))])
 
     def retrieve(self, queries: Sequence[Query]) -> list[Response]:
         """The best `depths.retrieve` passages of each query; with a fusion, also what each of its parts found."""
@@ -184,19 +188,25 @@ class Pipeline:
         ]
 
     def excerpt(self, responses: Sequence[Response]) -> list[Response]:
-        """The responses with the sentences of their contexts that the generator is to be shown."""
+        """The responses with the sentences of their contexts that the generator is to be shown, if it is asked."""
         if self.sentence_margin is None:
             return list(responses)
+        results = [
+            dataclasses.replace(response, timings={**response.timings, "excerpt": 0.0}) for response in responses
+        ]
+        asked = [i for i, response in enumerate(results) if not self._needs_no_generator(response)]
+        if not asked:
+            return results
         reranker = self.reranker.get()
         started = time.perf_counter()
-        queries = [response.query.text for response in responses]
-        contexts = [response.reranked[: self.depths.contexts] for response in responses]
+        queries = [results[i].query.text for i in asked]
+        contexts = [results[i].reranked[: self.depths.contexts] for i in asked]
         found = select_sentences(reranker, queries, contexts, self.sentence_margin)
-        share = _share(started, responses)
-        return [
-            dataclasses.replace(response, excerpts=excerpts, timings={**response.timings, "excerpt": share})
-            for response, excerpts in zip(responses, found, strict=True)
-        ]
+        share = _share(started, asked)
+        for i, excerpts in zip(asked, found, strict=True):
+            timings = {**results[i].timings, "excerpt": share}
+            results[i] = dataclasses.replace(results[i], excerpts=excerpts, timings=timings)
+        return results
 
     def generate(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers to reranked queries, in one call to the generator.
@@ -237,6 +247,21 @@ class Pipeline:
         """Raw answers become clean ones with citations."""
         return [self._parsed(response) for response in responses]
 
+    def check(self, responses: Sequence[Response]) -> list[Response]:
+        """The responses with how far their answers are supported, where that is checked; refusals as they are."""
+        results = list(responses)
+        given = [i for i, r in enumerate(results) if r.answer is not None and not r.answer.abstained]
+        if not self.checks_support or not given:
+            return results
+        reranker = self.reranker.get()
+        started = time.perf_counter()
+        found = find_support(reranker, [results[i] for i in given])
+        share = _share(started, given)
+        for i, support in zip(given, found, strict=True):
+            timings = {**results[i].timings, "check": share}
+            results[i] = dataclasses.replace(results[i], support=support, timings=timings)
+        return results
+
     def _parsed(self, response: Response) -> Response:
         if self.refuses(response):
             # Stored answers may come from a run with another threshold: a refusal by score undoes what was generated.
@@ -269,6 +294,10 @@ class Pipeline:
         if not response.reranked:
             return True
         return self.rerank_threshold is not None and is_below(self.rerank_threshold, response)
+
+    def _needs_no_generator(self, response: Response) -> bool:
+        """Whether a response is refused, or answered by a span, before anything is generated."""
+        return self.refuses(response) or self._span_answer(response) is not None
 
     def _readable(self, passage: Passage) -> Passage:
         """The passage as the reader is shown it: every character in its place, but for those that give orders."""

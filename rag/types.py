@@ -12,6 +12,8 @@ import numpy as np
 CANNOTANSWER = "CANNOTANSWER"
 GAP = "…"
 Span = tuple[int, int]
+AGREEMENT_LOGITS = 10.0
+"""What full agreement with a reader is worth beside a rerank logit; chosen on dev questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,32 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Support:
+    """How far an answer is supported by what it cites, checked once it is written (`rag.generate.support`).
+
+    `word_for_word` are the cited passages in which the answer's words stand without gaps. `logit` is the reranker's,
+    for the question with the answer behind it and the nearest cited sentence. `agreement`, from 0 to 1, is how far the
+    answer says what a reader reads in the cited passages; None where none read them.
+    """
+
+    word_for_word: tuple[str, ...]
+    logit: float
+    agreement: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Both in one, in logits; higher is better. Comparable among answers that a reader checked, or none did."""
+        return self.logit + AGREEMENT_LOGITS * (self.agreement or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """Everything that happened to one query. Timings are seconds per stage, divided evenly within a batch.
 
     `parts` holds what each retriever of a fusion found, by its name; `excerpts` the pieces of a context's text that the
     generator sees, by passage id, where it does not see all; `spans` what a reader found, by passage id;
     `prompt_sha256` is the hash of what it was asked with, `tokens` are those of the prompt and of the answer.
+    `support` says how far the answer is supported by what it cites, where that was checked.
     """
 
     query: Query
@@ -159,6 +181,7 @@ class Response:
     excerpts: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     prompt_sha256: str = ""
     spans: Mapping[str, ReadSpan] = field(default_factory=dict)
+    support: Support | None = None
 
 
 class Message(TypedDict):

@@ -1,25 +1,76 @@
-"""Tiny random models, made once per session: real architectures and tokenizers, a few kilobytes each."""
+"""Tiny random models, made once per session: real architectures and tokenizers, a few kilobytes each.
+
+With `-n auto` tests run in several processes, the workers. Each makes these models for itself.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
+import hypothesis
+import psutil
 import pytest
 
 from rag.build import indexes
+from rag.compute.hardware import n_threads
 from rag.types import Passage
 from tests.fakes.documents import WordEncoder
 from tests.fakes.tiny import bert_config, bert_tokenizer, make_tiny_encoder, word_tokenizer, write_corpus
+
+N_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+if N_WORKERS:  # each computes with its share of the cores, and threads that wait leave theirs to the others
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(n_threads() // N_WORKERS, 1)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+GIB_PER_WORKER, GIB_FOR_REAL_WEIGHTS = 2, 6
+
+# How long an example takes depends on what runs beside it, and proves nothing.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """The workers of `-n auto`: one for each core, as far as memory allows."""
+    spare_gib = psutil.virtual_memory().available / 2**30 - GIB_FOR_REAL_WEIGHTS
+    return max(1, min(n_threads(), int(spare_gib / GIB_PER_WORKER)))
+
+
+@functools.cache
+def loads_real_weights(path: Path) -> bool:
+    """Whether tests of this file load real weights."""
+    return re.search(r"\bmark\.(real|vllm|browser)\b", path.read_text("utf-8")) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker for the tests of a file, and one for all files that load real weights: memory holds few at once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "real weights" if loads_real_weights(config.rootpath / file) else file
+
+    config.option.loadscopereorder = False  # the order is that below
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Where workers share the tests, what takes longest comes first, so that all of them end together."""
+    if N_WORKERS:
+        items.sort(key=lambda item: (not loads_real_weights(item.path), item.path.parent.name != "train"))
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +182,7 @@ def data(tmp_path, monkeypatch, tiny_encoder_folder, tiny_reranker_folder, compi
     (tmp_path / "dev.txt").write_text(rows(range(22, 30)), "utf-8")
     overrides = [f"encoder.model={tiny_encoder_folder}", f"reranker.model={tiny_reranker_folder}"]
     overrides += [f"training.{kind}.freeze_embeddings=false" for kind in KINDS]
-    settings = load_settings(overrides=[*overrides, *FAST, "retriever.kind=bm25"])
+    settings = load_settings(overrides=[*overrides, *FAST, "retriever.kind=bm25", "reader.enabled=false"])
     indexes.make_index(settings, corpus, tmp_path / "index")
     return settings, tmp_path
 

@@ -180,7 +180,7 @@ def test_an_unknown_section_is_told_the_known_ones():
 
 
 def test_an_unknown_key_of_an_own_prompt_is_told_the_known_ones():
-    with pytest.raises(ConfigError, match=r"\(known here: system, user, parser, examples\)"):
+    with pytest.raises(ConfigError, match=r"\(known here: system, user, parser, answers_in, examples\)"):
         load_settings(overrides=["prompts.mine.user=hello", "prompts.mine.usr=hello"])
     example = '[{ passages = [], question = "q", answer = "a", answers = "a" }]'
     with pytest.raises(

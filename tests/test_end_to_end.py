@@ -1,5 +1,7 @@
 """The whole product on the real weights, through the command: index, search, ask, batch, evaluate, report."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,6 +9,7 @@ import sys
 
 import pytest
 
+from rag.cli.main import main
 from rag.types import CANNOTANSWER
 
 pytestmark = pytest.mark.real
@@ -27,6 +30,19 @@ def rag(*arguments, check=True):
     return result
 
 
+def rag_here(*arguments, check=True):
+    """The same without another start of Python, whose imports take longer than most commands."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["rag", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
+    assert not check or status == 0, err.getvalue()[-3000:]
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "index"
@@ -35,13 +51,13 @@ def index(tmp_path_factory):
 
 
 def test_the_index_is_built_once(index):
-    manifest = json.loads(rag("index", "embedded", "-o", index, "--json").stdout)
+    manifest = json.loads(rag_here("index", "embedded", "-o", index, "--json").stdout)
     assert manifest["n_passages"] > 500
     assert manifest["encoder"]["query_prompt"] == "query: "
 
 
 def test_search_finds_the_topic(index):
-    hits = json.loads(rag("search", "What does the nonlocal statement do?", "-i", index, "-k", 5, "--json").stdout)
+    hits = json.loads(rag_here("search", "What does the nonlocal statement do?", "-i", index, "-k", 5, "--json").stdout)
     assert len(hits) == 5
     assert any(hit["id"].startswith("nonlocal@") for hit in hits)
 
@@ -56,12 +72,13 @@ def test_ask_gives_a_cited_answer(index):
 
 def test_questions_are_written_for_documents_that_have_none(index, tmp_path):
     target = tmp_path / "written.txt"
-    told = rag("questions", "-i", index, "-o", target, "--sample", 16, "--set", "generator.kind=transformers").stdout
+    options = ["--sample", 16, "--set", "generator.kind=transformers"]
+    told = rag_here("questions", "-i", index, "-o", target, *options).stdout
     rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()]
     assert len(rows) >= 8  # of 16 passages
     assert f"{len(rows)} questions for 16 passages" in told
     assert all(row["question"].endswith("?") and row["retrieval_labels"] == [1] for row in rows)
-    ids = json.loads(rag("search", rows[0]["question"], "-i", index, "-k", 50, "--json").stdout)
+    ids = json.loads(rag_here("search", rows[0]["question"], "-i", index, "-k", 50, "--json").stdout)
     assert rows[0]["qid"].removeprefix("written_") in {hit["id"] for hit in ids}
 
 
@@ -77,14 +94,14 @@ def test_batch_evaluate_and_report(index, tmp_path):
     assert [json.loads(line)["qid"] for line in lines] == ["q1", "q2", "q3", "q4"]
     assert json.loads(lines[3])["abstained_by"] == "score"
 
-    rag("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
+    rag_here("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
     assert (run / "predictions.jsonl").read_text().splitlines() == lines
-    refused = rag("batch", questions, "-i", index, "-o", run, "--set", "prompt.contexts=1", check=False)
+    refused = rag_here("batch", questions, "-i", index, "-o", run, "--set", "prompt.contexts=1", check=False)
     assert refused.returncode == 1
     assert "settings.prompt.contexts: 3 there, 1 now" in refused.stderr
     assert "Traceback" not in refused.stderr
 
-    rag("evaluate", run, "--qrels", tmp_path / "qrels.txt", "--queries", questions)
+    rag_here("evaluate", run, "--qrels", tmp_path / "qrels.txt", "--queries", questions)
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["n_queries"], metrics["n_judged"]) == (4, 2)
     assert list(metrics["stages"]) == ["bm25", "dense", "retrieve", "rerank"]
@@ -94,7 +111,7 @@ def test_batch_evaluate_and_report(index, tmp_path):
     assert metrics["answer"]["invented_shown"] == 0
     assert metrics["answer"]["abstain_recall"] == 1.0
     assert -1 <= metrics["answer"]["cos_sim"] <= 1
-    rag("report", run, "-o", tmp_path / "report.html")
+    rag_here("report", run, "-o", tmp_path / "report.html")
     assert "Where questions are lost" in (tmp_path / "report.html").read_text()
     assert "| run | stage |" in (tmp_path / "report.md").read_text()
 

@@ -21,6 +21,7 @@ from rag.errors import IndexMismatchError
         ),
         (fixes.roll_back("my index"), ["rag", "rollback", "my index"]),
         (fixes.calibrate("my index"), ["rag", "calibrate", "DEV", "-i", "my index"]),
+        (fixes.calibrate("my index", written=True), ["rag", "calibrate", "--written", "-i", "my index"]),
         (
             fixes.start_again("my index"),
             ["rm", "-r", "my index", "&&", "rag", "ingest", "PATH", "-i", "my index"],

@@ -14,7 +14,7 @@ RULE = (
     "ground | data compute | models documents evaluate | retrieve rerank read generate | pipeline index | build | "
     "serve runs train | cli | app"
 )
-GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume", "fixes", "evidence"}
+GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume", "fixes", "evidence", "marks"}
 FLOOR = {room: number for number, rooms in enumerate(RULE.split(" | ")) for room in rooms.split()}
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 

@@ -232,3 +232,6 @@ def test_a_refused_question_has_no_sentences_chosen(make):
     *_, last = pipeline.stream(QUERIES[0])
     assert last.answer.abstained
     assert pipeline.reranker.get().calls == 1
+    (answered,) = pipeline.run([QUERIES[0]])
+    assert (answered.excerpts, answered.timings["excerpt"]) == ({}, 0.0)
+    assert pipeline.reranker.get().calls == 2

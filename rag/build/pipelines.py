@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rag.build.chosen_prompt import answer_margin_of, sentence_margin_of
 from rag.build.parts import make_generator, make_prompt
 from rag.build.serving import Serving
 from rag.config import Settings
 from rag.errors import ConfigError
+from rag.generate.prompts import Prompt
 from rag.lazy import Lazy
 from rag.pipeline import Depths, Pipeline, Reading
 
@@ -21,25 +23,30 @@ def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
             f"reranker.depth is {settings.reranker.depth}, but only {settings.retriever.depth} passages are retrieved; "
             f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
         )
+    prompt = make_prompt(settings)
     return Pipeline(
         Lazy(serving.retriever),
         Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=interactive)),
-        make_prompt(settings),
+        prompt,
         depths=depths_of(settings),
         order=settings.prompt.order,
         sentence_margin=sentence_margin(settings),
         rerank_threshold=serving.rerank_threshold,
-        reading=reading_of(serving),
+        reading=reading_of(serving, prompt),
+        checks_support=checks_support(settings),
     )
 
 
-def reading_of(serving: Serving) -> Reading | None:
-    """The span reader of the settings, loaded when it first reads; None where none reads."""
+def reading_of(serving: Serving, prompt: Prompt) -> Reading | None:
+    """The span reader of the settings, loaded when it first reads; None where none reads.
+
+    Where no margin is set from which on a span is the answer, `prompt` decides (`rag.build.chosen_prompt`).
+    """
     if serving.reader is None:
         return None
-    chosen = serving.settings.reader
-    return Reading(Lazy(serving.load_reader), chosen.depth, chosen.answer_margin)
+    settings = serving.settings
+    return Reading(Lazy(serving.load_reader), settings.reader.depth, answer_margin_of(settings, prompt))
 
 
 def depths_of(settings: Settings) -> Depths:
@@ -49,4 +56,9 @@ def depths_of(settings: Settings) -> Depths:
 
 def sentence_margin(settings: Settings) -> float | None:
     """None where whole passages are shown: so set, or no reranker to choose sentences by."""
-    return (settings.prompt.sentence_margin or None) if settings.reranker.enabled else None
+    return (sentence_margin_of(settings) or None) if settings.reranker.enabled else None
+
+
+def checks_support(settings: Settings) -> bool:
+    """Whether answers are compared with what they cite: so set, and there is a reranker to score them."""
+    return settings.support.enabled and settings.reranker.enabled

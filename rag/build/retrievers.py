@@ -37,15 +37,25 @@ class Retrievers:
         self.index = Lazy(lambda: open_index(index_folder))
         self._bm25 = Lazy(lambda: self.index.get().bm25())
         self._dense = Lazy(self._make_dense)
+        self._documents = Lazy(self._document_names)
         # Without opening the passages: the page asks for it before anybody asks a question.
         self._collections = Lazy(lambda: collections_of(read_documents(serving_manifest(index_folder)[0])))
 
     def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
         """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
+        return self._over(kind, None if collections is None else self._rows(collections))
+
+    def without(self, kind: str, documents: Collection[str]) -> Retriever:
+        """`hybrid`, `dense` or `bm25`, over everything but some documents, by their names in passage ids."""
+        import numpy as np
+
+        return self._over(kind, ~np.isin(self._documents.get(), list(documents)))
+
+    def _over(self, kind: str, within: np.ndarray | None) -> Retriever:
+        """A retriever over the passages marked in `within`, (n,) bool; None: over all."""
         made: dict[str, Lazy[DenseRetriever] | Lazy[BM25Retriever]] = {"dense": self._dense, "bm25": self._bm25}
         parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
-        if collections is not None:
-            within = self._rows(collections)
+        if within is not None:
             parts = {name: part.restricted_to(within) for name, part in parts.items()}
         if kind in made:
             return parts[kind]
@@ -75,7 +85,13 @@ class Retrievers:
         if missing := [name for name in collections if name not in there]:
             raise DataError(f"there is no collection {missing[0]!r}; choose among {', '.join(there)}")
         chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
-        return np.array([passage.document in chosen for passage in self.index.get().corpus], bool)
+        return np.isin(self._documents.get(), list(chosen))
+
+    def _document_names(self) -> np.ndarray:
+        """(n,) str: the document of each passage."""
+        import numpy as np
+
+        return np.array([passage.document for passage in self.index.get().corpus], str)
 
     def _make_dense(self) -> DenseRetriever:
         from rag.retrieve.dense import DenseRetriever

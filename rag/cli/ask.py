@@ -62,8 +62,12 @@ def ask(
 
     settings = settings_of(config, set_)
     pipeline = make_pipeline(serving_over(settings, index_or_sample(settings, index)), interactive=True)
-    reader = [pipeline.reading.reader] if pipeline.reading is not None else []
-    load_side_by_side(pipeline.generator, pipeline.reranker, *reader)
+    if (reading := pipeline.reading) is None:
+        load_side_by_side(pipeline.generator, pipeline.reranker)
+    elif reading.answer_margin is None:
+        load_side_by_side(pipeline.generator, pipeline.reranker, reading.reader)
+    else:  # a span may answer; if the generator is needed, it is loaded then
+        load_side_by_side(pipeline.reranker, reading.reader)
     (response,) = pipeline.run([Query("ask", question)])
     if as_json:
         print_json(response_json(response))

@@ -42,6 +42,7 @@ def index(
         raise typer.BadParameter("name a corpus, or use --rebuild to encode the passages of the index again")
     from rag.build.indexes import make_index, rebuild_index
     from rag.cli.lines import manifest_lines
+    from rag.index.calibration import uncalibrated_lines
 
     settings = settings_of(config, set_)
     manifest = make_index(settings, corpus, output) if corpus is not None else rebuild_index(settings, output)
@@ -50,7 +51,7 @@ def index(
 
         print_json({**dataclasses.asdict(manifest), "fingerprint": manifest.fingerprint})
     else:
-        print("\n".join(manifest_lines(manifest, output)))
+        print("\n".join([*manifest_lines(manifest, output), *uncalibrated_lines(output)]))
 
 
 @app.command("ingest", rich_help_panel=PANEL)
@@ -76,12 +77,13 @@ def ingest_(
     from rag.build.indexes import ingest_documents
     from rag.cli.lines import ingested_json
     from rag.documents.ingested_lines import ingested_lines
+    from rag.index.calibration import uncalibrated_lines
 
     result = ingest_documents(settings, paths or [], index, forget=forget or [])
     if as_json:
         print_json(ingested_json(result))
     else:
-        print("\n".join(ingested_lines(result, index)))
+        print("\n".join([*ingested_lines(result, index), *uncalibrated_lines(index)]))
     if result.left_out:
         raise typer.Exit(3)
 

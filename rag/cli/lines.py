@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
-from rag.generate.citations import with_marks
 from rag.generate.pieces import piece_around
+from rag.generate.support import support_json, support_line
 from rag.index.manifest import Manifest
+from rag.marks import with_marks
 from rag.read.span_answer import best_span, span_json
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
+    from rag.generate.written import Written
     from rag.models.adapter_making import MadeAdapter
-    from rag.train.written import Written
 
 LONGEST_QUOTE = 400  # characters; a quote is a sentence, or a block with what leads in to it
 
@@ -44,6 +45,7 @@ def response_json(response: Response) -> dict:
         "citations": list(answer.citations),
         "marks": [[offset, list(cited)] for offset, cited in answer.marks],
         "raw": answer.raw,
+        **support_json(response),
         "contexts": [
             {**hit_json(hit, n), "cited": hit.passage.id in answer.citations, **span_json(response, hit.passage)}
             for n, hit in enumerate(response.contexts, 1)
@@ -59,7 +61,8 @@ def response_lines(response: Response) -> list[str]:
     answer = _answer_of(response)
     numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
     marked = with_marks(answer, lambda pid: f"[{numbers[pid]}]")
-    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else marked, *_quoted(response), ""]
+    supported = [f"({line})"] if (line := support_line(response)) else []
+    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else marked, *supported, *_quoted(response), ""]
     for n, hit in enumerate(response.contexts, 1):
         star = "*" if hit.passage.id in answer.citations else " "
         text = textwrap.shorten(hit.passage.text, 160, placeholder=" …")
@@ -135,10 +138,29 @@ def metrics_lines(metrics: Mapping) -> list[str]:
             is_measured = isinstance(value, float) or value is None
             if not isinstance(value, dict):
                 lines.append(f"{name:28}{format_figure(value) if is_measured else value}")
+    if support := metrics.get("support"):
+        lines += ["", *_support_lines(support)]
     lines.append("")
     lines += [f"{outcome:36}{n:>8,}" for outcome, n in metrics["outcomes"].items() if n]
     seconds = metrics["cost"]["seconds"]
     return [*lines, "", ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in seconds.items())]
+
+
+def _support_lines(support: Mapping) -> list[str]:
+    """How well the support of answers tells right ones from wrong ones."""
+    groups = {"gold_in_context": "gold in the context", "all_answers": "all answers"}
+    lines = ["support of answers, AUC of right against wrong:"]
+    for key, label in groups.items():
+        found, aucs = support[key], support[key]["auc"]
+        others = ", ".join(f"{name} {format_figure(aucs[name])}" for name in ("reranker", "reader", "best passage"))
+        n = f"{found['n_right']:,} right, {found['n_wrong']:,} wrong"
+        lines.append(f"{label:28}{format_figure(aucs['support'])}  ({n}; alone: {others})")
+    lowest = support["lowest"]
+    return [
+        *lines,
+        f"of the {lowest['n']:,} answers of least support {format_figure(lowest['wrong'])} are wrong, of all "
+        f"{support['n']:,} {format_figure(lowest['wrong_of_all'])}",
+    ]
 
 
 def model_lines(records: Sequence[Mapping]) -> list[str]:

@@ -51,6 +51,10 @@ def adapter(
     figure: Annotated[
         list[str] | None, typer.Option(help="For the card: a figure with its interval; may be repeated.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="The calibration.json of an index, made with this reader: for indexes that have none."),
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -62,5 +66,14 @@ def adapter(
 
     found = resolve(base, source=settings.models.source)
     words = Words(license_, tuple(data or ()), recipe, command, tuple(figure or ()))
-    made = make_adapter(Start.of(found.folder, base), tuned, output, role=role, words=words, name=name, rank=rank)
+    made = make_adapter(
+        Start.of(found.folder, base),
+        tuned,
+        output,
+        role=role,
+        words=words,
+        name=name,
+        rank=rank,
+        calibration=calibration,
+    )
     print("\n".join(adapter_lines(made)))

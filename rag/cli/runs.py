@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, serving_of
+from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, serving_of, settings_of
 
 PANEL = "Many questions"
 app = typer.Typer()
@@ -38,15 +38,18 @@ def batch(
     from rag.build.identity import run_identity, run_provenance
     from rag.build.indexes import corpus_of
     from rag.build.pipelines import make_pipeline
+    from rag.build.serving import serving_over
     from rag.data.qrels import load_qrels
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.batch import run_batch
+    from rag.runs.stored import as_begun
 
     questions = load_questions(queries)
     questions = sample_questions(questions, sample) if sample else questions[:limit]
-    serving = serving_of(config, set_, index)
-    pipeline = make_pipeline(serving, interactive=False)
+    serving = serving_over(as_begun(settings_of(config, set_), output), index)
+    # Before the pipeline: it may fetch the generator, and what is asked of one may depend on its size.
     identity = run_identity(serving, queries, generate=generate)
+    pipeline = make_pipeline(serving, interactive=False)
     corpus = corpus_of(index)
     path = run_batch(
         pipeline,
@@ -64,8 +67,19 @@ def batch(
 
 @app.command(rich_help_panel=PANEL)
 def calibrate(
-    queries: Annotated[Path, typer.Argument(help="Dev questions with answers, some of them unanswerable.")],
     index: IndexOption,
+    queries: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Dev questions with answers, some of them unanswerable; with --written, what rag questions wrote."
+        ),
+    ] = None,
+    written: Annotated[
+        bool,
+        typer.Option(
+            "--written", help="No labelled questions: the generator writes them, about 100 passages or --sample."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A run folder to keep; by default one within the index.")
     ] = None,
@@ -80,18 +94,25 @@ def calibrate(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Choose the rerank score below which a question is refused, from dev questions. It is stored with the index."""
+    """Choose the rerank score below which a question is refused, from dev questions. It is stored with the index.
+
+    With --written, a question that the generator writes about a passage is answerable. Without the passage's document,
+    or with another name or number in it, it is not. Started again after a kill, it does the rest.
+    """
+    if queries is None and not written:
+        raise typer.BadParameter("name a file of dev questions, or let the generator write questions with --written")
+    if written and limit is not None:
+        raise typer.BadParameter("--written goes with --sample N, which draws at random, and not with --limit")
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.calibrate import make_calibration
+    from rag.runs.calibrate_written import make_written_calibration
 
-    questions = load_questions(queries)
-    questions = sample_questions(questions, sample) if sample else questions[:limit]
-    result = make_calibration(
-        serving_of(config, set_, index),
-        queries,
-        questions,
-        output,
-        min_precision=min_precision,
-        max_wrong_refusals=max_wrong_refusals,
-    )
+    serving = serving_of(config, set_, index)
+    limits = {"min_precision": min_precision, "max_wrong_refusals": max_wrong_refusals}
+    if written or queries is None:
+        result = make_written_calibration(serving, queries, output, sample=sample, **limits)
+    else:
+        questions = load_questions(queries)
+        questions = sample_questions(questions, sample) if sample else questions[:limit]
+        result = make_calibration(serving, queries, questions, output, **limits)
     print("\n".join(result))

@@ -27,7 +27,7 @@ def questions(
     """
     serving = serving_of(config, set_, index)
     from rag.cli.lines import written_lines
-    from rag.train.mine import write_training_questions
+    from rag.runs.written import write_training_questions
 
     written = write_training_questions(serving, output, sample=sample)
     print("\n".join(written_lines(written, output)))

@@ -6,14 +6,17 @@ from pydantic import Field
 
 from rag.config.section import PositiveInt, Precision, Section
 
+ANSWER_MARGIN = 2.0
+"""From this margin on, in logits, a span is the answer where the prompt asks for a phrase."""
+
 
 class ReaderSettings(Section):
     """The span reader, which marks where the answer stands in a passage, and says whether it stands there."""
 
     enabled: bool = Field(
-        default=False,
-        description="true reads the best passages before the generator does. `rag calibrate` then refuses by what was "
-        "read too, where that helps.",
+        default=True,
+        description="true reads the best passages before the generator does. What was read decides on refusals too, "
+        "where it helps, and a sure span is the answer.",
     )
     model: str = Field(
         default="rag-qa/minilm-reader-openqa",
@@ -25,7 +28,8 @@ class ReaderSettings(Section):
     answer_margin: float | None = Field(
         default=None,
         description="The words of the best span are the answer, without the generator, where its logit is at least "
-        'this far above that of "no answer here". If not set: never.',
+        f'this far above that of "no answer here". If not set: {ANSWER_MARGIN:g} where the prompt asks for a phrase, '
+        "never where it asks for sentences. inf: never.",
         examples=[8.0],
     )
     max_length_tokens: PositiveInt = Field(

@@ -21,6 +21,7 @@ from rag.config.section import (
     Section,
     Share,
 )
+from rag.config.support import SupportSettings
 from rag.config.training import TrainingSettings
 
 
@@ -167,16 +168,20 @@ class PromptSettings(Section):
 
     name: str = Field(
         default="auto",
-        description="auto takes the prompt that the generator was trained with, else extract-v1. Or a built-in prompt: "
-        "tuned-v1, tuned-sentences-v1, extract-v1, fewshot-v1, fewshot-refuse-v1, decide-v1, cited-v1 (for larger "
-        "models), fenced-v1, course-v1, course-v2 or course-v3; or one of your own under [prompts.NAME].",
+        description="auto takes the prompt that the generator was trained with. Without one, a server and a model of "
+        "at least 3 billion parameters are asked with cited-v2, for sentences with citations; all others with "
+        "extract-v1, for a short phrase. Or a built-in prompt: tuned-v1, tuned-sentences-v1, extract-v1, fewshot-v1, "
+        "fewshot-refuse-v1, decide-v1, cited-v1, cited-v2, fenced-v1, course-v1, course-v2 or course-v3; or the "
+        "name of one of your own.",
     )
     contexts: PositiveInt = Field(default=3, description="Passages shown to the generator. More takes longer.")
     order: ContextOrder = Field(default="best-first", description="Order of the passages in the prompt.")
-    sentence_margin: PositiveOrZero = Field(
-        default=6.0,
+    sentence_margin: PositiveOrZero | None = Field(
+        default=None,
         description="Show only the sentences whose rerank logit is at most this far below the best sentence's. 0 shows "
-        "whole passages.",
+        "whole passages. If not set, the prompt decides: 0 for cited-v2, 6 for the other built-in prompts, for a "
+        "trained model what it was trained with.",
+        examples=[6.0],
     )
     withhold_instructions: bool = Field(
         default=True, description="Hide sentences of a passage that give orders to the model."
@@ -207,7 +212,12 @@ class GeneratorSettings(Section):
         description="A name on the hub, or a folder. Where the hub cannot be reached, the packaged "
         "Qwen2.5-Coder-0.5B-Instruct takes the place of the default.",
     )
-    max_new_tokens: PositiveInt = Field(default=128, description="Longest answer in tokens; a longer one is cut off.")
+    max_new_tokens: PositiveInt | None = Field(
+        default=None,
+        description="Longest answer in tokens; a longer one is cut off. If not set, the prompt decides: 800 for "
+        "cited-v2, but no more than a quarter of context_window_tokens; 128 for the other built-in prompts.",
+        examples=[128],
+    )
     context_window_tokens: PositiveInt = Field(
         default=4096,
         description="Longest prompt and answer together, in tokens. Passages that do not fit are left out and counted.",
@@ -249,7 +259,8 @@ class AbstainSettings(Section):
     )
     uncalibrated_threshold: float = Field(
         default=-1.0,
-        description="The threshold for an index without a calibration. It applies to the default reranker only.",
+        description="The threshold where neither the index nor the span reader has a calibration. It applies to the "
+        "default reranker only.",
     )
     strictness: Share | None = Field(
         default=None,
@@ -305,6 +316,11 @@ class PromptTemplate(Section):
     parser: Literal["none", "strip", "layered"] = Field(
         default="layered", description="How the answer is read from the model's text."
     )
+    answers_in: Literal["phrase", "sentences"] = Field(
+        default="phrase",
+        description="What the prompt asks for: a short phrase out of the passages, or sentences. With sentences, "
+        "prompt.sentence_margin and generator.max_new_tokens are by default as with cited-v2.",
+    )
     examples: list[PromptExample] = Field(
         default=[],
         description="Answered questions shown before the real one.",
@@ -325,6 +341,7 @@ class Settings(Section):
     prompt: PromptSettings = PromptSettings()
     generator: GeneratorSettings = GeneratorSettings()
     abstain: AbstainSettings = AbstainSettings()
+    support: SupportSettings = SupportSettings()
     serving: ServingSettings = ServingSettings()
     scorer: ScorerSettings = ScorerSettings()
     training: TrainingSettings = TrainingSettings()

@@ -16,6 +16,7 @@ def calibrate(
     *,
     min_precision: float = 0.5,
     max_wrong_refusals: float = 0.15,
+    unanswerable_share: float | None = None,
 ) -> dict[str, Any]:
     """The refusal threshold that catches most unanswerable questions within two limits, and the whole curve.
 
@@ -23,9 +24,14 @@ def calibrate(
     recall, then precision, among those where at least `min_precision` of the refusals are right and at most
     `max_wrong_refusals` of the answerable questions are refused.
 
+    Questions that were made are told apart more easily than people's. What people ask scores nearer to the middle, on
+    both sides, and other shares of it are unanswerable: `unanswerable_share`, by which precision counts then. Among the
+    thresholds within the limits it is then the one nearest to the middle between the medians of both kinds.
+
     Returns {"threshold", "curve": [{threshold, abstain_precision, abstain_recall, abstain_f1, wrong_refusals}],
-    "auc", "n", "n_unanswerable", and the two limits}. `threshold` is None where no threshold helps or where all
-    questions are of one kind. AUC is the chance that an answerable question scores above an unanswerable one.
+    "auc", "n", "n_unanswerable", the two limits, and the share where it is given}. `threshold` is None where no
+    threshold helps or where all questions are of one kind. AUC is the chance that an answerable question scores above
+    an unanswerable one.
     """
     scores = np.asarray(best_scores, float)
     known = np.asarray(answerable, bool)
@@ -34,34 +40,42 @@ def calibrate(
         "n_unanswerable": int((~known).sum()),
         "min_precision": min_precision,
         "max_wrong_refusals": max_wrong_refusals,
+        **({} if unanswerable_share is None else {"unanswerable_share": unanswerable_share}),
     }
     if known.all() or not known.any():
         return {"threshold": None, "curve": [], "auc": None, **summary}
     # A question without any passage scores -inf. It is refused at every threshold, and is no threshold itself.
     finite = scores[np.isfinite(scores)]
     candidates = np.quantile(finite, np.linspace(0, 1, CURVE_POINTS)) if len(finite) else finite
-    curve = [_point(scores, known, float(threshold)) for threshold in np.unique(candidates)]
+    weight = 1.0
+    if unanswerable_share is not None:
+        weight = unanswerable_share / (1 - unanswerable_share) * float(known.sum() / (~known).sum())
+    curve = [_point(scores, known, float(threshold), weight) for threshold in np.unique(candidates)]
     allowed = [
         point
         for point in curve
         if point["abstain_precision"] >= min_precision and point["wrong_refusals"] <= max_wrong_refusals
     ]
     best = max(allowed, key=lambda point: (point["abstain_recall"], point["abstain_precision"]), default=None)
+    if best and unanswerable_share is not None:
+        middle = (np.median(scores[known]) + np.median(scores[~known])) / 2
+        best = min(allowed, key=lambda point: abs(point["threshold"] - middle))
     threshold = best["threshold"] if best and best["abstain_recall"] > 0 else None
     return {"threshold": threshold, "curve": curve, "auc": auc(scores[known], scores[~known]), **summary}
 
 
-def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float) -> dict[str, float]:
+def _point(scores: np.ndarray, answerable: np.ndarray, threshold: float, weight: float) -> dict[str, float]:
+    """A point of the curve; each unanswerable question counts as `weight` answerable ones in the precision."""
     refused = scores < threshold
-    right = int((refused & ~answerable).sum())
-    precision = right / max(int(refused.sum()), 1)
+    right, wrong = int((refused & ~answerable).sum()), int((refused & answerable).sum())
+    precision = weight * right / (weight * right + wrong) if right else 0.0
     recall = right / int((~answerable).sum())
     return {
         "threshold": threshold,
         "abstain_precision": precision,
         "abstain_recall": recall,
         "abstain_f1": 2 * precision * recall / (precision + recall) if right else 0.0,
-        "wrong_refusals": float((refused & answerable).sum() / answerable.sum()),
+        "wrong_refusals": wrong / int(answerable.sum()),
     }
 
 

@@ -22,6 +22,7 @@ from rag.evaluate.scores import (
 )
 from rag.evaluate.slices import SLICED_BY, groups, rarest_words
 from rag.evaluate.summary import abstention_figures, cost_figures, summarize
+from rag.evaluate.support import support_figures
 from rag.types import Qrels
 
 
@@ -85,6 +86,7 @@ def _metrics(
         "bounds": {name: mean([own[key] for own in questions if key in own]) for name, key in MRR_BOUNDS.items()},
         "outcomes": {outcome.value: sum(own["outcome"] == outcome for own in questions) for outcome in Outcome},
         "abstention": abstention_figures(questions),
+        "support": support_figures(questions),
         "slices": {
             name: {
                 value: summarize(members, stages, intervals=False) for value, members in groups(questions, name).items()

@@ -137,6 +137,11 @@ def score_output(scores: Scores, case: Case, corpus: Corpus | None) -> None:
     if row["abstained"]:
         return
     scores["leaks"] = format_leaks(row["answer"])
+    if support := row.get("support"):
+        scores["support"] = support["score"]
+        scores["support_logit"] = support["logit"]
+        scores["support_agreement"] = support["agreement"]
+        scores["word_for_word"] = bool(support["word_for_word"])
     scores["n_citations"] = len(citations)
     scores["invented_shown"] = sum(pid not in contexts for pid in citations)
     scores |= citation_scores(citations, contexts, set(case.gold))

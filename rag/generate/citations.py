@@ -1,16 +1,15 @@
-"""Citations in an answer: the markers `[n]` that a model writes are taken out, and shown again at their places."""
+"""Citations in an answer: the markers `[n]` that a model writes are taken out; `rag.marks` shows them again."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from rag.types import Answer, Passage
+from rag.types import Passage
 
 # How much text before a bracket must match a passage for the bracket to count as copied from it.
 CHARACTERS_OF_A_COPY = 15
-CITATION = re.compile(r"[ \t]*\[\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]")
-_OPENING_MARKS = "([{“‘«$€£#"
+CITATION = re.compile(r"[ \t]*\[\s*(?:passages?\s+)?\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]", re.I)
 
 Mark = tuple[int, tuple[str, ...]]
 
@@ -48,27 +47,6 @@ def moved(marks: Sequence[Mark], span: tuple[int, int]) -> tuple[Mark, ...]:
 def cited_by(marks: Sequence[Mark]) -> tuple[str, ...]:
     """The ids of all marks, each once, in order."""
     return tuple(dict.fromkeys(pid for _, cited in marks for pid in cited))
-
-
-def with_marks(answer: Answer, mark: Callable[[str], str], shown: Callable[[str], str] = str) -> str:
-    """The answer with a mark for each citation at its place, set off from words by a space.
-
-    `mark` writes the mark of a passage id, "" for none; `shown` writes a piece of the text.
-    """
-    parts: list[str] = []
-    before, is_marked = "", False  # the last character of the text so far, and whether a mark stands behind it
-    for text, cited in answer.pieces():
-        if text:
-            if is_marked and (text[0].isalnum() or text[0] in _OPENING_MARKS):
-                parts.append(" ")
-            parts.append(shown(text))
-            before, is_marked = text[-1], False
-        for written in filter(None, map(mark, cited)):
-            if is_marked or (before and not before.isspace()):
-                parts.append(" ")
-            parts.append(written)
-            is_marked = True
-    return "".join(parts)
 
 
 def _is_text(text: str, match: re.Match, contents: Sequence[str]) -> bool:

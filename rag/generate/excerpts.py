@@ -47,6 +47,11 @@ def select_sentences(
     return selected
 
 
+def sentence_hits(passage: Passage) -> list[Hit]:
+    """The sentences of a passage, each as a passage of its own with the title, for the reranker."""
+    return [_sentence(passage, n, piece) for n, piece in enumerate(find_pieces(passage.text, asks_something))]
+
+
 def _sentence(passage: Passage, n: int, piece: Piece) -> Hit:
     """Sentence `n` as a passage of its own, for the reranker."""
     text = passage.text[piece.start : piece.end].strip()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
@@ -18,6 +19,10 @@ from rag.types import Message, Messages, Passage
 
 # A template can come from a stranger's configuration file: it runs in a sandbox, and an unknown name is an error.
 _environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+
+
+AnswersIn = Literal["phrase", "sentences"]
+"""What a prompt asks for: a short phrase out of the passages, or sentences in the model's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class Prompt:
     become earlier turns of the conversation, filled into the same template. Before them come the `demonstrations` that
     resemble the question; they have no passages. With `withhold`, sentences that address the model instead of the
     reader are removed from passages (`rag.generate.instructions`).
+
+    `answers_in` says what it asks the model for. Where the settings leave them open, `sentence_margin` (in logits; 0
+    shows whole passages) and `max_new_tokens` go along with the prompt.
     """
 
     name: str
@@ -46,6 +54,9 @@ class Prompt:
     examples: tuple[WorkedExample, ...] = ()
     withhold: bool = True
     demonstrations: Demonstrations | None = None
+    answers_in: AnswersIn = "phrase"
+    sentence_margin: float = 6.0
+    max_new_tokens: int = 128
 
     def conversation(self, question: str, passages: Sequence[Passage], *, demonstrate: bool = True) -> Messages:
         """The messages to send: system, demonstrations (unless `demonstrate` is off), examples, then the question.

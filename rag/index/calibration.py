@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rag import fixes
@@ -9,6 +10,8 @@ from rag.errors import DataError, IndexMismatchError
 from rag.files import read_json
 
 CALIBRATION_FILE = "calibration.json"
+WRITTEN = "written"
+"""What a calibration notes as its `questions` where a model wrote them."""
 
 
 def read_calibration(index_folder: str | Path) -> dict | None:
@@ -20,3 +23,16 @@ def read_calibration(index_folder: str | Path) -> dict | None:
         return read_json(path, DataError)
     except DataError as error:
         raise IndexMismatchError(str(error), fixes.calibrate(index_folder), to="calibrate again") from error
+
+
+def is_written(calibration: Mapping) -> bool:
+    """Whether a model wrote the questions that a calibration was made with."""
+    return calibration.get("questions") == WRITTEN
+
+
+def uncalibrated_lines(index_folder: str | Path) -> list[str]:
+    """What to do with an index that has no calibration; nothing where it has one."""
+    if (Path(index_folder) / CALIBRATION_FILE).is_file():
+        return []
+    how = fixes.calibrate(index_folder, written=True)
+    return [f"when to refuse is not yet chosen for these documents; the generator can ask about them (minutes): {how}"]

@@ -16,7 +16,7 @@ from rag.documents.parsed import ParsedDocuments
 from rag.documents.records import HASH_CHARACTERS, path_of
 from rag.errors import ConfigError, IndexMismatchError, RagError
 from rag.files import file_sha256
-from rag.index.calibration import read_calibration
+from rag.index.calibration import is_written, read_calibration
 from rag.index.folder import BUILDING, PREVIOUS, current_generation, read_pointer
 from rag.index.manifest import Manifest, check_source
 from rag.index.read import OpenIndex, open_generation, read_documents, read_sources
@@ -223,8 +223,9 @@ def _calibration(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         yield Finding("stale", error.what, error.fix)
         return
     if calibration is not None and calibration.get("index") != manifest.fingerprint:
-        what = "its calibration was made before it changed, and is not applied"
-        yield Finding("stale", what, fixes.calibrate(folder))
+        made_from = " from written questions" if is_written(calibration) else ""
+        what = f"its calibration{made_from} was made before it changed, and is not applied"
+        yield Finding("stale", what, fixes.calibrate(folder, written=is_written(calibration)))
 
 
 def _leftovers(folder: Path, generation: Path, manifest: Manifest) -> Iterator[Finding]:

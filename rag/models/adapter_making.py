@@ -15,6 +15,7 @@ from rag import fixes
 from rag.errors import ConfigError, ModelError
 from rag.files import file_sha256, json_if_sound, read_json, write_json
 from rag.models.adapters import CARD, FILE_KINDS, FILES, NAMESPACE, WEIGHTS, Adapter, read_adapter
+from rag.models.beside import CALIBRATION
 from rag.models.cache import RECORD
 from rag.models.differences import Changes, differences
 from rag.models.merge import ALWAYS_FROM_BASE, checkpoint_sha256, merged_tensors, tensors_sha256
@@ -65,14 +66,24 @@ class MadeAdapter:
 
 
 def make_adapter(
-    base: Start, tuned: Path, target: Path, *, role: str, words: Words, name: str = "", rank: int = 32
+    base: Start,
+    tuned: Path,
+    target: Path,
+    *,
+    role: str,
+    words: Words,
+    name: str = "",
+    rank: int = 32,
+    calibration: Path | None = None,
 ) -> MadeAdapter:
     """Write what was tuned of `base` as an adapter into `target`, whole or not at all.
 
     `tuned` is a checkpoint, the folder of a training run that holds it as `model`, or a LoRA folder of peft, whose rank
-    stays. The adapter's `name` is by default that of its folder.
+    stays. The adapter's `name` is by default that of its folder. `calibration` is the file that `rag calibrate` wrote
+    for an index, with this reader; the adapter keeps it for indexes without one.
 
-    Raises ConfigError where `target` exists, ModelError where the folders do not belong together.
+    Raises ConfigError where `target` exists or the calibration holds no evidence of a reader, ModelError where the
+    folders do not belong together.
     """
     if target.exists():
         raise ConfigError(f"{target} exists; name another folder with -o, or delete it first: {fixes.remove(target)}")
@@ -87,6 +98,10 @@ def make_adapter(
         changes = peft_changes(base.folder, tuned) if is_peft else differences(base.folder, tuned, rank)
         _check_tokenizer(base.folder, tuned)
         changes.save(work / WEIGHTS)
+        base_files = _lay_files(base.folder, tuned, work / FILES, keep_all=is_peft)
+        if calibration is not None:
+            (work / FILES).mkdir(exist_ok=True)
+            write_json(work / FILES / CALIBRATION, _for_any_index(calibration))
         card = {
             "name": name or NAMESPACE + target.resolve().name,
             "role": role,
@@ -106,7 +121,7 @@ def make_adapter(
                 "add": changes.add,
                 "dropped": list(changes.dropped),
                 **(_same_config() if is_peft else _config(base.folder, tuned)),
-                "base_files": _lay_files(base.folder, tuned, work / FILES, keep_all=is_peft),
+                "base_files": base_files,
             },
         }
         write_json(work / CARD, card)
@@ -114,6 +129,16 @@ def make_adapter(
         write_json(work / CARD, card)
         work.rename(target)
     return MadeAdapter(read_adapter(target), changes)
+
+
+def _for_any_index(path: Path) -> dict[str, Any]:
+    """A calibration without what is of one index and one machine."""
+    calibration = read_json(path, ConfigError, fix="name the calibration.json of an index")
+    if "elsewhere" not in calibration:
+        raise ConfigError(f"{path} was not made with a reader; calibrate with reader.enabled = true")
+    kept = {key: value for key, value in calibration.items() if key not in ("index", "serving", "elsewhere")}
+    evidence = {**calibration["elsewhere"], "reader": {"depth": calibration["elsewhere"]["reader"]["depth"]}}
+    return {**kept, "queries": Path(calibration["queries"]).name, "evidence": evidence}
 
 
 def _sizes(base: Path) -> dict[str, Any]:

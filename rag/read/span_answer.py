@@ -14,13 +14,17 @@ def best_span(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan]) -> tuple[P
 
 
 def span_answer(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan], answer_margin: float) -> Answer | None:
-    """The words of the best span, citing its passage; None where its margin is smaller, or it stands in a title."""
+    """The words of the best span, citing its passage; None where its margin is smaller, or it stands in a title.
+
+    A span that runs over the line breaks of a wrapped text is one line.
+    """
     found = best_span(contexts, spans)
     if found is None:
         return None
     passage, span = found
     words = span.text_in(passage)
-    return Answer(words, (passage.id,), words) if words and span.margin >= answer_margin else None
+    one_line = " ".join(words.split())
+    return Answer(one_line, (passage.id,), words) if words and span.margin >= answer_margin else None
 
 
 def span_json(response: Response, passage: Passage) -> dict:

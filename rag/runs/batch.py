@@ -9,7 +9,7 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
     RUN/spans.jsonl        qid, {passage id: [start, end, score, null]}: what a reader found, where one reads
     RUN/excerpts.jsonl     qid, {passage id: [[start, end], …]}: the sentences that the generator sees, if not all
     RUN/generated.jsonl    qid, the contexts in the prompt and their excerpts, the raw answer, tokens in and out
-    RUN/predictions.jsonl  one whole line per question: all of the above and the parsed answer
+    RUN/predictions.jsonl  one whole line per question: all of the above, the parsed answer, and how far it is supported
     RUN/cost.json          wall seconds and peak memory of each stage, pairs cut
     RUN/provenance.json    versions, hardware and model folders of the last start; they refuse nothing
 """
@@ -216,7 +216,7 @@ def _choosing_sentences(pipeline: Pipeline) -> Stage:
         label="Choosing sentences",
         file=EXCERPTS,
         chunk_size=RERANK_CHUNK,
-        work=lambda stored, chunk: pipeline.excerpt([stored.reranked(question) for question in chunk]),
+        work=lambda stored, chunk: pipeline.excerpt([stored.read(question) for question in chunk]),
         row=lambda question, r: {"excerpts": r.excerpts, "seconds": r.timings["excerpt"]},
         release=(pipeline.reranker,),
     )
@@ -241,16 +241,18 @@ def _answering(pipeline: Pipeline, others: Mapping[Path, dict], identity: dict) 
 def _writing(pipeline: Pipeline, *, is_answered: bool) -> Stage:
     def work(stored: StoredStages, chunk: Sequence[Question]) -> list[Response]:
         if is_answered:
-            return pipeline.parse([stored.generated(question) for question in chunk])
+            return pipeline.check(pipeline.parse([stored.generated(question) for question in chunk]))
         return [stored.read(question) for question in chunk]
 
+    is_checked = is_answered and pipeline.checks_support
     return Stage(
-        name=None,
-        label="Writing",
+        name="check" if is_checked else None,
+        label="Checking answers" if is_checked else "Writing",
         file=PREDICTIONS,
-        chunk_size=STAGE_CHUNK,
+        chunk_size=RERANK_CHUNK if is_checked else STAGE_CHUNK,
         work=work,
         row=lambda question, response: prediction_row(question, response, pipeline),
+        release=(pipeline.reranker,) if is_checked else (),
     )
 
 

@@ -20,9 +20,12 @@ from rag.evaluate.evidence import calibrate_evidence
 from rag.evidence import RERANK, features_of
 from rag.files import write_json
 from rag.index.calibration import CALIBRATION_FILE
+from rag.pipeline import Pipeline
 from rag.runs.batch import run_batch
 from rag.runs.stored import StoredStages
-from rag.types import CANNOTANSWER
+from rag.types import CANNOTANSWER, Response
+
+OWN_RUN = "calibration-run"
 
 
 def make_calibration(
@@ -41,8 +44,7 @@ def make_calibration(
     score, if that ranks new questions better (`rag.evaluate.evidence`). Raises ConfigError without a reranker,
     DataError where all questions are answerable, or none is.
     """
-    if serving.reranker is None:
-        raise ConfigError("calibration needs rerank scores; leave reranker.enabled = true")
+    require_reranker(serving)
     known = [question for question in questions if question.answer is not None]
     answerable = [question.answer != CANNOTANSWER for question in known]
     if all(answerable) or not any(answerable):
@@ -50,19 +52,33 @@ def make_calibration(
             f"{queries} must hold both answerable and unanswerable questions (answer text {CANNOTANSWER!r}) "
             "for a threshold to be chosen between them"
         )
+    identity = calibration_identity(serving, queries)
+    folder = Path(run_folder) if run_folder else own_folder(serving.index_folder, OWN_RUN, identity)
+    responses = unrefused(make_pipeline(serving, interactive=False), known, serving, folder, identity)
     result = calibrate_evidence(
-        _features(serving, queries, known, run_folder),
+        [features_of(response) for response in responses],
         answerable,
         min_precision=min_precision,
         max_wrong_refusals=max_wrong_refusals,
     )
-    if "evidence" in result:
-        result["evidence"]["reader"] = reader_record(serving.settings, serving.reader)
+    return store_calibration(serving, result, {"queries": str(queries)})
+
+
+def require_reranker(serving: Serving) -> None:
+    """Raises ConfigError where nothing scores what a question is refused by."""
+    if serving.reranker is None:
+        raise ConfigError("calibration needs rerank scores; leave reranker.enabled = true")
+
+
+def store_calibration(serving: Serving, result: dict, made_from: Mapping) -> list[str]:
+    """Store what was chosen with the index, and beside it what made it; returns a summary."""
+    for name in {"evidence", "elsewhere"} & result.keys():
+        result[name]["reader"] = reader_record(serving.settings, serving.reader)
     result |= {
         "reranker_model": serving.settings.reranker.model,
         "serving": serving.reranker,
         "index": serving.manifest.fingerprint,
-        "queries": str(queries),
+        **made_from,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     path = serving.index_folder / CALIBRATION_FILE
@@ -70,26 +86,35 @@ def make_calibration(
     return _summary(result, path)
 
 
-def _features(
-    serving: Serving, queries: str | Path, questions: Sequence[Question], run_folder: str | Path | None
-) -> list[dict[str, float]]:
-    """The features of each question by name, from a run that refuses nothing; {} without a hit."""
-    pipeline = make_pipeline(serving, interactive=False)
-    pipeline.rerank_threshold = None
+def calibration_identity(serving: Serving, queries: str | Path) -> dict:
+    """What makes the run of a calibration, which refuses nothing."""
     identity = run_identity(serving, queries, generate=False) | {"rerank_threshold": None}
     identity.pop("evidence", None)
-    folder = Path(run_folder) if run_folder else _own_run(serving.index_folder, identity)
+    return identity
+
+
+def unrefused(
+    pipeline: Pipeline,
+    questions: Sequence[Question],
+    serving: Serving,
+    folder: Path,
+    identity: dict,
+    *,
+    reuse: Sequence[Path] = (),
+) -> list[Response]:
+    """What each question finds, up to the reader, in a run that refuses nothing; `reuse` as in `run_batch`."""
+    pipeline.rerank_threshold = None
     corpus = corpus_of(serving.index_folder)
-    run_batch(pipeline, questions, corpus, folder, identity, generate=False)
+    run_batch(pipeline, questions, corpus, folder, identity, generate=False, reuse=reuse)
     stored = StoredStages(folder, corpus)
-    return [features_of(stored.read(question)) for question in questions]
+    return [stored.read(question) for question in questions]
 
 
-def _own_run(index_folder: Path, identity: Mapping) -> Path:
-    """The index's own folder for the runs of calibrations made like this one; those made otherwise are removed."""
+def own_folder(index_folder: Path, name: str, identity: Mapping) -> Path:
+    """The index's own folder of this name for what is made like this; those of the name made otherwise are removed."""
     made_by = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
-    folder = index_folder / f"calibration-run-{made_by}"
-    for other in index_folder.glob("calibration-run*"):
+    folder = index_folder / f"{name}-{made_by}"
+    for other in index_folder.glob(f"{name}*"):
         if other != folder:
             shutil.rmtree(other)
     return folder
@@ -99,6 +124,8 @@ def _summary(result: dict, path: Path) -> list[str]:
     lines = [f"{result['n']:,} questions, {result['n_unanswerable']:,} unanswerable; AUC {result['auc']:.3f}"]
     if "compared" in result:
         lines += _compared_lines(result["compared"], is_kept="evidence" in result)
+    if "unanswerable_share" in result:
+        lines.append(f"precision counts as if {result['unanswerable_share']:.0%} of the questions were unanswerable")
     used = result.get("evidence", result)
     if used["threshold"] is None:
         return [*lines, f"no threshold refuses within the limits and helps; none is set ({path})"]

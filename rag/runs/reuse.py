@@ -58,8 +58,8 @@ def take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:
             continue  # no sentence was chosen by them; what they decided is asked below
         if not is_alike:
             return  # later stages were built on this one
-        if name == GENERATED and not _generated_enough(theirs, ours):
-            return
+        if name in (EXCERPTS, GENERATED) and not _generated_enough(theirs, ours):
+            return  # sentences are chosen for the generator alone
         if not (folder / name).exists():
             write_whole(folder / name, b"".join(json_line(row) for row in read_jsonl(file)))
 

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rag.config import Settings
 from rag.data.passages import Corpus
 from rag.data.questions import Question
+from rag.files import json_if_sound
 from rag.pipeline import Pipeline
+from rag.progress import say
 from rag.resume import read_jsonl
-from rag.types import CANNOTANSWER, Answer, Hit, ReadSpan, Response, Span
+from rag.types import CANNOTANSWER, Answer, Hit, ReadSpan, Response, Span, Support
 
 RUN_FILE = "run.json"
 RETRIEVED, RERANKED, GENERATED = "retrieved.jsonl", "reranked.jsonl", "generated.jsonl"
@@ -22,7 +25,7 @@ STAGE_KEYS = {
     RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker", "oracle"),
     SPANS: ("reader", "settings.reader.depth", "settings.reader.max_length_tokens", "settings.reader.precision"),
-    EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin"),
+    EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin", "settings.reader.answer_margin"),
     GENERATED: (
         "generator",
         "prompt_sha256",
@@ -34,6 +37,15 @@ STAGE_KEYS = {
         "settings.reader.answer_margin",
     ),
 }
+
+
+def as_begun(settings: Settings, folder: Path) -> Settings:
+    """The settings with which a run goes on: without a span reader, where it was begun before one read by default."""
+    begun = json_if_sound(folder / RUN_FILE)
+    if begun is None or "reader" in begun or not settings.reader.enabled:
+        return settings
+    say(f"{folder} was begun without a span reader, and goes on without one; choose another -o to have one read")
+    return settings.model_copy(update={"reader": settings.reader.model_copy(update={"enabled": False})})
 
 
 def hit_pairs(hits: Iterable[Hit]) -> list[list]:
@@ -114,6 +126,16 @@ def span_values(response: Response) -> dict[str, list]:
     }
 
 
+def support_values(support: Support) -> dict:
+    """What is kept of how far an answer is supported: `score` is made of the two numbers before it."""
+    return {
+        "word_for_word": list(support.word_for_word),
+        "logit": round(support.logit, 9),
+        "agreement": support.agreement,
+        "score": round(support.score, 9),
+    }
+
+
 def generated_row(question: Question, response: Response) -> dict:
     assert response.answer is not None  # the stage before has generated
     return {
@@ -147,6 +169,7 @@ def prediction_row(question: Question, response: Response, pipeline: Pipeline) -
         "answer": answer.text if answer else None,
         "citations": list(answer.citations) if answer else None,
         **({"marks": answer.marks} if answer and answer.marks else {}),
+        **({"support": support_values(response.support)} if response.support else {}),
         "abstained": answer.abstained if answer else None,
         "abstained_by": refused_by,
         "tokens": dict(response.tokens),

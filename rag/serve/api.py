@@ -7,8 +7,9 @@ prompt is ours. The answer's text has its citations at their places and ends wit
     {"number": 1, "id": "…", "title": "…", "source": "manuals/a.pdf, page 3", "text": "…", "link": "source/…"}
 
 `link` opens the passage in its document, relative to the chat's address. Where a span reader is in use, `"span"` says
-where the answer stands in `text`: {"start", "end", "text", "margin"}. A refusal is the chat's sentence, with
-`"abstained": true`.
+where the answer stands in `text`: {"start", "end", "text", "margin"}. Where answers are checked, `"support"` says
+how far the cited passages support it: {"line", "word_for_word", "score", "logit", "agreement"}. A refusal is the chat's
+sentence, with `"abstained": true`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from rag.documents.citation import NOT_IN_DOCUMENTS
+from rag.generate.citations import cited_by, moved, split_citations
+from rag.generate.copies import contains_words, normalized_words
 from rag.generate.refusals import may_refuse
 from rag.serve.asking import citations_record, marked_text
 from rag.serve.chat import Chat
@@ -43,7 +46,9 @@ MAX_AT_ONCE = 8
 MAX_BODY_BYTES = 2**20
 # The parser may still remove text from here on, or turn the answer into a refusal: not sent before the answer is whole.
 _UNSURE = re.compile(
-    r"[<\[\"“'\n]|\A\W|\A(?:A|Answer|Q|Question|system|user|human|assistant)\b|cannot|CANNOT|Answered by", re.I
+    r"[<\[]|\A\W|\A(?:A|Answer|Q|Question|system|user|human|assistant)\b|cannot|CANNOT|Answered by"
+    r"|\n\s*(?:Q|Question|system|user|human|assistant)(?:\b|\d)",
+    re.I,
 )
 _HELD_BACK_CHARACTERS = 24
 
@@ -205,7 +210,7 @@ class _Answering:
         for turn in self._snapshots():
             if turn.done or turn.response is None or turn.response.answer is None:
                 continue
-            safe = _surely(turn.response.answer.text)
+            safe = _surely_marked(turn.response, turn.response.answer.text)
             if safe.startswith(sent) and len(safe) > len(sent):
                 role = {} if sent else {"role": "assistant"}
                 yield self._chunk({**role, "content": safe[len(sent) :]})
@@ -253,6 +258,19 @@ def _surely(text: str) -> str:
     match = _UNSURE.search(text)
     held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
     return held[: held.rfind(" ") + 1] if " " in held else ""
+
+
+def _surely_marked(response: Response, text: str) -> str:
+    """As `_surely`, with the marks of citations at their places."""
+    passages = [hit.passage for hit in response.contexts]
+    plain, marks = split_citations(text, passages)
+    sure = _surely(plain)
+    words = normalized_words(sure)
+    if marks and any(contains_words(normalized_words(passage.content), words) for passage in passages):
+        # All of it stands in a passage so far. If it ends so, that passage is what is cited, whatever was marked.
+        sure = sure[: marks[0][0]]
+    kept = moved([mark for mark in marks if mark[0] < len(sure)], (0, len(sure)))
+    return marked_text(response, Answer(sure, cited_by(kept), text, kept))
 
 
 def _usage(turn: Turn) -> dict[str, int]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import RagError
-from rag.generate.citations import with_marks
+from rag.generate.support import support_json
+from rag.marks import with_marks
 from rag.read.span_answer import span_json
 from rag.serve.chat import Chat
 from rag.serve.source_pages import source_link
@@ -19,7 +20,8 @@ from rag.types import Answer, Response
 def answer_once(chat: Chat, options: Options, limit: RateLimit, who: str, question: str) -> dict:
     """The answer to a standalone question: {"answer": …, "marked": …, "citations": […], "abstained": …}.
 
-    `marked` is the answer with the numbers of its citations at their places.
+    `marked` is the answer with the numbers of its citations at their places. `support` is there where answers are
+    checked.
 
     Raises RagError where `who` asks too fast, or with what the chat would say about a failure.
     """
@@ -45,7 +47,7 @@ def marked_text(response: Response, answer: Answer, shown: Callable[[str], str] 
 
 
 def citations_record(response: Response, answer: Answer) -> dict:
-    """The cited passages of an answer, numbered as in the prompt, and whether it abstained."""
+    """The cited passages of an answer, numbered as in the prompt, whether it abstained, and its support if checked."""
     cited = [
         {
             "number": number,
@@ -59,4 +61,4 @@ def citations_record(response: Response, answer: Answer) -> dict:
         for number, hit in enumerate(response.contexts, 1)
         if hit.passage.id in answer.citations
     ]
-    return {"citations": cited, "abstained": answer.abstained}
+    return {"citations": cited, "abstained": answer.abstained, **support_json(response)}

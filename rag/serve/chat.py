@@ -29,7 +29,7 @@ class Chat:
 
     `threshold_at` gives the score below which a question is refused, by the strictness (None: as calibrated).
     `narrow` gives a retriever by its name, the collections to search (None: all) and the key of attached files.
-    `reading` is a span reader, where one reads.
+    `reading` is a span reader, where one reads. `checks_support`: answers are compared with what they cite.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class Chat:
         sentence_margin: float | None = None,
         narrow: Callable[[str, Sequence[str] | None, str], Lazy[Retriever]] | None = None,
         reading: Reading | None = None,
+        *,
+        checks_support: bool = False,
     ):
         self.retrievers = retrievers
         self.reranker = reranker
@@ -53,6 +55,7 @@ class Chat:
         self.sentence_margin = sentence_margin
         self.narrow = narrow
         self.reading = reading
+        self.checks_support = checks_support
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -130,6 +133,7 @@ class Chat:
             order=self.order,
             sentence_margin=self.sentence_margin,
             reading=self.reading,
+            checks_support=self.checks_support,
         )
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)

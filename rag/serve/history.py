@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import DataError
+from rag.serve.stored_turns import stored_turn, turn_body
 from rag.serve.turns import Turn
-from rag.types import Answer, Hit, Passage, Place, Query, Response
 
 SCHEMA_VERSION = 2
 MAX_TITLE_CHARACTERS = 80
@@ -96,7 +95,7 @@ class History:
                     "ON CONFLICT DO UPDATE SET question = excluded.question, body = excluded.body, "
                     "liked = CASE WHEN body = excluded.body THEN liked END, "
                     "reason = CASE WHEN body = excluded.body THEN reason ELSE '' END",
-                    (conversation, number, turn.question, _body(turn)),
+                    (conversation, number, turn.question, turn_body(turn)),
                 )
             database.execute("DELETE FROM turns WHERE conversation = ? AND number > ?", (conversation, len(done)))
             database.execute(
@@ -130,7 +129,7 @@ class History:
                 "WHERE conversation = ? AND person = ? ORDER BY number",
                 (conversation, person),
             ).fetchall()
-        return [_turn(question, json.loads(body), attached) for question, body in rows]
+        return [stored_turn(question, json.loads(body), attached) for question, body in rows]
 
     def attach(self, person: str, conversation: str, attached: str) -> None:
         """Remember the key of a conversation's own files."""
@@ -193,7 +192,7 @@ class History:
                 "WHERE liked IS NOT NULL AND attached = '' ORDER BY conversation, number"
             ).fetchall()
         return [
-            Judged(conversation, number, _turn(question, json.loads(body), ""), bool(liked), reason)
+            Judged(conversation, number, stored_turn(question, json.loads(body), ""), bool(liked), reason)
             for conversation, number, question, body, liked, reason in rows
         ]
 
@@ -242,53 +241,3 @@ def _judgement(liked: int | None, reason: str) -> str | None:
     if liked is None:
         return None
     return "Like" if liked else reason or "Dislike"
-
-
-def _body(turn: Turn) -> str:
-    """A turn as it is stored beside its question; `shown` says that the contexts were shown to the generator."""
-    response = turn.response
-    answer = response.answer if response else None
-    return json.dumps(
-        {
-            "searched_for": turn.searched_for,
-            "error": turn.error,
-            "stopped": turn.stopped,
-            "narrowed": turn.narrowed,
-            "answer": answer.text if answer else None,
-            "citations": list(answer.citations) if answer else [],
-            # Only where there are any: a turn of an older version stays as it is stored, and keeps its judgement.
-            **({"marks": answer.marks} if answer and answer.marks else {}),
-            "contexts": [_hit(hit) for hit in (response.contexts or response.reranked[:3])] if response else [],
-            "shown": bool(response and response.contexts),
-        }
-    )
-
-
-def _hit(hit: Hit) -> dict:
-    return {**dataclasses.asdict(hit.passage), "score": hit.score}
-
-
-def _turn(question: str, body: dict, attached: str) -> Turn:
-    """A stored turn; the key of the conversation's own files comes from the conversation."""
-    hits = tuple(_stored_hit(stored) for stored in body["contexts"])
-    response = None
-    if body["answer"] is not None or hits:
-        marks = tuple((offset, tuple(cited)) for offset, cited in body.get("marks", ()))
-        answer = Answer(body["answer"], tuple(body["citations"]), marks=marks) if body["answer"] else None
-        query = Query("chat", body["searched_for"] or question)
-        response = Response(query, reranked=hits, contexts=hits if body["shown"] else (), answer=answer)
-    return Turn(
-        question,
-        body["searched_for"],
-        response,
-        error=body["error"],
-        done=True,
-        stopped=body["stopped"],
-        attached=attached,
-        narrowed=body.get("narrowed", False),  # turns that older versions stored do not have it
-    )
-
-
-def _stored_hit(stored: dict) -> Hit:
-    place = Place(**stored["place"]) if stored["place"] else None
-    return Hit(Passage(stored["id"], stored["text"], stored["title"], stored["source"], place), stored["score"])

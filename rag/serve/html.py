@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, citation_of, place_of
 from rag.documents.records import HASH_CHARACTERS
-from rag.generate.citations import cited_by, moved, split_citations, with_marks
+from rag.generate.citations import cited_by, moved, split_citations
+from rag.generate.support import support_line
+from rag.marks import with_marks
 from rag.progress import Progress
 from rag.serve.source_pages import source_link
 from rag.serve.turns import Turn
@@ -78,7 +80,21 @@ def _answer_html(turn: Turn, response: Response, answer: Answer, number: int) ->
         return f'<a class="cite" href="#source-{number}-{position[pid]}">[{position[pid]}]</a>'
 
     end = "" if turn.done else " ▍"
-    return f'<div class="answer">{with_marks(answer, link, _lines)}{end}</div>'
+    shown = f'<div class="answer">{with_marks(answer, link, _lines)}{end}</div>'
+    return shown + (_support_html(response) if turn.done and not turn.stopped else "")
+
+
+def _support_html(response: Response) -> str:
+    """A small line below an answer that was checked, with an explanation to hover; "" where it was not."""
+    line, support = support_line(response), response.support
+    if support is None or not line:
+        return ""
+    read = "" if support.agreement is None else f" What a span reader reads there agrees by {support.agreement:.0%}."
+    why = (
+        "Checked: whether the answer's words stand in the passages that it cites, and how near their sentences lie to "
+        f"question and answer together.{read} Score {support.score:.1f}; higher is better."
+    )
+    return f'<div class="support status" title="{html.escape(why)}">{html.escape(line)}</div>'
 
 
 def _lines(text: str) -> str:

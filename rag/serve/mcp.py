@@ -26,7 +26,8 @@ from rag.serve.users import LOOPBACK_HOSTS
 MAX_AT_ONCE = 8
 INSTRUCTIONS = (
     "Answers questions from this person's own documents and cites the passages. "
-    "`abstained` true means that the documents do not hold the answer: say so instead of guessing."
+    "`abstained` true means that the documents do not hold the answer: say so instead of guessing. "
+    "`support` says in its `line` how far the cited passages support the answer: say so where they do weakly."
 )
 
 

@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rag.build.indexes import add_files, ingest_documents
 from rag.build.parts import make_generator, make_prompt
-from rag.build.pipelines import depths_of, reading_of, sentence_margin
+from rag.build.pipelines import checks_support, depths_of, reading_of, sentence_margin
 from rag.build.retrievers import Retrievers
 from rag.build.serving import Serving, serving_over
 from rag.config import Settings
@@ -151,16 +151,18 @@ def make_chat(
     def threshold_at(strictness: float | None) -> Threshold | None:
         return serving.threshold_at(strictness, retrievers().index.get().manifest)
 
+    prompt = make_prompt(settings)
     return Chat(
         retrievers().each(),
         Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=True)),
-        make_prompt(settings),
+        prompt,
         threshold_at,
         settings.prompt.order,
         sentence_margin(settings),
         narrow,
-        reading_of(serving),
+        reading_of(serving, prompt),
+        checks_support=checks_support(settings),
     )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from rag.build import parts
+from rag.build.chosen_prompt import settled
 from rag.build.identity import generator_identity
-from rag.build.pipelines import make_pipeline
+from rag.build.pipelines import make_pipeline, sentence_margin
 from rag.build.serving import Serving
 from rag.data.answers import references
 from rag.data.labelled import Example, asked
@@ -100,6 +101,11 @@ def replaced_generator(serving: Serving) -> str:
     return resolve_generator(chosen, source=serving.settings.models.source).name
 
 
+def choosing_sentences(serving: Serving, model: str | Path) -> Serving:
+    """The side whose prompt is shown chosen sentences: from the contexts that it finds, both can be asked."""
+    return serving if sentence_margin(serving.settings) is not None else _with_generator(serving, model)
+
+
 def _with_generator(serving: Serving, model: str | Path) -> Serving:
     generator = serving.settings.generator.model_copy(update={"model": str(model)})
     return dataclasses.replace(serving, settings=serving.settings.model_copy(update={"generator": generator}))
@@ -110,7 +116,7 @@ def _answers(serving: Serving, target: Path, corpus: Corpus, judged: Found, side
     pipeline = make_pipeline(serving, interactive=False)
     made_of = [
         generator_identity(serving.settings),
-        serving.settings.generator.model_dump(mode="json"),
+        settled(serving.settings).generator.model_dump(mode="json"),
         pipeline.prompt.sha256(),
         [pipeline.order, pipeline.sentence_margin, pipeline.depths.contexts, repr(pipeline.rerank_threshold)],
         [dataclasses.asdict(contexts) for _, contexts in judged],

@@ -19,24 +19,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag.data.answers import JUDGEMENTS, references
-from rag.data.labelled import Example, plain
+from rag.data.answers import references
+from rag.data.labelled import Example
+from rag.data.near_twins import Shape, pieces_by_shape
 from rag.data.passages import Corpus
 from rag.errors import DataError
-from rag.evaluate.answers import reference_token_recall
-from rag.evaluate.metrics import normalize_answer
+from rag.evaluate.unanswerable import Withheld, holds_answer, unanswered_twin
 from rag.generate.excerpts import excerpted
 from rag.generate.prompts import Prompt
 from rag.pipeline import Pipeline
 from rag.train.generator_contexts import Contexts
 from rag.train.generator_recipes import GeneratorRecipe
-from rag.train.near_twins import Shape, near_twins, pieces_by_shape
-from rag.types import CANNOTANSWER, Generator, Messages, Passage, Response, document_of
+from rag.types import CANNOTANSWER, Generator, Messages, Passage, Response
 
 WORDS_OF_A_SENTENCE = 9
-WORDS_OF_A_PHRASE = 4
-SHARE_OF_WORDS = 0.6
-"""A passage that holds this share of a longer answer's words is taken to answer; of a phrase it has to hold all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +79,6 @@ class Forms:
 def is_sentence(answer: str) -> bool:
     """Whether a reference is an answer in sentences: nine words or more, or a full stop at its end."""
     return len(answer.split()) >= WORDS_OF_A_SENTENCE or answer.rstrip().endswith(".")
-
-
-def holds_answer(text: str, answers: Sequence[str]) -> bool:
-    """Whether a text holds the words of an answer: all of a phrase, most of a longer one; never `yes` or `no`."""
-    for answer in answers:
-        n = len(normalize_answer(answer).split())
-        enough = 1.0 if n <= WORDS_OF_A_PHRASE else SHARE_OF_WORDS
-        is_judgement = answer.strip(" .!").lower() in JUDGEMENTS
-        if n and not is_judgement and reference_token_recall(text, [answer]) >= enough:
-            return True
-    return False
 
 
 def make_rows(
@@ -223,17 +208,12 @@ class RowMaker:
 
     def _withheld(self, example: Example, contexts: Contexts, in_sentences: bool) -> Row | None:
         """A refusal with as many contexts as others show: with fewer, their number would tell whom to refuse."""
-        answers = references(example.question)
-        documents = {document_of(pid) for pid in example.positives}
-        copies = {plain(self._corpus.by_id(pid).text) for pid in example.positives}
-        left = [
-            passage
-            for passage in (self._corpus.by_id(pid) for pid, _ in contexts.candidates)
-            if plain(passage.text) not in copies and not holds_answer(passage.content, answers)
-        ]
+        held = Withheld.of([self._corpus.by_id(pid) for pid in example.positives], references(example.question))
+        candidates = [self._corpus.by_id(pid) for pid, _ in contexts.candidates]
+        left = [passage for passage in candidates if not held.is_answered_by(passage)]
         if self.recipe.withhold == "document":
             # Python's sort is stable: passages of the document come last, and only where others are too few.
-            left.sort(key=lambda passage: passage.document in documents)
+            left.sort(key=lambda passage: passage.document in held.documents)
         shown = {passage.id for passage in left[: self.n]}
         if len(shown) < self.n:
             return None
@@ -243,12 +223,10 @@ class RowMaker:
         self, example: Example, contexts: Contexts, in_sentences: bool, others: Mapping[Shape, list[str]], seed: float
     ) -> Row | None:
         ids = contexts.best(self.n)
-        answers = references(example.question)
         texts = [self._corpus.by_id(pid).content for pid in ids]
-        for text, other in near_twins(example.question.rewrite, others, random.Random(seed)):
-            if not any(other.lower() in shown.lower() and holds_answer(shown, answers) for shown in texts):
-                return self.refusal(contexts, "twin", ids, in_sentences, text)
-        return None
+        answers = references(example.question)
+        twin = unanswered_twin(example.question.rewrite, others, random.Random(seed), texts, answers)
+        return None if twin is None else self.refusal(contexts, "twin", ids, in_sentences, twin[0])
 
     def _compose(
         self, contexts: Contexts, ids: Sequence[str], in_sentences: bool, text: str | None = None

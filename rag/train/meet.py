@@ -27,7 +27,7 @@ from rag.train.gate import (
     verdict_of,
     watched_ids,
 )
-from rag.train.gate_generator import gate_generator
+from rag.train.gate_generator import choosing_sentences, gate_generator
 from rag.train.gate_reader import gate_reader
 from rag.train.generator_contexts import find_contexts
 from rag.train.prepare_generator import CONTEXTS_FILE, is_causal, with_answers
@@ -213,7 +213,7 @@ def _meet(
         return gate_reader(serving, target, model, judged)
     if role == "generator":
         answered = with_answers(judged, "dev")
-        contexts = find_contexts(serving, answered, Path(target) / CONTEXTS_FILE)
+        contexts = find_contexts(choosing_sentences(serving, model), answered, Path(target) / CONTEXTS_FILE)
         return gate_generator(serving, target, model, [(one, contexts[one.question.id]) for one in answered])
     found = list(zip(judged, serving_candidates(serving, judged), strict=True))
     return gate_reranker(serving, open_index(serving.index_folder), target, model, found, known)

@@ -1,16 +1,13 @@
-"""Mining negatives and writing training questions, with the models of the settings."""
+"""Mining negatives with the models of the settings."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from rag.build import parts
-from rag.build.identity import generator_identity
 from rag.build.serving import Serving
 from rag.config import RetrieverKind
 from rag.data.labelled import asked, load_examples
@@ -21,18 +18,8 @@ from rag.rerank.keep_order import KeepOrder
 from rag.train.files import sample_examples
 from rag.train.negatives import MiningSettings, PairScorer, mine
 from rag.train.run import digest
-from rag.train.written import MAX_NEW_TOKENS, Written, write_questions
 
 Scorer = Literal["encoder", "reranker", "none"]
-
-
-def write_training_questions(serving: Serving, target: str | Path, *, sample: int | None = None) -> Written:
-    """Let the generator write a question for each passage of an index into a training file, or for `sample` of them."""
-    index = open_index(serving.index_folder)
-    own = serving.with_max_new_tokens(MAX_NEW_TOKENS).settings
-    identity = {"index": index.manifest.fingerprint, "generator": generator_identity(own)}
-    start = functools.partial(parts.make_generator, own, interactive=False)
-    return write_questions(index.corpus, start, target, sample=sample, identity=identity)
 
 
 def mine_negatives(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.build import parts
+from rag.build.chosen_prompt import max_new_tokens_of, sentence_margin_of, settled
 from rag.build.pipelines import make_pipeline
 from rag.build.serving import Serving
 from rag.build.trained_prompt import AUTO, trained_prompt
@@ -17,6 +18,7 @@ from rag.data.splits import refuse_written
 from rag.errors import ConfigError, DataError, ModelError
 from rag.files import read_json
 from rag.generate.builtin import get_prompt
+from rag.generate.prompts import Prompt
 from rag.index.read import open_index
 from rag.progress import say
 from rag.train.files import TrainingFiles, choose_watched, sample_examples
@@ -69,6 +71,7 @@ def prepare_generator(
     recipe = chosen_recipe(RECIPES, recipe_name, "generator", serving.settings.training)
     start = _start(serving.settings)
     forms = training_forms(serving.settings)
+    serving = dataclasses.replace(serving, settings=settled(serving.settings, forms.short))
     corpus = open_index(serving.index_folder).corpus
     training, held_out = files.splits(corpus, with_unanswerable=True)
     if with_gate:
@@ -84,7 +87,7 @@ def prepare_generator(
     tokens = TokenCounter(
         load_tokenizer(start),
         context_window_tokens=serving.settings.generator.context_window_tokens,
-        max_new_tokens=serving.settings.generator.max_new_tokens,
+        max_new_tokens=max_new_tokens_of(serving.settings),
     )
     pipeline = make_pipeline(serving, interactive=False)
     rows = make_rows(training, found, RowMaker(pipeline, corpus, tokens, forms, recipe))
@@ -130,22 +133,20 @@ def is_causal(folder: Path) -> bool:
 def training_forms(settings: Settings) -> Forms:
     """The prompts to train with: those made for it, or the one that the settings name, or the model was trained with.
 
-    What was named, and what the model knows, asks for one form only.
+    What was named, and what the model knows, asks for one form only. A sentence margin that the settings name goes
+    along with the prompt from then on: the model is to be shown what it was trained with.
     """
-    if settings.prompt.name != AUTO:
-        named = parts.make_prompt(settings)
-        return Forms(named, named)
-    known = trained_prompt(settings)
-    if known is not None and known.sha256() != get_prompt(SHORT).sha256():
-        own = parts.make_prompt(settings)
+    known = trained_prompt(settings) if settings.prompt.name == AUTO else None
+    if settings.prompt.name != AUTO or (known is not None and known.sha256() != get_prompt(SHORT).sha256()):
+        own = _tamed(settings, settings.prompt.name)
         return Forms(own, own)
     return Forms(*(_tamed(settings, name) for name in (SHORT, SENTENCES)))
 
 
-def _tamed(settings: Settings, name: str) -> parts.Prompt:
+def _tamed(settings: Settings, name: str) -> Prompt:
     """A prompt by its name, with what the settings say of passages."""
-    named = settings.prompt.model_copy(update={"name": name})
-    return parts.make_prompt(settings.model_copy(update={"prompt": named}))
+    named = settings.model_copy(update={"prompt": settings.prompt.model_copy(update={"name": name})})
+    return dataclasses.replace(parts.make_prompt(named), sentence_margin=sentence_margin_of(named))
 
 
 def with_answers(examples: Sequence[Example], name: str) -> list[Example]:

@@ -12,7 +12,8 @@ from rag.build.pipelines import make_pipeline
 from rag.build.retrievers import Retrievers
 from rag.build.serving import serving_over
 from rag.config import load_settings
-from rag.errors import ConfigError
+from rag.config.reader import ANSWER_MARGIN
+from rag.errors import ConfigError, ModelError
 from rag.evidence import EvidenceModel, EvidenceThreshold
 from rag.files import json_line, weights_sha256, write_json
 from rag.index.calibration import CALIBRATION_FILE
@@ -155,6 +156,53 @@ def test_without_that_reader_the_rerank_logit_decides_alone_and_another_is_told_
     assert capsys.readouterr().err.count("calibrated with another reader") == 1
     by_hand = settings.model_copy(update={"abstain": settings.abstain.model_copy(update={"rerank_threshold": -7.0})})
     assert serving_over(by_hand, index).rerank_threshold == -7.0
+
+
+def test_a_calibration_beside_the_reader_serves_every_index_that_has_none_of_its_own(read, tmp_path):
+    settings, index, calibrate = read
+    folder = tmp_path / "reader"
+    shutil.copytree(settings.reader.model, folder)
+    settings = settings.model_copy(update={"reader": settings.reader.model_copy(update={"model": str(folder)})})
+    curve = [{"threshold": 0.5}, {"threshold": 1.5}]
+    evidence = EVIDENCE | {"bias": 0.0, "threshold": 1.0, "curve": curve, "reader": {"depth": 3}}
+    kept = {"reranker_model": settings.reranker.model, "threshold": -1.5, "curve": [], "evidence": evidence}
+    write_json(folder / "rag_calibration.json", kept)
+
+    def threshold(section="reader", **changes):
+        section_changed = getattr(settings, section).model_copy(update=changes)
+        return serving_over(settings.model_copy(update={section: section_changed}), index).rerank_threshold
+
+    assert threshold() == EvidenceThreshold(1.0, EvidenceModel.of(evidence))
+    serving = serving_over(settings, index)
+    assert serving.threshold_at(1.0, serving.manifest).value == 1.5
+    assert [threshold(depth=2), threshold(enabled=False)] == [None, None]
+    assert threshold("abstain", rerank_threshold=-7.0) == -7.0
+    calibrate(serving.manifest)  # with another reader: the rerank logit of this index's own calibration decides
+    assert threshold() == -1.5
+    (index / CALIBRATION_FILE).unlink()
+    write_json(folder / "rag_calibration.json", kept | {"reranker_model": "another/reranker"})
+    assert threshold() is None
+    write_json(folder / "rag_calibration.json", {"evidence": {}})
+    with pytest.raises(ModelError, match="holds no calibration"):
+        threshold()
+
+
+def test_a_span_answers_where_the_prompt_asks_for_a_phrase_unless_it_is_set_otherwise(read):
+    settings, index, _ = read
+
+    def margin(prompt, **changes):
+        changed = settings.model_copy(
+            update={
+                "prompt": settings.prompt.model_copy(update={"name": prompt}),
+                "reader": settings.reader.model_copy(update=changes),
+            }
+        )
+        return make_pipeline(serving_over(changed, index), interactive=True).reading.answer_margin
+
+    assert margin("extract-v1") == ANSWER_MARGIN
+    assert margin("tuned-sentences-v1") is None
+    assert margin("extract-v1", answer_margin=float("inf")) is None
+    assert [margin(name, answer_margin=9.0) for name in ("extract-v1", "tuned-sentences-v1")] == [9.0, 9.0]
 
 
 def test_a_reader_is_part_of_a_run_where_it_reads_and_nowhere_else(read, data):

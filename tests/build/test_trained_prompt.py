@@ -1,4 +1,4 @@
-"""prompt.name = "auto": the prompt that the generator was trained with, else extract-v1."""
+"""prompt.name = "auto": the prompt that the generator was trained with, where there is one."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_a_model_is_asked_with_the_prompt_that_it_keeps_unless_another_is_named(
     named = load_settings(overrides=[*overrides, "prompt.name=cited-v1"])
     assert parts.make_prompt(named) == get_prompt("cited-v1")
     server = load_settings(overrides=[*overrides, "generator.kind=server"])
-    assert parts.make_prompt(server) == get_prompt("extract-v1")
+    assert parts.make_prompt(server) == get_prompt("cited-v2")
 
 
 def test_an_adapter_brings_the_prompt_before_it_is_merged_with_its_base(tmp_path):

@@ -99,3 +99,16 @@ def test_feedback_is_of_an_index_and_overwrites_nothing_else(tmp_path, passages,
     with pytest.raises(DataError, match="holds something else than feedback; name another file with -o"):
         CliRunner().invoke(app, command, catch_exceptions=False)
     assert "Whose work" in output.read_text()
+
+
+def test_an_index_without_a_calibration_comes_with_the_command_that_makes_one(encoder, tmp_path, passages):
+    folder = tmp_path / "index"
+    corpus = write_corpus(tmp_path / "corpus.txt", passages)
+    shown = CliRunner().invoke(app, ["index", str(corpus), "-o", str(folder)]).output.splitlines()
+    assert shown[-1].endswith(f"rag calibrate --written -i {folder}")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "ferry.txt").write_text("The ferry to Tern Island leaves at noon.", "utf-8")
+    command = ["ingest", str(tmp_path / "docs"), "-i", str(tmp_path / "own")]
+    assert CliRunner().invoke(app, command).output.splitlines()[-1].endswith(f"--written -i {tmp_path / 'own'}")
+    (tmp_path / "own" / "calibration.json").write_text("{}", "utf-8")
+    assert "calibrate" not in CliRunner().invoke(app, command).output

@@ -45,6 +45,32 @@ def test_the_limit_on_wrong_refusals_lowers_the_threshold():
     assert result["max_wrong_refusals"] == 0.1
 
 
+def test_precision_counts_the_share_of_unanswerable_questions_that_is_expected():
+    scores, known = [-2, 0, -1, 1, 2, 3], [UNANSWERABLE] * 2 + [ANSWERABLE] * 4
+    as_they_are = calibrate(scores, known, min_precision=0.6, max_wrong_refusals=0.3)
+    assert 0 < as_they_are["threshold"] <= 1  # -2, 0 and -1 are refused: 2 of 3 rightly
+    assert "unanswerable_share" not in as_they_are
+    expected = calibrate(scores, known, min_precision=0.6, max_wrong_refusals=0.3, unanswerable_share=0.2)
+    assert -2 < expected["threshold"] <= -1  # -2 alone: refusing 0 and -1 as well, half are right
+    assert expected["unanswerable_share"] == 0.2
+    # Refused between -1 and 0: half of the unanswerable and a quarter of the others, .2 * .5 / (.2 * .5 + .8 * .25).
+    point = next(point for point in expected["curve"] if -1 < point["threshold"] <= 0)
+    assert point["abstain_precision"] == pytest.approx(1 / 3)
+    assert (point["abstain_recall"], point["wrong_refusals"]) == (0.5, 0.25)
+
+
+def test_of_made_questions_the_threshold_lies_in_the_middle_within_the_limits():
+    scores, known = [-4, -2, 0, 7, 8, 9, 10], [UNANSWERABLE] * 3 + [ANSWERABLE] * 4
+    made = calibrate(scores, known, unanswerable_share=0.2)
+    assert made["threshold"] == pytest.approx((-2 + 8.5) / 2, abs=0.15)  # points of the curve lie .21 apart there
+    assert calibrate(scores, known)["threshold"] > 0
+    assert calibrate(scores, known, min_precision=1.0, unanswerable_share=0.2)["threshold"] == made["threshold"]
+    # Where the middle would refuse too many, the nearest threshold that does not.
+    mixed = [*scores, 3.0, 1.0], [*known, ANSWERABLE, ANSWERABLE]
+    assert 1 < calibrate(*mixed, max_wrong_refusals=1, unanswerable_share=0.2)["threshold"] <= 3
+    assert 0 < calibrate(*mixed, max_wrong_refusals=0, unanswerable_share=0.2)["threshold"] <= 1
+
+
 def test_no_threshold_where_none_helps_within_the_limit():
     result = calibrate([3, 2, 1, 0], [UNANSWERABLE, UNANSWERABLE, ANSWERABLE, ANSWERABLE], max_wrong_refusals=0.1)
     assert result["threshold"] is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rag.evaluate.calibration import auc, calibrate
-from rag.evaluate.evidence import calibrate_evidence
+from rag.evaluate.evidence import calibrate_by, calibrate_evidence
 from rag.evaluate.logistic import PENALTY, cross_validated_auc, fit_logistic, scores_of
 from rag.evidence import EvidenceModel
 
@@ -99,6 +99,15 @@ def test_a_reader_that_tells_more_is_kept_with_its_own_threshold_and_curve():
     json.dumps(result, allow_nan=False)
 
 
+def test_what_depends_on_the_documents_at_hand_is_left_out_of_what_serves_elsewhere():
+    features, known = questions(200, reader=lambda answerable: 2.0 if answerable else 0.0)
+    with_mean = [{**found, "reader_mean": 9.0 * label} for found, label in zip(features, known, strict=True)]
+    result = calibrate_evidence(with_mean, known)
+    assert result["evidence"]["features"] == ("rerank", "reader", "reader_mean")
+    assert result["elsewhere"] == calibrate_evidence(features, known)["evidence"]
+    assert "elsewhere" not in calibrate_evidence([{"rerank": found["rerank"]} for found in features], known)
+
+
 def test_a_reader_that_tells_nothing_is_not_kept():
     features, known = questions(200, reader=lambda answerable: 0.0)
     result = calibrate_evidence(features, known, min_precision=0.5, max_wrong_refusals=0.15)
@@ -130,3 +139,15 @@ def test_a_question_without_any_passage_is_refused_at_every_point_and_fits_nothi
 def test_questions_of_one_kind_are_not_fitted(kind):
     features = [{"rerank": 1.0, "reader": 2.0}, {"rerank": 2.0, "reader": 1.0}]
     assert calibrate_evidence(features, [kind, kind]).keys() == calibrate([1.0, 2.0], [kind, kind]).keys()
+
+
+def test_a_model_that_was_fitted_elsewhere_is_kept_as_it_is():
+    model = EvidenceModel(("rerank", "reader"), (0.0, 1.0), (1.0, 2.0), (1.0, -2.0), 0.5)
+    features, known = [{"rerank": 3.0, "reader": 5.0}, {"rerank": 1.0, "reader": -3.0}, {}], [False, True, False]
+    made = calibrate_by(model, features, known)
+    assert made["evidence"]["weights"] == (1.0, -2.0)
+    assert (made["auc"], made["evidence"]["auc"]) == (0.5, 1.0)  # by rerank 3, 1 and none; by evidence -.5, 5.5, none
+    assert -0.5 < made["evidence"]["threshold"] <= 5.5
+    alone = calibrate([3.0, 1.0, -math.inf], known)
+    assert calibrate_by(None, features, known) == alone
+    assert made["threshold"] == alone["threshold"]

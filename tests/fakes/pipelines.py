@@ -1,6 +1,6 @@
 """Components that do what a test can foresee."""
 
-from rag.types import CANNOTANSWER, ReadSpan
+from rag.types import CANNOTANSWER, Hit, ReadSpan, ranked
 
 
 class Echo:
@@ -41,3 +41,14 @@ class Finds:
     def _span(self, text):
         at = text.find(self.word)
         return ReadSpan(at, at + len(self.word), 7.0, 2.0) if at >= 0 else ReadSpan(0, 1, -4.0, 1.0)
+
+
+class ByWords:
+    """Scores a text by the words that it shares with the query, two logits each; remembers what it was asked."""
+
+    def rerank(self, queries, candidates):
+        self.asked = [[hit.passage for hit in hits] for hits in candidates]
+        return [
+            ranked([Hit(h.passage, 2.0 * len({*q.lower().split()} & {*h.passage.text.lower().split()})) for h in hits])
+            for q, hits in zip(queries, candidates, strict=True)
+        ]

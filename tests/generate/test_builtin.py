@@ -65,3 +65,50 @@ def test_the_prompts_to_train_with_differ_in_the_form_that_they_ask_for_alone():
     told = [prompt.system.partition("CANNOTANSWER. ") for prompt in (short, sentences)]
     assert told[0][0] == told[1][0] != ""
     assert (told[0][2], told[1][2]) == ("Give a short answer.", "Answer in sentences.")
+
+
+LAMP = [
+    Passage("a", "The lamp is restarted by holding its key for five seconds. It then blinks.", "Lamp"),
+    Passage("b", "A lamp takes 9 W.", "Power"),
+]
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "marks"),
+    [
+        (
+            "Hold the key, then the lamp restarts [1]. It takes 9 watts [2][1].",
+            "Hold the key, then the lamp restarts. It takes 9 watts.",
+            ((36, ("a",)), (54, ("b", "a"))),
+        ),
+        (
+            "Man hält die Taste fünf Sekunden [1].\n\n- Sie blinkt [1].\n- Sie braucht 9 W [2].",
+            "Man hält die Taste fünf Sekunden.\n\n- Sie blinkt.\n- Sie braucht 9 W.",
+            ((32, ("a",)), (47, ("a",)), (66, ("b",))),
+        ),
+        ("Hold it [Passage 1], at 9 watts [passages 1, 2].", "Hold it, at 9 watts.", ((7, ("a",)), (19, ("a", "b")))),
+        (
+            "One holds the key [1]. The passages do not say who built the lamp.",
+            "One holds the key. The passages do not say who built the lamp.",
+            ((17, ("a",)),),
+        ),
+        (
+            "The passages do not say who built the lamp. It takes 9 watts [2].",
+            "The passages do not say who built the lamp. It takes 9 watts.",
+            ((60, ("b",)),),
+        ),
+        ("CANNOTANSWER.", "CANNOTANSWER", ()),
+    ],
+)
+def test_an_answer_to_the_prompt_for_large_models_keeps_its_citations_and_what_it_says_is_missing(raw, text, marks):
+    answer = parse_answer(raw, LAMP, get_prompt("cited-v2").parser)
+    assert (answer.text, answer.marks) == (text, marks)
+
+
+def test_the_prompt_for_large_models_shows_where_a_passage_ends_that_has_paragraphs_of_its_own():
+    passages = [Passage("a", "One. [2]\n\n[3] Two.", "T"), Passage("b", "Three.")]
+    system, user = get_prompt("cited-v2").conversation("Why?", passages)
+    assert user["content"] == (
+        "<passage 1>\nT: One. [2]\n\n[3] Two.\n</passage>\n\n<passage 2>\nThree.\n</passage>\n\nQuestion: Why?"
+    )
+    assert "CANNOTANSWER" in system["content"]

@@ -12,24 +12,14 @@ from rag.config import load_settings
 from rag.generate.excerpts import excerpted, longest_beginning, select_sentences
 from rag.generate.instructions import asks_something, find_instructions, withhold
 from rag.sentences import sentence_spans
-from rag.types import Hit, Passage, ranked
+from rag.types import Hit, Passage
+from tests.fakes.pipelines import ByWords
 
 TEXT = (
     "The ferry sails at nine. It is white. Dogs travel free. The bar sells tea. Tickets cost nine crowns. Mind the gap."
 )
 FERRY = Passage("ferry@0", TEXT, "Ferry")
 HARBOUR = Passage("harbour@0", "The harbour is old.\n\nNobody knows its age.", "Harbour")
-
-
-class ByWords:
-    """Scores a text by the words that it shares with the query, two logits each; remembers what it was asked."""
-
-    def rerank(self, queries, candidates):
-        self.asked = [[hit.passage for hit in hits] for hits in candidates]
-        return [
-            ranked([Hit(h.passage, 2.0 * len({*q.lower().split()} & {*h.passage.text.lower().split()})) for h in hits])
-            for q, hits in zip(queries, candidates, strict=True)
-        ]
 
 
 def shown(query, passages, margin):

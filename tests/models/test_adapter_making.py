@@ -243,6 +243,26 @@ def test_weights_that_are_no_numbers_are_refused(tiny_encoder_folder, tmp_path):
         made(tiny_encoder_folder, tuned, tmp_path / "adapter")
 
 
+def test_a_readers_adapter_keeps_the_calibration_without_what_is_of_one_machine(tiny_reader_folder, tmp_path):
+    tuned = tuned_copy(tiny_reader_folder, tmp_path / "tuned", a_little)
+    evidence = {"features": ["rerank"], "bias": 1.0, "reader": {"model": "/here/reader", "serving": "/x", "depth": 3}}
+    calibration = {"threshold": 2.0, "queries": "/here/dev.txt", "index": "ab", "serving": "/x"}
+    calibration |= {"evidence": {"features": ["reader_mean"]}, "elsewhere": evidence}
+    (tmp_path / "calibration.json").write_text(json.dumps(calibration), "utf-8")
+    one = made(tiny_reader_folder, tuned, tmp_path / "one", role="reader", calibration=tmp_path / "calibration.json")
+    merged(one, tiny_reader_folder, tmp_path / "merged")
+    kept = json.loads((tmp_path / "merged" / "rag_calibration.json").read_text("utf-8"))
+    assert kept == {
+        "threshold": 2.0,
+        "queries": "dev.txt",
+        "evidence": {"features": ["rerank"], "bias": 1.0, "reader": {"depth": 3}},
+    }
+    (tmp_path / "calibration.json").write_text(json.dumps({"threshold": 2.0, "queries": "dev.txt"}), "utf-8")
+    with pytest.raises(ConfigError, match="with a reader"):
+        made(tiny_reader_folder, tuned, tmp_path / "two", role="reader", calibration=tmp_path / "calibration.json")
+    assert not (tmp_path / "two").exists()
+
+
 def test_the_command_writes_an_adapter_and_overwrites_none(tiny_encoder_folder, tmp_path):
     tuned = tuned_copy(tiny_encoder_folder, tmp_path / "tuned", a_little)
     (tiny_copy := tmp_path / "base").mkdir()

@@ -219,7 +219,7 @@ def test_fetching_merges_the_adapter_that_the_settings_name(
 ):
     encoder_adapter(tuned, tiny_encoder_folder)
     others = [f"reranker.model={tiny_reranker_folder}", f"generator.model={tiny_generator_folder}"]
-    others.append(f"scorer.model={tiny_encoder_folder}")
+    others += [f"scorer.model={tiny_encoder_folder}", "reader.enabled=false"]
     options = [word for setting in ("encoder.model=rag-qa/tiny", *others) for word in ("--set", setting)]
     assert listed("--fetch", *options)["rag-qa/tiny"]["role"] == "retriever"
     assert merges == ["rag-qa/tiny"]

@@ -13,6 +13,12 @@ def test_the_words_of_the_largest_margin_are_the_answer_and_cite_their_passage()
     assert span_answer(HITS[:1], {"a@0": NOON, "b@0": FREE}, 5.0) == Answer("noon", ("a@0",), "noon")
 
 
+def test_words_that_a_wrapped_text_breaks_are_one_line():
+    wrapped = Passage("c@0", "It sails at\n    twelve noon.", "Ferry")
+    spans = {"c@0": ReadSpan(9, 27, 6.0, 1.0)}
+    assert span_answer([Hit(wrapped, 1.0)], spans, 5.0) == Answer("at twelve noon", ("c@0",), "at\n    twelve noon")
+
+
 def test_a_smaller_margin_or_no_words_are_no_answer():
     assert span_answer(HITS, {"a@0": NOON}, 5.1) is None
     assert span_answer(HITS, {"a@0": ReadSpan(0, 0, 9.0, 0.0)}, 5.0) is None

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from rag.config import load_settings
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.evidence import EvidenceModel, EvidenceThreshold
@@ -16,7 +17,7 @@ from rag.resume import read_jsonl
 from rag.retrieve.bm25 import BM25Retriever
 from rag.runs import batch
 from rag.runs.batch import run_batch
-from rag.runs.stored import GENERATED, PREDICTIONS, RETRIEVED, SPANS, StoredStages
+from rag.runs.stored import EXCERPTS, GENERATED, PREDICTIONS, RETRIEVED, SPANS, StoredStages, as_begun
 from rag.types import CANNOTANSWER, ReadSpan
 from tests.fakes.pipelines import Echo, Finds
 
@@ -41,7 +42,7 @@ def predict(tmp_path, passages):
     """Runs a batch into a folder by name; returns the folder, its generator's calls and the passages read."""
     corpus = Corpus(passages)
 
-    def run(name, identity, word="Clara Voss", **options):
+    def run(name, identity, word="Clara Voss", sentence_margin=None, **options):
         settings = identity["settings"].get("reader")
         reader, generator = Finds(word), Echo()
         threshold = identity["rerank_threshold"]
@@ -52,6 +53,7 @@ def predict(tmp_path, passages):
             get_prompt("cited-v1"),
             depths=Depths(5, 5, 2),
             rerank_threshold=EvidenceThreshold(threshold, MODEL) if "evidence" in identity else threshold,
+            sentence_margin=sentence_margin,
             reading=Reading(Lazy(lambda: reader), 3, settings["answer_margin"]) if settings else None,
         )
         run_batch(pipeline, QUESTIONS, corpus, tmp_path / name, identity, **options)
@@ -85,6 +87,25 @@ def test_a_run_from_before_there_were_readers_is_read(predict, passages):
     assert "spans" not in rows(folder)["q0"]
     response = StoredStages(folder, Corpus(passages)).generated(QUESTIONS[0])
     assert (response.spans, "read" in response.timings) == ({}, False)
+
+
+def test_a_run_that_was_begun_before_readers_goes_on_without_one(predict, tmp_path, capsys):
+    reads, silent = load_settings(overrides=["reader.enabled=true"]), load_settings(overrides=["reader.enabled=false"])
+    before, since = predict("before", IDENTITY)[0], predict("since", with_reader())[0]
+    assert as_begun(reads, tmp_path / "none") is reads
+    assert as_begun(reads, since) is reads
+    assert capsys.readouterr().err == ""
+    assert as_begun(reads, before) == silent
+    assert "goes on without one" in capsys.readouterr().err
+    assert as_begun(silent, before) is silent
+
+
+def test_sentences_that_were_chosen_for_fewer_questions_are_chosen_anew(predict):
+    lax, strict = with_reader(5.0), with_reader(6.0)
+    other, _, _ = predict("spans", lax, sentence_margin=6.0)
+    folder, calls, _ = predict("none", strict, sentence_margin=6.0, reuse=[other])
+    assert rows(folder, EXCERPTS)["q0"]["excerpts"] != {}  # no longer answered by its span
+    assert calls == [1]
 
 
 def test_a_batch_that_stops_after_reranking_reads_too(predict):

@@ -158,6 +158,43 @@ def test_citations_stand_at_their_places(app_over):
     assert [citation["number"] for citation in last["citations"]] == [1, 2]
 
 
+LONG = (
+    'The town\'s "amber" line carries trams [1]. It was opened long ago, as one of them says [2][1].\n\n'
+    "- It doesn't stop at the harbour [2].\n- A tram leaves every ten minutes, and the last one at night, says one."
+)
+
+
+def test_a_long_answer_with_citations_is_sent_as_it_is_written(app_over):
+    pieces, _ = streamed(app_over(generator=Saying(LONG)))
+    assert "".join(pieces).split("\n\nSources:\n")[0] == LONG.replace("[2][1]", "[2] [1]")
+    # What is kept back to the end is little: the last words, in which a refusal may stand, and the sources.
+    before_the_end = "".join(pieces[:-2])
+    assert len(before_the_end) > len(LONG) - 40
+    assert "harbour [2]" in before_the_end
+    assert len(pieces) > 20
+
+
+def test_the_mark_of_an_answer_that_a_passage_holds_waits_for_its_end(app_over):
+    # The first passage holds every word of it: that one is cited in the end, and not the second.
+    copied = "The Amber Line opened in 1931 [2]. It was designed by Clara Voss and is 14 km long."
+    pieces, last = streamed(app_over(generator=Saying(copied)))
+    content = "".join(pieces)
+    assert content.count("The Amber Line opened in 1931. It was designed by Clara Voss and is 14 km long") == 1
+    assert "[2]" not in content
+    assert [citation["number"] for citation in last["citations"]] == [1]
+
+
+def test_what_is_babbled_behind_an_answer_is_never_sent(app_over):
+    answer = "The amber line carries trams through the whole of the town."
+    for babble in (
+        "\n\nQ: And the red line, is there one?\nA: Yes.",
+        "\n\nQ2: And?",
+        "\nuser\nAnd now?\nassistant\nNo.",
+    ):
+        pieces, _ = streamed(app_over(generator=Saying(answer + babble)))
+        assert "".join(pieces).split("\n\nSources:\n")[0] == answer
+
+
 def test_a_refusal_in_other_words_is_never_sent_as_an_answer(app_over):
     pieces, last = streamed(app_over(generator=Saying("The passages do not contain the answer to this question.")))
     assert "".join(pieces) == "Not in these documents."

@@ -14,6 +14,7 @@ from rag.config import load_settings
 from rag.data.passages import Corpus
 from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
+from rag.pipeline import Reading
 from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
 from rag.serve import start
@@ -22,7 +23,7 @@ from rag.serve.history import History
 from rag.serve.page import Page
 from rag.serve.turns import Options
 from rag.types import Passage
-from tests.fakes.pipelines import Echo
+from tests.fakes.pipelines import Echo, Finds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -160,6 +161,44 @@ def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkey
     assert "Stopped" not in page.locator("#chat").inner_text()
     page.close()
     served.close()
+
+
+def test_a_kept_conversation_still_marks_what_the_reader_saw(browser, tmp_path, monkeypatch):
+    """Over a reader that finds one word: asked, and opened again on a page that starts anew."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    corpus = Corpus([Passage("line@0", "The <b>Amber</b> Line opened in 1931.", "Amber Line")])
+
+    def serve():
+        chat = Chat(
+            {"bm25": Lazy.of(BM25Retriever(corpus))},
+            Lazy.of(KeepOrder()),
+            Lazy.of(Echo()),
+            get_prompt("extract-v1"),
+            lambda strictness: None,
+            reading=Reading(Lazy.of(Finds("1931"))),
+        )
+        history = History(tmp_path / "conversations.sqlite")
+        served = Page(chat, Options("bm25"), title="Test", history=history).blocks
+        served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+        return served
+
+    first, again = serve(), serve()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    try:
+        page.goto(first.local_url)
+        ask(page, "When did the Amber Line open?")
+        page.locator("#sources mark", has_text="1931").wait_for()
+        page.locator("#history-list label").wait_for(state="attached")
+        page.goto(again.local_url)
+        page.locator(".toggle-button").first.click()
+        page.locator("#history-list label").click()
+        page.locator("#sources mark").wait_for()
+        assert page.locator("#sources mark").all_inner_texts() == ["1931"]
+        assert "The <b>Amber</b> Line opened in 1931." in page.locator("#sources pre").inner_text()
+    finally:
+        page.close()
+        first.close()
+        again.close()
 
 
 def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page):

@@ -13,9 +13,12 @@ from rag.data.passages import Corpus
 from rag.errors import DataError
 from rag.serve.export import as_markdown, export_feedback, feedback_questions
 from rag.serve.history import History, history_path
+from rag.serve.html import sources_html
 from rag.serve.turns import Turn
-from rag.types import CANNOTANSWER, Answer, Query, Response
+from rag.types import CANNOTANSWER, Answer, Query, ReadSpan, Response
 from tests.fakes.conversations import HITS, turn
+
+OLD_SOURCE = {"id", "text", "title", "source", "place", "score"}
 
 
 @pytest.fixture
@@ -51,14 +54,41 @@ def test_the_places_of_citations_are_kept(history):
     assert "at [1] noon" in as_markdown("t", [found])
 
 
+def test_what_a_reader_saw_is_kept_for_each_source(history):
+    plain = turn("when?")
+    seen = {"a@0": ReadSpan(20, 24, 6.25, 1.1), "b@0": ReadSpan(0, 0, 0.3, 2.0)}
+    read = dataclasses.replace(plain, response=dataclasses.replace(plain.response, spans=seen))
+    # Only what is shown is kept: the third passage was read, too.
+    unseen = dataclasses.replace(read.response, spans={**seen, "c@0": ReadSpan(1, 2, 3.0, 1.0)})
+    key = history.keep("ada", "", [dataclasses.replace(read, response=unseen)])
+    (found,) = history.load("ada", key)
+    assert found.response.spans == seen
+    assert sources_html([found]) == sources_html([read])
+    assert "<mark>noon</mark>" in sources_html([found])
+    history.judge("ada", key, 1, True)
+    history.keep("ada", key, [found])
+    assert history.judgements("ada", key) == ["Like"]
+
+
+def test_a_refusal_by_score_keeps_what_a_reader_saw_in_what_came_closest(history):
+    seen = {"b@0": ReadSpan(9, 20, 2.5, 2.0)}
+    response = Response(Query("chat", "q"), (), HITS, (), Answer(CANNOTANSWER), spans=seen)
+    key = history.keep("ada", "", [Turn("q", response=response, done=True)])
+    (found,) = history.load("ada", key)
+    assert found.response.spans == seen
+    assert found.response.contexts == ()
+
+
 def test_a_turn_of_an_older_version_opens_as_before_and_keeps_its_judgement(history):
     key = history.keep("ada", "", [turn("one")])
     history.judge("ada", key, 1, True)
     with contextlib.closing(sqlite3.connect(history.path)) as database:
         ((body,),) = database.execute("SELECT body FROM turns").fetchall()
     assert "marks" not in json.loads(body)  # as older versions wrote it
+    assert [set(stored) for stored in json.loads(body)["contexts"]] == [OLD_SOURCE, OLD_SOURCE]
     (found,) = history.load("ada", key)
     assert found.response.answer.marks == ()
+    assert found.response.spans == {}
     assert "at noon [1]" in as_markdown("t", [found])
     history.keep("ada", key, [found, turn("two")])
     assert history.judgements("ada", key)[0] == "Like"

@@ -1,6 +1,5 @@
 """What a generator is trained on: contexts as the pipeline finds them, rows that answer, rows that refuse."""
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -19,8 +18,7 @@ from rag.pipeline import Depths, Pipeline
 from rag.rerank.keep_order import KeepOrder
 from rag.train.generator_contexts import Contexts, find_contexts
 from rag.train.generator_recipes import RECIPES
-from rag.train.generator_rows import Forms, RowMaker, holds_answer, is_sentence, make_rows
-from rag.train.near_twins import near_twins, pieces, pieces_by_shape
+from rag.train.generator_rows import Forms, RowMaker, is_sentence, make_rows
 from rag.types import CANNOTANSWER, Passage
 from tests.fakes.pipelines import Echo
 from tests.fakes.tiny import write_corpus
@@ -161,29 +159,6 @@ def test_a_near_twin_that_a_passage_could_answer_is_not_made():
     assert {row.qid for row in made.rows if row.kind == "twin"} == {"q2"}
 
 
-def test_pieces_are_numbers_by_their_digits_and_names_behind_the_first_word():
-    question = "Did Clara Voss build 3 ferries or 1,200 in 1931 for the Amber-Line?"
-    assert {(piece.text, piece.shape) for piece in pieces(question)} == {
-        ("Clara Voss", ("name", "2")),
-        ("3", ("number", "0")),
-        ("1,200", ("number", "0,000")),
-        ("1931", ("number", "0000")),
-        ("Amber-Line", ("name", "1")),
-    }
-    assert pieces("who built it?") == pieces("Who built it?") == []
-
-
-def test_a_near_twin_differs_in_one_piece_of_the_same_shape():
-    others = pieces_by_shape(["Was Rye sold in 1874?", "Was it in 1931 or at 12?", "Did Ines Halloran?"])
-    question = "Who built the ferry to Tern Island in 1931?"
-    made = set(near_twins(question, others, random.Random(0)))
-    assert made == {
-        ("Who built the ferry to Tern Island in 1874?", "1874"),
-        ("Who built the ferry to Ines Halloran in 1931?", "Ines Halloran"),
-    }
-    assert list(near_twins("who built it?", others, random.Random(0))) == []
-
-
 def test_questions_labelled_unanswerable_are_refused_as_they_are_found():
     made = make_rows(
         [FERRY, NOBODY], {"q1": contexts(FERRY, "tern@0"), "q3": contexts(NOBODY, "rye@0", "hale@0")}, maker()
@@ -206,15 +181,6 @@ def test_an_answer_in_sentences_has_nine_words_or_a_full_stop():
     assert not is_sentence("one two three four five six seven eight")
     assert is_sentence("one two three four five six seven eight nine")
     assert is_sentence("Less than wheat. ")
-
-
-def test_a_text_holds_a_phrase_whole_and_a_longer_answer_by_most_of_its_words():
-    assert holds_answer("It was built by Voss, Clara.", ["Clara Voss"])
-    assert not holds_answer("It was built by Clara.", ["Clara Voss", "Halloran"])
-    longer = ["rye bread rises when yeast turns sugar into gas slowly"]
-    assert holds_answer("When yeast turns sugar into gas, the dough rises.", longer)  # 7 of 10
-    assert not holds_answer("Yeast turns rye sour, and bread rises.", longer)  # 5 of 10
-    assert not holds_answer("No, it is not, says the text.", ["no"])
 
 
 def test_rows_follow_from_seed_and_question_alone():

@@ -95,6 +95,7 @@ def test_the_loss_takes_every_passage_of_every_question_and_labels_arange_q_time
     assert loss(features, torch.arange(2)).item() == pytest.approx(sum(expected) / 2, abs=1e-5)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_checkpoint_gives_the_same_vectors_wherever_it_is_loaded(tmp_path, model):
     model.save_pretrained(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")

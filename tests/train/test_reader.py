@@ -64,6 +64,7 @@ def learnt(tmp_path_factory, tiny_reranker_folder):
     return run
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_body_of_a_reranker_learns_to_mark_answers_and_to_say_that_there_is_none(learnt):
     log = read_jsonl(learnt / LOG_FILE)
     looks = [row for row in log if "eval_dev_f1_with_null" in row]

@@ -61,6 +61,7 @@ def train(base, target, name, evaluations=4, **changes):
     return train_reranker(base, groups, CORPUS, chosen, target, dev=DEV, dev_groups=dev_groups, watch=watch)
 
 
+@pytest.mark.usefixtures("curves")
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_reranker_folder, name):
     model = train(tiny_reranker_folder, tmp_path / "run", name)
@@ -245,6 +246,7 @@ def test_a_learning_rate_for_a_part_that_the_model_lacks_is_refused(tiny_reranke
         _learning_rates(torch.nn.Linear(2, 2), recipe("hybrid"))
 
 
+@pytest.mark.usefixtures("curves")
 def test_a_run_that_diverges_at_once_leaves_no_model(tmp_path, tiny_reranker_folder):
     with pytest.raises(ModelError, match="diverged"):
         train(tiny_reranker_folder, tmp_path / "run", "report-1", learning_rate=1e30, warmup_steps=0)

@@ -57,6 +57,7 @@ def train(base, target, name="mined", **options):
     return train_retriever(base, PROMPTS, EXAMPLES, CORPUS, chosen, target, **options)
 
 
+@pytest.mark.usefixtures("curves")
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_learns_and_leaves_a_plain_checkpoint(tmp_path, tiny_encoder_folder, tiny_generator_folder, name):
     last_token = RECIPES[name].pooling == "lasttoken"

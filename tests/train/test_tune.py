@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from rag.build import parts
+from rag.build.chosen_prompt import max_new_tokens_of
 from rag.build.identity import prompt_of_run, run_identity
 from rag.build.indexes import corpus_of, make_index
 from rag.build.serving import serving_over
@@ -21,12 +22,13 @@ from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, what_serves
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
+from rag.runs import written as writing
 from rag.runs.calibrate import make_calibration
-from rag.train import mine, prepare_reranker
+from rag.train import prepare_reranker
 from rag.train import promote as gating
 from rag.train.files import TrainingFiles, choose_watched, sample_examples
 from rag.train.gate import watched_ids
-from rag.train.mine import mine_negatives, write_training_questions
+from rag.train.mine import mine_negatives
 from rag.train.negatives import MiningSettings, load_mined
 from rag.train.telemetry import warnings_of
 from rag.train.tune import tune_reranker, tune_retriever
@@ -35,6 +37,7 @@ from tests.fakes.tiny import write_corpus
 from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows, with_training
 
 
+@pytest.mark.usefixtures("curves", "compiled")
 def test_a_retriever_is_mined_for_trained_gated_and_promoted(data):
     settings, folder = data
     files = mined(settings, folder)
@@ -75,11 +78,13 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
             return [f"who built the {conversation[-1]['content'].splitlines()[0]}?" for conversation in conversations]
 
     given = []
-    monkeypatch.setattr(mine, "generator_identity", lambda settings: "asks")
+    monkeypatch.setattr(writing, "generator_identity", lambda settings: "asks")
     monkeypatch.setattr(parts, "make_generator", lambda settings, interactive: given.append(settings) or Asks())
-    written = write_training_questions(serving_over(settings, folder / "long"), folder / "written.txt", sample=24)
+    written = writing.write_training_questions(
+        serving_over(settings, folder / "long"), folder / "written.txt", sample=24
+    )
     assert (written.n_passages, written.n_questions) == (24, 24)
-    assert given[0].generator.max_new_tokens < settings.generator.max_new_tokens
+    assert given[0].generator.max_new_tokens < max_new_tokens_of(settings)
     files, index = TrainingFiles(folder / "written.txt"), folder / "long"
     for tuned, recipe in ((tune_retriever, "report"), (tune_reranker, "report-1")):
         with pytest.raises(DataError, match="written by a model"):  # which proves nothing
@@ -92,6 +97,7 @@ def test_documents_without_questions_are_asked_about_and_trained_on(data, monkey
     assert tune_retriever(serving_over(quick(settings), index), files, folder / "run", "report")["n_dev"] == 4
 
 
+@pytest.mark.usefixtures("curves", "compiled")
 def test_a_reranker_is_trained_and_gated_on_the_same_candidates(data):
     settings, folder = data
     record = tune_reranker(serving_over(settings, folder / "index"), mined(settings, folder), folder / "run", "distill")

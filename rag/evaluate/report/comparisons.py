@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag.evaluate.outcomes import GOOD
+from rag.evaluate.report.answers import shown_answer
 from rag.evaluate.report.runs import ReportedRun
 from rag.evaluate.report.tables import HEADLINE
 from rag.evaluate.significance import holm, paired_difference
@@ -93,8 +94,8 @@ def _flips_of(first: ReportedRun, other: ReportedRun) -> dict[str, Any]:
             "qid": qid,
             "query": (other.rows.get(qid) or first.rows.get(qid) or {}).get("query", ""),
             "reference": before.get("reference", ""),
-            "before": first.rows.get(qid, {}).get("answer"),
-            "after": other.rows.get(qid, {}).get("answer"),
+            "before": shown_answer(first, qid),
+            "after": shown_answer(other, qid),
             "change": change,
         }
         (won if is_good else lost).append(flip)

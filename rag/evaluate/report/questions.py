@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rag.data.passages import Corpus
+from rag.evaluate.report.answers import answer_parts
 from rag.evaluate.report.runs import ReportedRun
 from rag.types import Passage
 
@@ -71,6 +72,7 @@ def _question(run: ReportedRun, qid: str) -> dict[str, Any]:
         "reference": score.get("reference"),
         "aliases": score.get("aliases", []),
         "answer": row.get("answer"),
+        "marked": answer_parts(row),
         "raw": row.get("raw"),
         "refused_by": row.get("abstained_by"),
         "gold": list(score["gold"]),

@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from rag.evaluate.outcomes import Outcome
+from rag.evaluate.report.answers import answer_html, answer_markdown, plain
 from rag.evaluate.report.figures import Dot, dots_figure, flow_svg, risk_figure, training_figure
 from rag.evaluate.report.runs import ReportedRun
 from rag.evaluate.report.tables import STAGE_NAMES
@@ -36,6 +37,8 @@ def render(template: str, *, autoescape: bool, **context: object) -> str:
     environment.filters["share"] = lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "–"
     # A pipe would begin a new cell of a Markdown table, a line break a new row.
     environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
+    environment.filters["plain"] = plain
+    environment.filters["answer"] = answer_html if autoescape else answer_markdown
     return environment.get_template(template).render(**context)
 
 

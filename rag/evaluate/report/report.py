@@ -9,6 +9,7 @@ from typing import Any
 
 from rag.data.passages import Corpus
 from rag.evaluate.report import tables
+from rag.evaluate.report.answers import examples
 from rag.evaluate.report.comparisons import comparisons, flips
 from rag.evaluate.report.questions import packed
 from rag.evaluate.report.rendering import plots, render
@@ -58,11 +59,14 @@ def _context(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "baselines": list(BASELINES.values()),
         "citation_rows": tables.CITATION_ROWS,
         "answered": [run for run in runs if run.metrics["answer"]],
+        "supported": [run for run in runs if run.metrics.get("support")],
+        "support_groups": tables.SUPPORT_GROUPS,
         "outcomes": tables.outcome_rows(runs),
         "slices": tables.SLICES,
         "comparisons": comparisons(runs),
         "flips": flips(runs),
         "max_flips": MAX_FLIPS_SHOWN,
+        "examples": [(run.name, rows) for run in runs if (rows := examples(run))],
         "lacking": [line for run in runs for line in lacking(run)],
         "settings": tables.settings_rows(runs),
     }

@@ -51,6 +51,7 @@ CITATION_ROWS = (
     ("citation_recall", "Gold passages in the context that are cited"),
     ("citation_supported", "Cited passages that hold every word of the answer"),
 )
+SUPPORT_GROUPS = {"gold_in_context": "with a gold passage in the context", "all_answers": "all"}
 SLICES = {
     "source": "source",
     "question_word": "question word",

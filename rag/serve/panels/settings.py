@@ -22,9 +22,7 @@ class SettingsPanel:
             rerank_depth = gr.Slider(3, 200, depths.rerank, step=1, label="Passages reranked")
             contexts = gr.Slider(1, 10, depths.contexts, step=1, label="Passages shown to the model")
             calibrated = gr.Checkbox(True, label="Refuse as calibrated")
-            strictness = gr.Slider(
-                0, 1, 0, step=0.05, label="Strictness (0 never refuses by score; needs a calibration)"
-            )
+            strictness = gr.Slider(0, 1, 0, step=0.05, label="Strictness (0 never refuses by score)")
         self.inputs: list[Component] = [retriever, depth, rerank_depth, contexts, calibrated, strictness]
 
     def options(

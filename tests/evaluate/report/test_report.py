@@ -202,7 +202,57 @@ def test_what_flipped_is_listed(tmp_path):
     html = write_report([base, other], tmp_path / "r.html")[0].read_text("utf-8")
     _, changes, lost = section(html, "differences")
     assert changes[1] == [Outcome.RIGHT, Outcome.ANSWERED_WRONGLY, "1"]
-    assert lost[1][1:] == ["Clara 0", "Clara & 0right", "Breadanswered wrongly"]
+    assert lost[1][1:] == ["Clara 0", "Clara & 0 [1]right", "Bread [1]answered wrongly"]
+
+
+def test_what_flipped_shows_its_citations_in_place_and_what_they_mean(tmp_path):
+    base, other = make_run(tmp_path / "base", gold_at=1), make_run(tmp_path / "other", gold_at=1)
+    answer = {"answer": f"Bread{EVIL}, rye.", "citations": ["d2@0", "d0@0"], "marks": [[5, ["d2@0"]]]}
+    rows = [json.loads(line) for line in (other / "predictions.jsonl").read_text("utf-8").splitlines()]
+    rows[0] |= answer
+    (other / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    references = {
+        f"q{n}": Question(f"q{n}", "who?", "who?", CANNOTANSWER if n == 5 else f"Clara {n}") for n in range(6)
+    }
+    write_evaluation(other, *evaluate(rows, {}, references))
+    html, markdown, _ = (
+        path.read_text("utf-8") for path in write_report([base, other], tmp_path / "r.html", corpora=[CORPUS, CORPUS])
+    )
+    assert EVIL not in html
+    flipped = next(table for table in section(html, "differences") if table[0][0] == "question")
+    assert flipped[1][3].startswith(f"Bread [3]{EVIL}, rye. [1]")
+    titles = re.findall(r'<span class="cite" title="([^"]*)">\[(\d)\]</span>', html)
+    meaning = "Title {0}: Text of passage {0}. &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"
+    assert titles == [(meaning.format(0), "1"), (meaning.format(2), "3"), (meaning.format(0), "1")]
+    (first, *_) = packed(html)["runs"][1]["questions"]
+    assert first["marked"] == ["Bread", " ", 3, f"{EVIL}, rye.", " ", 1]
+    (lost,) = (table for table in markdown_tables(markdown) if table[0][2] == "base")
+    assert lost[2][2] == r"Clara \& 0 \[1\] — \[1\] Title 0 (right)"
+    assert lost[2][3].endswith(r", rye. \[1\] — \[1\] Title 0; \[3\] Title 2 (answered wrongly)")
+    assert_renders(markdown, markdown_tables(markdown))
+
+
+def test_markdown_shows_examples_of_every_class(tmp_path):
+    run = make_run(tmp_path / "run", gold_at=1)
+    text = write_report([run], tmp_path / "report.html", corpora=[CORPUS])[1].read_text("utf-8")
+    assert "\n## Examples: run\n" in text
+    (table,) = (table for table in markdown_tables(text) if table[0][0] == "class" and len(table[0]) == 4)
+    assert [row[0] for row in table[2:]] == ["right"] * 3 + ["refused rightly"]
+    assert table[2][1:] == ["Who built 0?", "Clara 0", r"Clara \& 0 \[1\] — \[1\] Title 0"]
+    bare = make_run(tmp_path / "bare", gold_at=1, answers=False)
+    assert "Examples" not in write_report([bare], tmp_path / "r.html")[1].read_text("utf-8")
+
+
+def test_markup_in_an_answer_stays_text_in_markdown(tmp_path):
+    evil = f" {EVIL} ![x](http://evil.example/x.png) `a` **b** | c\\ &lt; $x$\n| d |"
+    run = make_run(tmp_path / "run", gold_at=1, evil=evil)
+    text = write_report([run], tmp_path / "report.html")[1].read_text("utf-8")
+    assert_renders(text, markdown_tables(text))
+    markdown_it = pytest.importorskip("markdown_it")
+    page = Page(markdown_it.MarkdownIt("commonmark").enable("table").render(text))
+    assert not {"script", "img", "a", "code"} & set(page.tags)
+    (table,) = (table for table in page.tables if table[0] == ["class", "question", "reference", "answer"])
+    assert table[1][3] == f"Clara & 0{evil.replace(chr(10), ' ')} [1] — [1] d0@0"
 
 
 def test_json_holds_metrics_identity_and_comparisons(runs, tmp_path):

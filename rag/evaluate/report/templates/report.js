@@ -47,15 +47,36 @@
     shown = Math.min(shown + PAGE, found.length);
     byId("more").hidden = shown >= found.length;
   };
+  const marked = (q, lead) => {
+    const passages = stores[runs[byId("run").selectedIndex].store];
+    const citation = (number) => {
+      const id = q.contexts[number - 1];
+      const [title, text] = passages[id] ?? ["", ""];
+      const mark = element("button", "cite", `[${number}]`);
+      mark.type = "button";
+      mark.title = `${title || id}${text ? `: ${text.slice(0, 200)}` : ""}`;
+      mark.addEventListener("click", (event) => { event.preventDefault(); lead(id); });
+      return mark;
+    };
+    return q.marked.length ? q.marked.map((part) => (typeof part === "number" ? citation(part) : part)) : ["–"];
+  };
   const line = (q) => {
+    const cards = new Map();
+    const open = () => { if (details.children.length === 1) details.append(opened(q, cards)); };
+    const lead = (id) => {
+      details.open = true;
+      open();
+      cards.get(id).open = true;
+      cards.get(id).firstChild.focus();
+    };
     const tag = element("span", `tag ${GOOD.has(q.outcome) ? "good" : "bad"}`, q.outcome);
-    const summary = element("summary", "", element("span", "", q.query || q.qid), element("span", "", q.answer ?? "–"),
+    const summary = element("summary", "", element("span", "", q.query || q.qid), element("span", "", ...marked(q, lead)),
       element("span", "", tag, element("span", "small", q.source ? ` ${q.source}` : "")), element("span", "small", figure(q.cos_sim)));
     const details = element("details", "question", summary);
-    details.addEventListener("toggle", () => { if (details.open && details.children.length === 1) details.append(opened(q)); });
+    details.addEventListener("toggle", () => { if (details.open) open(); });
     return details;
   };
-  const opened = (q) => {
+  const opened = (q, cards) => {
     const passages = stores[runs[byId("run").selectedIndex].store];
     const facts = element("p", "small",
       `${q.qid} · CosSim ${figure(q.cos_sim)} · F1 ${figure(q.f1)} · best rerank score ${figure(q.best)} · ` +
@@ -73,8 +94,9 @@
       const [title, text] = passages[id] ?? ["", null];
       const ranks = `${before === null ? "not retrieved" : `#${before} (${figure(scoreBefore, 4)})`} → ` +
         `${after === null ? "not reranked" : `#${after} (${figure(scoreAfter)})`} `;
-      box.append(element("details", "", element("summary", "", ranks, ...marks, `${title || ""} `, element("span", "small", id)),
+      cards.set(id, element("details", "", element("summary", "", ranks, ...marks, `${title || ""} `, element("span", "small", id)),
         element("pre", "", text ?? "The passage's text is not in this report.")));
+      box.append(cards.get(id));
     }
     if (q.prompt.length) {
       const fill = (content) => content.replace(/⟦([^⟧]*)⟧(ᵗ?)/g, (all, id, isTitle) => {

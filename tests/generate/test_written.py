@@ -5,7 +5,7 @@ import pytest
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
-from rag.train.written import EXAMPLES, parse_question, question_conversation, write_questions
+from rag.generate.written import EXAMPLES, parse_question, question_conversation, write_questions
 from rag.types import Passage
 
 FILLER = " and further words that make it long enough to be asked about by somebody who has not read it at all"

@@ -1,6 +1,6 @@
-"""Training questions for documents that nobody has asked about yet: a language model writes one for each passage.
+"""Questions about documents that nobody has asked about yet: a language model writes one for each passage.
 
-The retriever can then be trained as on people's questions: InPars (Bonifacio et al. 2022,
+The retriever can be trained on them as on people's questions: InPars (Bonifacio et al. 2022,
 https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755). GPL (Wang et al.
 2022, https://arxiv.org/abs/2112.07577) uses a cross-encoder's scores as labels, which helps where another passage
 answers the question too.
@@ -92,13 +92,15 @@ def write_questions(
     sample: int | None = None,
     seed: int = 0,
     identity: Mapping | None = None,
+    chunk_size: int = CHUNK_PASSAGES,
 ) -> Written:
     """Write a question for each of `sample` passages drawn at random into `target`, in the layout of `train.txt`.
 
     Passages of fewer than 20 words are skipped. A question that was written for another passage before is left out:
     both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or with
     another model (`identity`) it is refused (RunMismatchError). The generator is started last, and only if something is
-    left to write. Raises DataError where there is nothing to ask about, or no usable question was written.
+    left to write; a kill costs `chunk_size` questions at most. Raises DataError where there is nothing to ask about, or
+    no usable question was written.
     """
     target = Path(target)
     eligible = [passage for passage in passages if len(passage.text.split()) >= MIN_PASSAGE_WORDS]
@@ -116,7 +118,7 @@ def write_questions(
     if start < len(chosen):
         # A file that cannot be written is an error now, before the generator is loaded.
         target.open("ab").close()
-        _write_rest(chosen, start, start_generator(), target, asked)
+        _write_rest(chosen, start, start_generator(), target, asked, chunk_size)
     rows = read_jsonl(target)
     if not rows:
         raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
@@ -124,7 +126,9 @@ def write_questions(
     return Written(len(chosen), len(rows), tuple((row["question"], row["evidences"][0]) for row in shown))
 
 
-def _write_rest(chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str]) -> None:
+def _write_rest(
+    chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str], chunk_size: int
+) -> None:
     """Append the questions for the passages from `start` on; `asked` are those of earlier ones, in lower case."""
 
     def rows(chunk: Sequence[Passage]) -> Iterator[dict]:
@@ -135,7 +139,7 @@ def _write_rest(chosen: Sequence[Passage], start: int, generator: Generator, tar
                 asked.add(question.lower())
                 yield _row(passage, question)
 
-    append_rows(target, chosen[start:], rows, label="Writing", n_done=start, chunk_size=CHUNK_PASSAGES)
+    append_rows(target, chosen[start:], rows, label="Writing", n_done=start, chunk_size=chunk_size)
 
 
 def _qid(passage: Passage) -> str:
