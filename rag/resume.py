@@ -37,14 +37,18 @@ def check_made(record: Path, identity: Mapping, made: Path, *, irrelevant: Seque
 
 
 def differences(stored: Mapping, now: Mapping, *, irrelevant: Sequence[str] = ()) -> str:
-    """The first values that differ, nested keys joined by dots; an empty text where all are equal.
+    """The first values that differ, nested keys joined by dots, settings first; an empty text where all are equal.
 
     Values are compared as JSON holds them: a tuple equals the list of its items.
     """
     theirs, ours = flatten(stored), flatten(json.loads(json.dumps(now)))
     prefixes = tuple(f"{section}." for section in irrelevant)
     compared = [key for key in theirs.keys() | ours.keys() if not key.startswith(prefixes)]
-    differing = sorted(key for key in compared if theirs.get(key) != ours.get(key))
+    differing = sorted(
+        (key for key in compared if theirs.get(key) != ours.get(key)),
+        # What a person set explains the rest.
+        key=lambda key: (not key.startswith("settings."), key),
+    )
     named = [f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} now" for key in differing]
     return "; ".join(named[:DIFFERENCES_NAMED])
 

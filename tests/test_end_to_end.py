@@ -89,12 +89,18 @@ def test_batch_evaluate_and_report(index, tmp_path):
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "qrels.txt").write_text(json.dumps({"q1": {"nonlocal@0": 1}, "q2": {"raise@0": 1}}))
     run = tmp_path / "run"
-    rag("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
+    chosen = [
+        "--set",
+        "abstain.rerank_threshold=-6.0",
+        "--set",
+        "reader.answer_margin=inf",
+    ]  # the generator answers all
+    rag("batch", questions, "-i", index, "-o", run, *chosen)
     lines = (run / "predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["qid"] for line in lines] == ["q1", "q2", "q3", "q4"]
     assert json.loads(lines[3])["abstained_by"] == "score"
 
-    rag_here("batch", questions, "-i", index, "-o", run, "--set", "abstain.rerank_threshold=-6.0")
+    rag_here("batch", questions, "-i", index, "-o", run, *chosen)
     assert (run / "predictions.jsonl").read_text().splitlines() == lines
     refused = rag_here("batch", questions, "-i", index, "-o", run, "--set", "prompt.contexts=1", check=False)
     assert refused.returncode == 1

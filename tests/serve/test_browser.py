@@ -38,7 +38,7 @@ HOSTILE = "<script>window.hacked = 1</script> ![x](http://evil.example/x.png) <i
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A small corpus, one passage hostile, served by the real chat on the real models."""
+    """A small corpus, one passage hostile, served by the real chat on the real models; the generator answers all."""
     from tests.fakes.tiny import write_corpus
 
     folder = tmp_path_factory.mktemp("page")
@@ -52,7 +52,7 @@ def address(tmp_path_factory):
         ],
     )
     quiet_libraries()
-    settings = load_settings(overrides=["abstain.rerank_threshold=-8.0"])
+    settings = load_settings(overrides=["abstain.rerank_threshold=-8.0", "reader.answer_margin=inf"])
     make_index(settings, corpus, folder / "index")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
