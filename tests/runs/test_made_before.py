@@ -9,6 +9,7 @@ import pytest
 from rag.build.identity import prompt_of_run
 from rag.build.serving import serving_over
 from rag.config import load_settings
+from rag.evidence import EvidenceThreshold
 from rag.index.calibration import CALIBRATION_FILE
 from rag.lazy import Lazy
 from rag.models.promoted import all_promoted, what_serves
@@ -49,7 +50,10 @@ def test_a_calibration_applies_to_its_index(folder):
     settings = load_settings(folder / "old.toml")
     assert serving_over(settings, folder / "index").rerank_threshold == pytest.approx(0.98968599411)
     (folder / "index" / CALIBRATION_FILE).unlink()
-    assert serving_over(settings, folder / "index").rerank_threshold == -1.0
+    # The one that ships with the span reader takes its place; where none reads, it is as it was.
+    assert isinstance(serving_over(settings, folder / "index").rerank_threshold, EvidenceThreshold)
+    silent = load_settings(folder / "old.toml", ["reader.enabled=false"])
+    assert serving_over(silent, folder / "index").rerank_threshold == -1.0
 
 
 def test_a_promoted_model_serves(tmp_path, monkeypatch, tiny_reranker_folder):
