@@ -99,7 +99,7 @@ def measure_likelihoods(run: Path, rows: Sequence[dict], settings, index: Path) 
         with path.open("ab") as stream, progress("Weighing", len(rows), "questions", already_done=len(done)) as bar:
             for row in todo:
                 hits = tuple(Hit(corpus.by_id(pid), score) for pid, score in row["reranked"])
-                (response,) = pipeline.excerpt([Response(Query(row["qid"], row["query"]), reranked=hits)])
+                (response,) = pipeline.choose_sentences([Response(Query(row["qid"], row["query"]), reranked=hits)])
                 conversation, _ = pipeline.compose(response, generator)
                 answer, refusal = -20.0, 0.0  # a refusal, if no passage fits into the window
                 if conversation is not None:

@@ -195,18 +195,24 @@ class Pipeline:
             dataclasses.replace(response, timings={**response.timings, "excerpt": 0.0}) for response in responses
         ]
         asked = [i for i, response in enumerate(results) if not self._needs_no_generator(response)]
-        if not asked:
-            return results
+        for i, chosen in zip(asked, self.choose_sentences([results[i] for i in asked]), strict=True):
+            results[i] = chosen
+        return results
+
+    def choose_sentences(self, responses: Sequence[Response]) -> list[Response]:
+        """The same for every response, whether the generator would be asked or not."""
+        if self.sentence_margin is None or not responses:
+            return list(responses)
         reranker = self.reranker.get()
         started = time.perf_counter()
-        queries = [results[i].query.text for i in asked]
-        contexts = [results[i].reranked[: self.depths.contexts] for i in asked]
+        queries = [response.query.text for response in responses]
+        contexts = [response.reranked[: self.depths.contexts] for response in responses]
         found = select_sentences(reranker, queries, contexts, self.sentence_margin)
-        share = _share(started, asked)
-        for i, excerpts in zip(asked, found, strict=True):
-            timings = {**results[i].timings, "excerpt": share}
-            results[i] = dataclasses.replace(results[i], excerpts=excerpts, timings=timings)
-        return results
+        share = _share(started, responses)
+        return [
+            dataclasses.replace(response, excerpts=excerpts, timings={**response.timings, "excerpt": share})
+            for response, excerpts in zip(responses, found, strict=True)
+        ]
 
     def generate(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers to reranked queries, in one call to the generator.

@@ -235,3 +235,6 @@ def test_a_refused_question_has_no_sentences_chosen(make):
     (answered,) = pipeline.run([QUERIES[0]])
     assert (answered.excerpts, answered.timings["excerpt"]) == ({}, 0.0)
     assert pipeline.reranker.get().calls == 2
+    # Training wants them whatever is refused.
+    (chosen,) = pipeline.choose_sentences(pipeline.rerank(pipeline.retrieve([QUERIES[0]])))
+    assert set(chosen.excerpts) == {hit.passage.id for hit in chosen.reranked[:3]}

@@ -61,7 +61,7 @@ class Contexts:
         hits = tuple(Hit(corpus.by_id(pid), scores.get(pid, 0.0)) for pid in ids)
         knowing = copy.copy(pipeline)
         knowing.reranker = Lazy.of(_Knows(self.sentences))
-        (response,) = knowing.excerpt([Response(Query(self.qid, self.query), reranked=hits)])
+        (response,) = knowing.choose_sentences([Response(Query(self.qid, self.query), reranked=hits)])
         return response if text is None else dataclasses.replace(response, query=Query(self.qid, text))
 
 
@@ -119,7 +119,7 @@ def _find(pipeline: Pipeline, corpus: Corpus, chunk: Sequence[Example]) -> list[
     notes = _Notes(pipeline.reranker)
     noting.reranker = Lazy.of(notes)
     noting.depths = dataclasses.replace(pipeline.depths, contexts=max(len(one.reranked) for one in read))
-    noting.excerpt(read)
+    noting.choose_sentences(read)
     return [
         Contexts(
             example.question.id,

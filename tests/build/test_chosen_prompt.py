@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import threading
 
 import pytest
 
@@ -24,7 +23,7 @@ from rag.train.gate_generator import choosing_sentences
 from rag.train.prepare_generator import training_forms
 from rag.types import Passage, Query
 from tests.conftest import write_corpus
-from tests.fakes.chat_server import ChatServer
+from tests.fakes.chat_server import running
 
 SERVER = "generator.kind=server"
 # 3.09 and 1.54 billion parameters
@@ -126,11 +125,8 @@ def test_built_in_prompts_say_what_they_ask_for():
 
 @pytest.fixture
 def server():
-    chat_server = ChatServer()
-    threading.Thread(target=chat_server.serve_forever, daemon=True).start()
-    yield chat_server
-    chat_server.shutdown()
-    chat_server.server_close()
+    with running() as chat_server:
+        yield chat_server
 
 
 PASSAGES = [

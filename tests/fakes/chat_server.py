@@ -1,7 +1,10 @@
 """A server that speaks the chat protocol of OpenAI's clients, on loopback."""
 
+import contextlib
 import json
+import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -20,6 +23,16 @@ class ChatServer(ThreadingHTTPServer):
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+@contextlib.contextmanager
+def running() -> Iterator[ChatServer]:
+    """A server that listens until the end of the block."""
+    server = ChatServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

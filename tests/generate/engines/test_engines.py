@@ -1,7 +1,5 @@
 """One contract for every generator: transformers, CTranslate2 and vLLM on tiny models, a server on loopback."""
 
-import threading
-
 import pytest
 
 from rag.errors import GenerationError, ModelError
@@ -10,7 +8,7 @@ from rag.generate.engines.ctranslate2 import CTranslate2Generator
 from rag.generate.engines.server import ServerGenerator
 from rag.generate.engines.transformers import TransformersGenerator
 from rag.types import Generator
-from tests.fakes.chat_server import ChatServer
+from tests.fakes.chat_server import running
 
 
 def conversation(text):
@@ -19,11 +17,8 @@ def conversation(text):
 
 @pytest.fixture
 def server():
-    chat_server = ChatServer()
-    threading.Thread(target=chat_server.serve_forever, daemon=True).start()
-    yield chat_server
-    chat_server.shutdown()
-    chat_server.server_close()
+    with running() as chat_server:
+        yield chat_server
 
 
 @pytest.fixture(scope="module")
