@@ -20,6 +20,7 @@ from rag.generate.support import find_support
 from rag.generate.window import compose
 from rag.lazy import Lazy
 from rag.read.span_answer import span_answer
+from rag.scripts import is_mostly_latin
 from rag.types import (
     CANNOTANSWER,
     Answer,
@@ -67,6 +68,8 @@ class Pipeline:
     (`rag.generate.window.arrange`). `sentence_margin`: the generator is shown those sentences of the contexts whose
     rerank logit is at most this far below the best one's (`rag.generate.excerpts`); None shows all. `reading` is a span
     reader, where one reads. `checks_support`: answers are compared with what they cite (`rag.generate.support`).
+    `latin_alone`: a question in other letters is kept from reranker and reader, which would be lost in it: its passages
+    stay in the retriever's order, and it is refused only where there are none.
     Components are `Lazy`, so that a batch can load each one for its own stage alone.
     """
 
@@ -83,6 +86,7 @@ class Pipeline:
         sentence_margin: float | None = None,
         reading: Reading | None = None,
         checks_support: bool = False,
+        latin_alone: bool = False,
     ):
         self.retriever = retriever
         self.reranker = reranker
@@ -94,6 +98,7 @@ class Pipeline:
         self.sentence_margin = sentence_margin
         self.reading = reading
         self.checks_support = checks_support
+        self.latin_alone = latin_alone
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Responses with answers, in the order of the queries. Timings are shares of the batch, in seconds."""
@@ -159,7 +164,10 @@ class Pipeline:
         started = time.perf_counter()
         queries = [response.query.text for response in responses]
         candidates = [response.retrieved[: self.depths.rerank] for response in responses]
-        order = reranker.rerank(queries, candidates)
+        # One call for all questions, also where some are kept from it.
+        asked = [hits if self._is_scored(r) else () for r, hits in zip(responses, candidates, strict=True)]
+        scored = reranker.rerank(queries, asked)
+        order = [hits or kept for hits, kept in zip(scored, candidates, strict=True)]
         share = _share(started, responses)
         return [
             dataclasses.replace(response, reranked=tuple(hits), timings={**response.timings, "rerank": share})
@@ -174,7 +182,10 @@ class Pipeline:
         started = time.perf_counter()
         queries = [response.query.text for response in responses]
         passages = [
-            [self._readable(hit.passage) for hit in response.reranked[: self.reading.depth]] for response in responses
+            [self._readable(hit.passage) for hit in response.reranked[: self.reading.depth]]
+            if self._is_scored(response)
+            else []
+            for response in responses
         ]
         found = reader.read(queries, passages)
         share = _share(started, responses)
@@ -201,18 +212,20 @@ class Pipeline:
 
     def choose_sentences(self, responses: Sequence[Response]) -> list[Response]:
         """The same for every response, whether the generator would be asked or not."""
-        if self.sentence_margin is None or not responses:
-            return list(responses)
+        results = list(responses)
+        scored = [i for i, response in enumerate(responses) if self._is_scored(response)]
+        if self.sentence_margin is None or not scored:
+            return results
         reranker = self.reranker.get()
         started = time.perf_counter()
-        queries = [response.query.text for response in responses]
-        contexts = [response.reranked[: self.depths.contexts] for response in responses]
+        queries = [results[i].query.text for i in scored]
+        contexts = [results[i].reranked[: self.depths.contexts] for i in scored]
         found = select_sentences(reranker, queries, contexts, self.sentence_margin)
-        share = _share(started, responses)
-        return [
-            dataclasses.replace(response, excerpts=excerpts, timings={**response.timings, "excerpt": share})
-            for response, excerpts in zip(responses, found, strict=True)
-        ]
+        share = _share(started, scored)
+        for i, excerpts in zip(scored, found, strict=True):
+            timings = {**results[i].timings, "excerpt": share}
+            results[i] = dataclasses.replace(results[i], excerpts=excerpts, timings=timings)
+        return results
 
     def generate(self, responses: Sequence[Response]) -> list[Response]:
         """Raw answers to reranked queries, in one call to the generator.
@@ -256,7 +269,8 @@ class Pipeline:
     def check(self, responses: Sequence[Response]) -> list[Response]:
         """The responses with how far their answers are supported, where that is checked; refusals as they are."""
         results = list(responses)
-        given = [i for i, r in enumerate(results) if r.answer is not None and not r.answer.abstained]
+        answered = [i for i, r in enumerate(results) if r.answer is not None and not r.answer.abstained]
+        given = [i for i in answered if self._is_scored(results[i])]
         if not self.checks_support or not given:
             return results
         reranker = self.reranker.get()
@@ -299,7 +313,13 @@ class Pipeline:
         """Whether the passages found say too little for the question to be worth asking the generator."""
         if not response.reranked:
             return True
-        return self.rerank_threshold is not None and is_below(self.rerank_threshold, response)
+        if self.rerank_threshold is None or not self._is_scored(response):
+            return False
+        return is_below(self.rerank_threshold, response)
+
+    def _is_scored(self, response: Response) -> bool:
+        """Whether reranker and reader know the letters of the question."""
+        return not self.latin_alone or is_mostly_latin(response.query.text)
 
     def _needs_no_generator(self, response: Response) -> bool:
         """Whether a response is refused, or answered by a span, before anything is generated."""

@@ -80,6 +80,7 @@ def _settings_record(settings: Settings) -> dict:
         mode="json", exclude=NOT_IDENTITY if settings.reader.enabled else {*NOT_IDENTITY, "reader"}
     )
     record["prompt"]["name"] = _prompt_name(settings)
+    del record["index"]["language"]  # the index has it, and its fingerprint tells
     if settings.prompt.demonstrations is None:
         for key in ("demonstrations", "n_demonstrations", "min_likeness"):
             del record["prompt"][key]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from rag.config import Settings
 from rag.data.corpus import EMBEDDED, load_corpus
 from rag.data.passages import Corpus
 from rag.documents.collection import Ingested
+from rag.documents.web.crawl import WebLimits
 from rag.errors import IndexMismatchError
 from rag.index.doctor import Finding, examine
 from rag.index.folder import serving_manifest
 from rag.index.ingest import Making, Reading, add_uploads, ingest
 from rag.index.manifest import Manifest
 from rag.index.read import open_index
+from rag.index.watch import Update, watch
 from rag.index.write import build_index
 from rag.lazy import Lazy
 from rag.models.resolve import rag_home
@@ -38,6 +41,7 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
         encoder_model=settings.encoder.model,
         factory=settings.index.factory,
         window_sentences=settings.index.window_sentences,
+        language=_named_language(settings),
         hardware=describe_hardware(),
     )
 
@@ -45,7 +49,11 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
 def make_index_alike(serving: Serving, model: str | Path, target: str | Path) -> Serving:
     """The same passages in an index of the same kind, made by another encoder; returns what would serve over it."""
     manifest = serving.manifest
-    kind = {"factory": manifest.factory, "window_sentences": manifest.window_sentences}
+    kind = {
+        "factory": manifest.factory,
+        "window_sentences": manifest.window_sentences,
+        "language": manifest.language,
+    }
     settings = serving.settings.model_copy(
         update={
             "encoder": serving.settings.encoder.model_copy(update={"model": str(model)}),
@@ -93,12 +101,13 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
             make_encoder(settings, lazy=True),
             corpus_path=opened.manifest.corpus_path,
             corpus_file_sha256=opened.manifest.corpus_file_sha256,
-            documents=read_documents(opened.folder) or None,
+            documents=None if opened.manifest.corpus_path else read_documents(opened.folder),
             sources=read_sources(opened.folder),
             from_scratch=True,
             encoder_model=settings.encoder.model,
             factory=settings.index.factory,
             window_sentences=settings.index.window_sentences,
+            language=_named_language(settings),
             hardware=describe_hardware(),
         )
 
@@ -113,10 +122,36 @@ def ingest_documents(
     index_folder: str | Path,
     *,
     forget: Sequence[str | Path] = (),
+    depth: int | None = None,
     encoder: Encoder | None = None,
 ) -> Ingested:
     """`rag.index.ingest.ingest` by the settings; `encoder` is one that is loaded already."""
-    return ingest(paths, index_folder, _reading(settings), _making(settings, encoder), forget=forget)
+    return ingest(paths, index_folder, _reading(settings), _making(settings, encoder), forget=forget, depth=depth)
+
+
+def watch_documents(
+    settings: Settings,
+    paths: Sequence[str | Path],
+    index_folder: str | Path,
+    *,
+    on_update: Callable[[Update], None],
+    stop: threading.Event,
+    forget: Sequence[str | Path] = (),
+    depth: int | None = None,
+) -> None:
+    """`rag.index.watch.watch` by the settings, with one encoder for all updates."""
+    watch(
+        paths,
+        index_folder,
+        _reading(settings),
+        _making(settings, None),
+        on_update=on_update,
+        stop=stop,
+        seconds=settings.documents.watch_seconds,
+        web_seconds=60 * settings.web.watch_minutes,
+        forget=forget,
+        depth=depth,
+    )
 
 
 def add_files(
@@ -144,6 +179,7 @@ def _reading(settings: Settings) -> Reading:
         ocr_languages=documents.ocr_languages,
         chunk_tokens=documents.chunk_tokens,
         overlap_tokens=documents.overlap_tokens,
+        web=WebLimits(**settings.web.model_dump(exclude={"watch_minutes"})),
     )
 
 
@@ -153,4 +189,10 @@ def _making(settings: Settings, encoder: Encoder | None) -> Making:
         encoder_model=settings.encoder.model,
         factory=settings.index.factory,
         window_sentences=settings.index.window_sentences,
+        language=_named_language(settings),
     )
+
+
+def _named_language(settings: Settings) -> str | None:
+    """The language that the settings name; None where it is to be found."""
+    return None if settings.index.language == "auto" else settings.index.language

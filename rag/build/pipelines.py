@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rag.build.chosen_prompt import answer_margin_of, sentence_margin_of
+from rag.build.english import knows_latin_alone
 from rag.build.parts import make_generator, make_prompt
 from rag.build.serving import Serving
 from rag.config import Settings
@@ -35,6 +36,7 @@ def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
         rerank_threshold=serving.rerank_threshold,
         reading=reading_of(serving, prompt),
         checks_support=checks_support(settings),
+        latin_alone=knows_latin_alone(settings),
     )
 
 

@@ -53,6 +53,7 @@ class Retrievers:
 
     def _over(self, kind: str, within: np.ndarray | None) -> Retriever:
         """A retriever over the passages marked in `within`, (n,) bool; None: over all."""
+        self.index.get().check_holds_passages()
         made: dict[str, Lazy[DenseRetriever] | Lazy[BM25Retriever]] = {"dense": self._dense, "bm25": self._bm25}
         parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
         if within is not None:

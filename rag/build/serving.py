@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag.build.english import understood
 from rag.build.parts import ENCODER_FILES, encoder_of, reader_of, reranker_of
 from rag.build.retrievers import Retrievers
 from rag.build.threshold import applying_calibration, rerank_threshold
@@ -63,7 +64,7 @@ class Serving:
 
     def with_reranker(self, model: str | Path) -> Serving:
         """What would serve with this model as the reranker. The threshold stays that of the other one."""
-        reranker = self.settings.reranker.model_copy(update={"model": str(model)})
+        reranker = self.settings.reranker.model_copy(update={"model": str(model), "enabled": True})
         settings = self.settings.model_copy(update={"reranker": reranker})
         return dataclasses.replace(self, settings=settings, reranker=str(model))
 
@@ -124,12 +125,13 @@ class Serving:
 
 
 def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
-    """What serves over an index by these settings. Loads and fetches no model.
+    """What serves over an index by these settings, but for models that do not know its language (`rag.build.english`).
 
-    Raises IndexMismatchError, with the command that fixes it, where the index is missing, damaged, or older than its
-    corpus file; ModelError where a promoted model is gone.
+    Loads and fetches no model. Raises IndexMismatchError, with the command that fixes it, where the index is missing,
+    damaged, or older than its corpus file; ModelError where a promoted model is gone.
     """
     generation, manifest = serving_manifest(index_folder)
+    settings = understood(settings, manifest, index_folder)
     encoder = what_serves(settings.encoder.model)
     reranker = what_serves(settings.reranker.model) if settings.reranker.enabled else None
     reader = what_serves(settings.reader.model) if settings.reader.enabled else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from rag.cli.options import (
     print_json,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from rag.config import Settings
 
 PANEL = "Documents and index"
 app = typer.Typer()
@@ -58,12 +61,19 @@ def index(
 def ingest_(
     index: IndexOption,
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files and folders; without any, those ingested before are checked for changes."),
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders and addresses of web pages; without any, those ingested before are checked for "
+            "changes."
+        ),
     ] = None,
     forget: Annotated[
-        list[Path] | None, typer.Option(help="A file or folder to leave out from now on; may be repeated.")
+        list[str] | None, typer.Option(help="A file, folder or address to leave out from now on; may be repeated.")
     ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Follow links from the addresses named, this many; 0 by default.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on following changes until stopped by Ctrl-C.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -71,21 +81,55 @@ def ingest_(
     """Add documents to an index and follow their changes. Only what is new or changed is encoded.
 
     Reads text (.txt .rst .adoc .org .tex .log), Markdown, HTML, PDF, DOCX, PPTX, XLSX, CSV, TSV, EPUB and JSON lines.
-    Exit status 3 means that a file was left out; each is listed with its reason.
+    Exit status 3 means that a file was left out, or a web page could not be looked at; each is listed with its reason.
+
+    An address stands for one page, with --depth for the pages that it links to on the same host, and that of a
+    sitemap.xml for the pages of the sitemap.
     """
     settings = settings_of(config, set_)
+    if watch:
+        _watch(settings, paths or [], index, forget or [], depth, as_json=as_json)
+        return
     from rag.build.indexes import ingest_documents
     from rag.cli.lines import ingested_json
     from rag.documents.ingested_lines import ingested_lines
     from rag.index.calibration import uncalibrated_lines
 
-    result = ingest_documents(settings, paths or [], index, forget=forget or [])
+    result = ingest_documents(settings, paths or [], index, forget=forget or [], depth=depth)
     if as_json:
         print_json(ingested_json(result))
     else:
-        print("\n".join([*ingested_lines(result, index), *uncalibrated_lines(index)]))
-    if result.left_out:
+        uncalibrated = uncalibrated_lines(index) if result.documents else []
+        print("\n".join([*ingested_lines(result, index), *uncalibrated]))
+    if result.left_out or result.not_updated:
         raise typer.Exit(3)
+
+
+def _watch(
+    settings: Settings, paths: list[str], index: Path, forget: list[str], depth: int | None, *, as_json: bool
+) -> None:
+    """Print a line for each update until stopped."""
+    import json
+    import time
+
+    from rag.build.indexes import watch_documents
+    from rag.cli.lines import ingested_json
+    from rag.cli.stopping import stopped_by_signals
+    from rag.documents.ingested_lines import update_line
+    from rag.index.watch import Update
+    from rag.progress import say
+
+    def show(update: Update) -> None:
+        clock = time.strftime("%H:%M:%S")
+        if update.result is None:
+            say(f"{clock} {index}: {update.problem}")
+        elif as_json:
+            print(json.dumps(ingested_json(update.result)), flush=True)
+        else:
+            print(update_line(update.result, index, clock), flush=True)
+
+    with stopped_by_signals() as stop:
+        watch_documents(settings, paths, index, on_update=show, stop=stop, forget=forget, depth=depth)
 
 
 @app.command(rich_help_panel=PANEL)

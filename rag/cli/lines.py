@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.generate.pieces import piece_around
 from rag.generate.support import support_json, support_line
+from rag.index.language import language_name
 from rag.index.manifest import Manifest
+from rag.languages import ENGLISH
 from rag.marks import with_marks
 from rag.read.span_answer import best_span, span_json
+from rag.scripts import spaced_out, whole_words
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def hit_json(hit: Hit, rank: int) -> dict:
 
 
 def hit_lines(hit: Hit, rank: int, width: int = 100) -> str:
-    text = textwrap.shorten(hit.passage.text, 3 * width, placeholder=" …")
+    text = _shortened(hit.passage.text, 3 * width)
     head = f"{rank:>3}. {hit.passage.title or hit.passage.id}  ({place_of(hit.passage)}, score {hit.score:.4f})"
     return head + "\n" + textwrap.fill(text, width, initial_indent="     ", subsequent_indent="     ")
 
@@ -57,6 +60,14 @@ def response_json(response: Response) -> dict:
     }
 
 
+def _shortened(text: str, width: int) -> str:
+    """The text in one line of at most `width` characters, cut between words, or letters that stand without spaces."""
+    line = " ".join(text.split())
+    if len(line) <= width or spaced_out(line) == line:
+        return textwrap.shorten(line, width, placeholder=" …")
+    return (whole_words(line[: width - 2]).rstrip() or line[: width - 2]) + " …"
+
+
 def response_lines(response: Response) -> list[str]:
     answer = _answer_of(response)
     numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
@@ -65,7 +76,7 @@ def response_lines(response: Response) -> list[str]:
     lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else marked, *supported, *_quoted(response), ""]
     for n, hit in enumerate(response.contexts, 1):
         star = "*" if hit.passage.id in answer.citations else " "
-        text = textwrap.shorten(hit.passage.text, 160, placeholder=" …")
+        text = _shortened(hit.passage.text, 160)
         where = f", {place_of(hit.passage)}" if hit.passage.place else ""
         lines.append(f"{star}[{n}] {hit.passage.title or hit.passage.id}{where} ({hit.score:.2f})  {text}")
     if response.dropped_contexts:
@@ -81,7 +92,7 @@ def _quoted(response: Response) -> list[str]:
         return []
     passage, span = found
     number = [hit.passage for hit in response.contexts].index(passage) + 1
-    quote = textwrap.shorten(piece_around(passage.text, span.start), LONGEST_QUOTE, placeholder=" …")
+    quote = _shortened(piece_around(passage.text, span.start), LONGEST_QUOTE)
     return [f"[{number}] “{quote}”"]
 
 
@@ -93,11 +104,15 @@ def _answer_of(response: Response) -> Answer:
 def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
     windows = f", windows of {manifest.window_sentences} sentences" if manifest.window_sentences else ""
     return [
-        f"{folder}: {manifest.n_passages:,} passages, {manifest.encoder_model} "
+        f"{folder}: {manifest.n_passages:,} passages{_in_language(manifest)}, {manifest.encoder_model} "
         f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",
         f"passages cut at {manifest.encoder.max_length_tokens} tokens: {manifest.passages_cut:,}",
         f"ask it: rag ask 'your question' -i {folder}",
     ]
+
+
+def _in_language(manifest: Manifest) -> str:
+    return "" if manifest.language == ENGLISH else f" in {language_name(manifest.language)}"
 
 
 def ingested_json(result: Ingested) -> dict:
@@ -109,6 +124,8 @@ def ingested_json(result: Ingested) -> dict:
         "removed": result.removed,
         "kept": result.kept,
         "near_duplicates": result.near_duplicates,
+        "not_updated": result.not_updated,
+        "passed_over": result.passed_over,
         "n_passages": result.n_passages,
         "fingerprint": result.fingerprint,
     }
@@ -192,7 +209,7 @@ def written_lines(written: Written, path: Path) -> list[str]:
         f"{path}: {written.n_questions:,} questions for {written.n_passages:,} passages; read some before training:"
     ]
     for question, passage in written.examples:
-        lines += ["", question, f"    {textwrap.shorten(passage, 200, placeholder=' …')}"]
+        lines += ["", question, f"    {_shortened(passage, 200)}"]
     return lines
 
 

@@ -64,4 +64,14 @@ def serving_of(config: Path | None, overrides: list[str] | None, index: Path) ->
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Names of files may hold bytes that are no text: these can only be written as escapes.
+    print(text if _is_text(text) else json.dumps(value, indent=2))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

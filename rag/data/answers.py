@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 
 from rag.data.questions import Question
+from rag.scripts import HANGUL, UNSPACED
 from rag.types import CANNOTANSWER, Span
 
 JUDGEMENTS = ("yes", "no")
 """Answers that judge what a text says; where these words stand in it, they are not the answer."""
+_SPACED = rf"[^\W{UNSPACED}{HANGUL}]"  # Korean endings grow onto their word
+_IS_SPACED = re.compile(r"(?!_)" + _SPACED)
 
 
 def references(question: Question) -> tuple[str, ...]:
@@ -28,9 +31,10 @@ def find_answers(text: str, answers: Iterable[str]) -> list[Span]:
         words = answer.split()
         if not words or answer.strip(" .!").lower() in JUDGEMENTS:
             continue
-        # A word ends where no letter or digit follows. An answer that ends otherwise, as in "C++", ends anywhere.
-        begin = r"(?<!\w)" if words[0][0].isalnum() else ""
-        end = r"(?!\w)" if words[-1][-1].isalnum() else ""
+        # A word ends where no letter or digit follows, or one of a script that puts no spaces between words. An answer
+        # that ends otherwise, as in "C++", ends anywhere, and so does one in such a script.
+        begin = f"(?<!{_SPACED})" if _IS_SPACED.match(words[0][0]) else ""
+        end = f"(?!{_SPACED})" if _IS_SPACED.match(words[-1][-1]) else ""
         pattern = begin + r"\s+".join(map(re.escape, words)) + end
         found.update(match.span() for match in re.finditer(pattern, text, re.IGNORECASE))
     return sorted(found)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.documents.document import Block, Document
+from rag.sentences import END_WITHOUT_SPACE
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
 MAX_HEADING_CHARACTERS = 120
+"""A longer heading is cut in the path of headings, and stands in the text as a whole."""
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]{0,3}(?=\s)|\n{2,}")
+_SENTENCE_END = re.compile(rf"[.!?…][\"'”’)\]]{{0,3}}(?=\s)|\n{{2,}}|{END_WITHOUT_SPACE}")
 _LINE_END = re.compile(r"\n+")
 _WORD = re.compile(r"\S+\s*")
 
@@ -65,6 +68,8 @@ class _Piece:
 def chunk_document(document: Document, count_tokens: CountTokens, settings: ChunkSettings) -> list[Chunk]:
     """The chunks of a document, in order; together they cover every block that is no heading.
 
+    A heading that is too long for the path, or has nothing below it, is text.
+
     `count_tokens` gives the encoder's tokens of each text, without special tokens or prompt. A chunk ends where a
     section ends, unless it would stay shorter than a quarter of the limit; never inside a sentence, a line of code or a
     row of a table, unless that alone is longer than the limit.
@@ -75,6 +80,14 @@ def chunk_document(document: Document, count_tokens: CountTokens, settings: Chun
 def title_of(document_title: str, heading: Sequence[str]) -> str:
     """What stands above a chunk: the document's title and the headings, each once."""
     return " › ".join(dict.fromkeys(part for part in (document_title, *heading) if part))
+
+
+def _shortened(heading: str) -> str:
+    """A heading as it stands in a path: cut behind a word, with a mark, where it is longer than is allowed."""
+    if len(heading) <= MAX_HEADING_CHARACTERS:
+        return heading
+    cut = heading[: MAX_HEADING_CHARACTERS - 1]
+    return f"{cut.rpartition(' ')[0] or cut}…"
 
 
 def _split_at(end: re.Pattern, text: str) -> list[tuple[int, int]]:
@@ -114,7 +127,8 @@ class _Chunker:
         counts = self._count([text[span.start : span.end] for span in spans])
         gaps = self._count(between)
         pieces: list[_Piece] = []
-        for span, tokens, gap in zip(spans, counts, gaps, strict=True):
+        for span, n_tokens, gap in zip(spans, counts, gaps, strict=True):
+            tokens = max(n_tokens, 1)  # blank lines fill a chunk, too
             room = self._room(span.heading) - self._header_tokens(span.block)
             if tokens <= room:
                 pieces.append(_Piece(span.start, span.end, tokens, gap, span.block, span.heading))
@@ -130,8 +144,11 @@ class _Chunker:
         for n, block in enumerate(self._document.blocks):
             if block.kind == "heading" and not self._stands_alone(n):
                 path = [item for item in path if item[0] < block.level]
-                path.append((block.level, " ".join(text[block.start : block.end].split())[:MAX_HEADING_CHARACTERS]))
-                continue
+                name = " ".join(text[block.start : block.end].split())
+                path.append((block.level, _shortened(name)))
+                if len(name) <= MAX_HEADING_CHARACTERS:
+                    continue
+                block = dataclasses.replace(block, kind="text")  # what is too long for the path is text as well
             heading = tuple(name for _, name in path)
             end_of_piece = _SENTENCE_END if block.kind == "text" else _LINE_END
             for start, end in _split_at(end_of_piece, text[block.start : block.end]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from rag.documents.address import host_of
 from rag.documents.chunk import ChunkSettings, CountTokens, chunk_document, title_of
 from rag.documents.document import Document
 from rag.documents.duplicates import signature_of
@@ -23,6 +24,8 @@ class Ingested:
 
     `added`, `removed` and `kept` count documents against those that the index held before. `other_kinds` counts files
     of kinds that are not read, by suffix. `near_duplicates` are pairs of hashes with their estimated similarity.
+    `not_updated` are web pages that could not be looked at, so that their kept copy stays (address -> reason);
+    `passed_over` counts links that were not followed, by the reason.
     """
 
     fingerprint: str
@@ -34,6 +37,8 @@ class Ingested:
     removed: int
     kept: int
     near_duplicates: Sequence[tuple[str, str, float]] = ()
+    not_updated: Mapping[str, str] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 class KnownDocument(NamedTuple):
@@ -118,18 +123,23 @@ def _record_of(document: Document, places: Sequence[FoundFile], n_passages: int,
 
 
 def _as_rows(places: Sequence[FoundFile]) -> tuple[Mapping, ...]:
-    return tuple(asdict(place) for place in places)
+    rows = (asdict(place) for place in places)
+    return tuple({key: value for key, value in row.items() if key != "address" or value} for row in rows)
 
 
 def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
     """Documents by the folder that was named, or in which a named file lies; each with its `path` below that folder.
 
-    A folder is called by as much of the end of its path as distinguishes it from the others.
+    A folder is called by as much of the end of its path as distinguishes it from the others. Web pages are by their
+    host, each with its address as the path.
     """
     by_folder: dict[Path, list[Mapping]] = {}
     for document in documents:
         found: dict[Path, str] = {}
         for place in document["paths"]:
+            if address := place.get("address"):
+                found.setdefault(Path(host_of(address)), address)
+                continue
             root = Path(place["root"])
             folder, path = (root, place["path"]) if place["path"] else (root.parent, root.name)
             found.setdefault(folder, readable(path))

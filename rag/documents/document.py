@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rag.documents.titles import sound_title
+
 MAX_TITLE_CHARACTERS = 200
+_BOXES = str.maketrans({"☐": "[ ]", "☑": "[x]", "☒": "[x]"})
+_BOX = re.compile("[☐☑☒]")
+_BOX_BEFORE_WORD = re.compile(r"([☐☑☒])(?=\w)")
 BlockKind = Literal["heading", "text", "table", "code"]
 
 
@@ -42,10 +48,21 @@ class Document:
     ocr: str | None = None
 
 
+def ticked(text: str) -> str:
+    """A text whose boxes to tick are written as models know them: `[x]` and `[ ]`."""
+    return _BOX_BEFORE_WORD.sub(r"\1 ", text).translate(_BOXES) if _BOX.search(text) else text
+
+
+def without_blank_lines(code: str) -> str:
+    """Code without blank lines before it and whitespace behind it; its first line keeps its indentation."""
+    code = code.rstrip()
+    return code[code.rfind("\n", 0, len(code) - len(code.lstrip())) + 1 :]
+
+
 def titled(document: Document) -> Document:
-    """The document; where it has no title, with its first heading as the title."""
+    """The document; where its file names no title that is one, with its first heading as the title."""
     first = next((block for block in document.blocks if block.kind == "heading"), None)
-    title = document.title.strip() or (document.text[first.start : first.end] if first else "")
+    title = sound_title(document.title) or (document.text[first.start : first.end] if first else "")
     return dataclasses.replace(document, title=" ".join(title.split())[:MAX_TITLE_CHARACTERS])
 
 
@@ -58,9 +75,9 @@ class TextBuilder:
         self.blocks: list[Block] = []
 
     def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None, header: int = 0) -> None:
-        """Append a block without the whitespace around it; an empty one is left out."""
-        text = text.strip("\n ") if kind == "code" else text.strip()
-        if not text.strip():
+        """Append a block without the whitespace around it, but with the indentation of code; none where it is empty."""
+        text = without_blank_lines(text) if kind == "code" else text.strip()
+        if not text:
             return
         if self._parts:
             self._parts.append("\n\n")

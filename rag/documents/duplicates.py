@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Container, Sequence
 
 from rag.documents.records import DocumentRecord
+from rag.scripts import spaced_out
 
 # What signatures of different documents must share to be compared; indexes keep signatures.
 PERMUTATIONS = 64
@@ -15,10 +16,13 @@ SHINGLES_AT_ONCE = 10_000
 
 
 def signature_of(text: str) -> tuple[int, ...]:
-    """MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) of a text's word 5-grams, by datasketch."""
+    """MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) of a text's word 5-grams, by datasketch.
+
+    Letters of scripts without spaces are words of their own.
+    """
     from datasketch import MinHash
 
-    tokens = text.lower().split()
+    tokens = spaced_out(text.lower()).split()
     shingles = {" ".join(tokens[n : n + SHINGLE_WORDS]) for n in range(max(len(tokens) - SHINGLE_WORDS + 1, 1))}
     made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME, hashfunc=zlib.crc32)
     ordered = sorted(shingles)

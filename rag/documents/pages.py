@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.documents.formats.pdf_forms import Annotations, fill, open_form, read_fields
+from rag.documents.formats.pdf_glyphs import Glyphs, read_glyphs
+from rag.documents.formats.pdf_view import upright_view, view_of
 from rag.errors import UnreadableFile
 
 LONGEST_SIDE_PIXELS = 1600
 PIXELS_A_POINT = 2.0
+_PIECE_END = re.compile(r"\n+|\s\|\s|(?<=[.!?:;])\s+|\[[x ]\]")
+_SHORT = 5  # letters; so short a piece is looked for close behind the one before
+_NEAR = 300  # letters
 
 Box = tuple[float, float, float, float]
 
@@ -32,6 +39,9 @@ class PageImage:
 def render_page(path: str | Path, sha256: str, number: int, text: str) -> PageImage:
     """Page `number` (from 1) of a PDF, marked where `text` stands on it; hyphens, spaces and case do not matter.
 
+    What is filled into its form is drawn and marked, too. A text that does not stand there in one piece (of a table, of
+    two pages) is marked sentence by sentence and cell by cell.
+
     Raises UnreadableFile where the file is gone, is no longer the one that was hashed, or has no such page.
     """
     import pypdfium2 as pdfium
@@ -44,6 +54,7 @@ def render_page(path: str | Path, sha256: str, number: int, text: str) -> PageIm
         raise UnreadableFile("changed since it was ingested")
     try:
         with pdfium.PdfDocument(data) as pdf:
+            form = open_form(pdf)
             if not 1 <= number <= len(pdf):
                 raise UnreadableFile(f"has no page {number}")
             page = pdf[number - 1]
@@ -52,46 +63,83 @@ def render_page(path: str | Path, sha256: str, number: int, text: str) -> PageIm
             bitmap = page.render(scale=scale)
             picture = io.BytesIO()
             bitmap.to_pil().convert("RGB").save(picture, "PNG", optimize=True)
-            marks = _marks(page, bitmap, text)
+            marks = _marks(page, form, text)
             return PageImage(number, len(pdf), bitmap.width, bitmap.height, picture.getvalue(), marks)
     except pdfium.PdfiumError as error:
         raise UnreadableFile(f"damaged PDF ({error})") from error
 
 
-def _marks(page, bitmap, text: str) -> tuple[Box, ...]:
+def _marks(page, form, text: str) -> tuple[Box, ...]:
     """The boxes of the lines of a text on a page, none where it is not found."""
-    from pypdfium2.raw import FPDFText_GetUnicode
-
+    view = view_of(page)
     text_page = page.get_textpage()
     try:
-        span = _find([chr(FPDFText_GetUnicode(text_page, n)) for n in range(text_page.count_chars())], text)
-        count = text_page.count_rects(span[0], span[1] - span[0]) if span else 0
-        boxes = [text_page.get_rect(n) for n in range(count)]
+        upright = upright_view(page, text_page)
+        glyphs = read_glyphs(text_page, upright)
+        fill(glyphs, read_fields(form, page, upright, Annotations()))
+        boxes = [box for start, end in _places(glyphs.text, text) for box in _boxes(glyphs, start, end)]
     finally:
         text_page.close()
-    place = bitmap.get_posconv(page)
-    marks = []
-    for left, bottom, right, top in boxes:
-        (x0, y0), (x1, y1) = place.to_bitmap(left, top), place.to_bitmap(right, bottom)
-        x0, x1 = sorted((x0, x1))  # a turned page turns them
-        y0, y1 = sorted((y0, y1))
-        marks.append((x0 / bitmap.width, y0 / bitmap.height, (x1 - x0) / bitmap.width, (y1 - y0) / bitmap.height))
-    return tuple(marks)
+    boxes = [view.box(*upright.back(x0, y0), *upright.back(x1, y1)) for x0, y0, x1, y1 in boxes]
+    width, height = view.size
+    return tuple((x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height) for x0, y0, x1, y1 in boxes)
+
+
+def _boxes(glyphs: Glyphs, start: int, end: int) -> Iterator[Box]:
+    """The boxes around the words from `start` to `end`: one for those that stand side by side."""
+    current: Box | None = None
+    for word in glyphs.words(start, end):
+        box = word.box
+        if current is not None:
+            is_level = abs((current[1] + current[3]) - (box[1] + box[3])) < box[3] - box[1]
+            if is_level and 0 <= box[0] - current[2] + 1 < 2 * (box[3] - box[1]):
+                current = (current[0], min(current[1], box[1]), box[2], max(current[3], box[3]))
+                continue
+            yield current
+        current = box
+    if current is not None:
+        yield current
+
+
+def _places(page_text: str, text: str) -> list[tuple[int, int]]:
+    """Where a text stands among the characters of a page: in one piece, or its sentences, lines and cells in order."""
+    if whole := _find(page_text, text):
+        return [whole]
+    letters, rows = _letters_of(page_text)
+    places = []
+    position = 0
+    for piece in _PIECE_END.split(text):
+        wanted = _letters(piece)
+        if not wanted:
+            continue
+        start = letters.find(wanted, position, position + _NEAR if len(wanted) < _SHORT else len(letters))
+        if start < 0 and len(wanted) >= _SHORT:
+            start = letters.find(wanted)
+        if start >= 0:
+            position = start + len(wanted)
+            places.append((rows[start], rows[position - 1] + 1))
+    return places
 
 
 def _find(characters: Sequence[str], text: str) -> tuple[int, int] | None:
     """Where a text begins and ends among the characters of a page: by its letters and digits alone."""
+    letters, rows = _letters_of(characters)
+    wanted = _letters(text)
+    start = letters.find(wanted) if wanted else -1
+    if start < 0:
+        return None
+    return rows[start], rows[start + len(wanted) - 1] + 1
+
+
+def _letters_of(characters: Sequence[str]) -> tuple[str, list[int]]:
+    """The letters and digits of characters, and the character that each is of."""
     letters: list[str] = []
     rows: list[int] = []
     for row, character in enumerate(characters):
         for letter in _letters(character):
             letters.append(letter)
             rows.append(row)
-    wanted = _letters(text)
-    start = "".join(letters).find(wanted) if wanted else -1
-    if start < 0:
-        return None
-    return rows[start], rows[start + len(wanted) - 1] + 1
+    return "".join(letters), rows
 
 
 def _letters(text: str) -> str:

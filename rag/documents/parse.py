@@ -12,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag.documents.document import Document
-from rag.documents.formats.html import parse_epub, parse_html
-from rag.documents.formats.office import parse_docx, parse_pptx, parse_xlsx
+from rag.documents.formats.delimited import parse_csv
+from rag.documents.formats.docx import parse_docx
+from rag.documents.formats.epub import parse_epub
+from rag.documents.formats.html import parse_html
+from rag.documents.formats.json_lines import parse_jsonl
 from rag.documents.formats.pdf import parse_pdf
-from rag.documents.formats.rows import parse_csv, parse_jsonl
+from rag.documents.formats.pptx import parse_pptx
 from rag.documents.formats.text import parse_markdown, parse_text
-from rag.documents.sniff import sniff
+from rag.documents.formats.xlsx import parse_xlsx
+from rag.documents.scan import readable
+from rag.documents.sniff import sniff, suffix_of, unpacked
 from rag.errors import UnreadableFile
 
 PARSERS: dict[str, Callable[[bytes], Document]] = {
@@ -49,8 +54,8 @@ def parse_file(
     each.
     """
     path = Path(path)
-    data = _read(path, sha256)
-    kind = sniff(data, path.suffix.lower())
+    data = unpacked(_read(path, sha256))
+    kind = sniff(data, suffix_of(path.name))
     parse = PARSERS[kind]
     if kind == "pdf":  # the one kind whose pages may be pictures of text
         parse = functools.partial(parse_pdf, ocr_languages=ocr_languages, ocr_seconds=ocr_seconds, alive=alive)
@@ -65,7 +70,7 @@ def parse_file(
     if not any(ch.isalnum() for ch in document.text):
         raise UnreadableFile("holds no text")
     if not document.title:
-        return dataclasses.replace(document, title=path.stem)
+        return dataclasses.replace(document, title=readable(path.stem))
     return document
 
 
@@ -73,7 +78,9 @@ def _read(path: Path, sha256: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
+        gone = isinstance(error, FileNotFoundError)
+        reason = f"cannot be read: {'gone since it was found' if gone else error.strerror or error}"
+        raise UnreadableFile(reason) from error
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UnreadableFile("changed while it was read; run again")
     if not data.strip():

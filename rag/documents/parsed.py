@@ -6,18 +6,20 @@ once, a killed run goes on where it was, and a source card can show the text aro
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rag.documents.address import page_name
 from rag.documents.document import Block, Document
 from rag.documents.scan import FoundFile
 from rag.errors import UnreadableFile
 from rag.files import json_if_sound, write_whole
 
 FOLDER = "documents"
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Goes up when a parser makes other text or blocks of the same bytes: what an older one made is parsed again."""
 
 
@@ -77,10 +79,13 @@ def parse_all(
     for found in files:
         if found.sha256 not in reasons and store.read(found.sha256, ocr) is None:
             try:
-                store.write(found.sha256, parse(found.full_path, found.sha256))
+                document = parse(found.full_path, found.sha256)
+                if found.address and document.title == found.full_path.stem:
+                    document = dataclasses.replace(document, title=page_name(found.address))
+                store.write(found.sha256, document)
             except UnreadableFile as error:
                 reasons[found.sha256] = str(error)
         if found.sha256 in reasons:
-            failed[str(found.full_path)] = reasons[found.sha256]
+            failed[found.name] = reasons[found.sha256]
         advance(1)
     return failed

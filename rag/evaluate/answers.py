@@ -16,7 +16,7 @@ _LEAKS = {
     "chat markup": re.compile(r"<\|[^|<>\s]{1,40}\|>|^\s*(?:system|user|assistant)\s*:?\s*$", re.I | re.M),
     "echoed prompt": re.compile(r"^\s*(?:Q|Question|A|Answer|Context|Passages?)\s*:", re.M),
 }
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n{2,}")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n{2,}|(?<=[。！？।؟۔])\s*")
 
 
 def is_right(answer: str, references: Sequence[str], question: str = "") -> bool:

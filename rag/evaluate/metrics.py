@@ -17,11 +17,13 @@ from __future__ import annotations
 import math
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rag.scripts import spaced_out
 from rag.types import Qrels, Run
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -128,7 +130,13 @@ def ranking_scores(run: Run, qrels: Qrels) -> dict[str, dict[str, float]]:
 
 
 def normalize_answer(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces (https://arxiv.org/abs/1606.05250)."""
+    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces (https://arxiv.org/abs/1606.05250).
+
+    Text without spaces between words is compared letter by letter, as for MLQA (https://arxiv.org/abs/1910.07475).
+    """
+    spaced = spaced_out(text)
+    if spaced != text:
+        text = "".join(ch for ch in spaced if not unicodedata.category(ch).startswith("P"))
     text = "".join(ch for ch in text.lower() if ch not in string.punctuation)
     return " ".join(ARTICLES.sub(" ", text).split())
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from rag.generate.citations import cited_by, moved, split_citations
-from rag.generate.copies import contains_words, normalized_words
+from rag.generate.copies import contains_words, normalized_words, telling_words
 from rag.generate.markup import without_dialogue, without_markup
 from rag.generate.refusals import TRAILING_REFUSAL, is_refusal
 from rag.types import CANNOTANSWER, Answer, Passage, Span
@@ -93,7 +93,8 @@ def verify_citations(answer: Answer, contexts: Sequence[Passage]) -> Answer:
         return dataclasses.replace(answer, citations=cited, marks=tuple(mark for mark in marks if mark[1]))
     if answer.citations:
         return answer
-    shares = [len(set(words) & set(normalized_words(p.content))) / len(set(words)) for p in contexts]
+    telling = telling_words(words)
+    shares = [len(telling & telling_words(normalized_words(p.content))) / len(telling) for p in contexts]
     most = max(shares)
     if most < SHARE_OF_WORDS:
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag.scripts import is_unspaced
 from rag.types import Passage
 
 # How much text before a bracket must match a passage for the bracket to count as copied from it.
@@ -56,7 +57,8 @@ def _is_text(text: str, match: re.Match, contents: Sequence[str]) -> bool:
         return True
     # A bracket attached to a word is code, unless a clause or the text ends behind it.
     attached = not match[0][0].isspace() and before != "" and (before[-1].isalnum() or before[-1] in "_)")
-    ends = not after.strip() or re.match(r"\s*(?:[.!?;,](?:\s|\Z)|\[)", after) is not None
+    attached = attached and not is_unspaced(before[-1])
+    ends = not after.strip() or re.match(r"\s*(?:[.!?;,](?:\s|\Z)|[。！？；，、]|\[)", after) is not None
     return attached and not ends
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag.scripts import spaced_out
+
 MAX_ANSWER_WORDS = 60
 MAX_CHARACTERS = 600
 
@@ -72,7 +74,7 @@ class Demonstrations:
 
 
 def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower()))
+    return set(re.findall(r"\w+", spaced_out(text.lower())))
 
 
 def _cut(text: str) -> str:

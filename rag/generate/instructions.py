@@ -11,6 +11,9 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from rag.scripts import spaced_out
+from rag.sentences import END_WITHOUT_SPACE
+
 WITHHELD = "[…]"
 
 _MODEL = (
@@ -124,7 +127,7 @@ _ASKS = re.compile(
 CONTINUATION_WORDS = 12
 MAX_SENTENCE_CHARACTERS = 4000
 
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]{0,3}(?=\s)|\n")
+_SENTENCE_END = re.compile(rf"[.!?][\"'”’)\]]{{0,3}}(?=\s)|\n|{END_WITHOUT_SPACE}")
 _BLANKS = re.compile(r"[ \t]+")
 # Joiners (U+200C, U+200D) belong to the spelling of several languages: no rule sees them, the model does.
 _JOINERS = re.compile(r"[\u200c\u200d]")
@@ -152,7 +155,7 @@ def find_instructions(text: str) -> list[Instruction]:
         # Hidden characters and blanks can break up the words of a rule. The limit bounds the time of the search.
         sentence = _BLANKS.sub(" ", _JOINERS.sub("", _HIDDEN.sub("", text[start:end])))[:MAX_SENTENCE_CHARACTERS]
         kind = next((kind for kind, rule in RULES.items() if rule.search(sentence)), None)
-        if kind is None and kind_before is not None and len(sentence.split()) <= CONTINUATION_WORDS:
+        if kind is None and kind_before is not None and len(spaced_out(sentence).split()) <= CONTINUATION_WORDS:
             found[-1] = Instruction(found[-1].start, end, found[-1].kind)
         elif kind is not None:
             found.append(Instruction(start, end, kind))

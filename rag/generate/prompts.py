@@ -110,7 +110,8 @@ def defuse(text: str) -> str:
     text = re.sub(r"<\|(?=[^|<>\s]{1,40}\|>)", "< |", text)
     text = re.sub(r"<(?=/?(?:think|tool_call|tool_response|s|bos|eos|start_of_turn|end_of_turn)>)", "< ", text)
     text = re.sub(r"\[(?=/?INST\])|<(?=</?SYS>>)", r"\g<0> ", text)
-    return re.sub(r"<(?=\s*/?\s*passage\b)", "(", text, flags=re.I)
+    # Possessive: blanks without end are passed once.
+    return re.sub(r"<(?=\s*+(?:/\s*+)?+passage\b)", "(", text, flags=re.I)
 
 
 def conversation_sha256(conversation: Messages) -> str:

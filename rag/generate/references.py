@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from rag.scripts import UNSPACED
+
 OPENS_AS_FOLLOW_UP = re.compile(
     r"\A\s*(?:(?:and|but|or|so|also|then)\b(?!-)|what about\b|how about\b|why not\b|why\??\s*\Z)", re.I
 )
@@ -20,7 +22,7 @@ REFERRING_WORD = re.compile(
 )
 """Any word that may refer, whether it does in its sentence or not."""
 SHORT_WORDS = 4
-WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}")  # Chinese and Japanese: about two letters a word
+WITHOUT_SPACES = re.compile(f"[{UNSPACED}]{{1,2}}")  # Chinese, Japanese and others: about two letters a word
 
 AUXILIARY = r"(?:is|are|was|were|am|be|been|do|does|did|can|could|will|would|shall|should|may|might|must|has|have|had)"
 PREPOSITION = r"(?:of|in|on|at|for|by|to|from|with|about|like|after|before|since|until|than|during|under|into|over)"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rag.generate.citations import CITATION
 from rag.generate.copies import is_copied, normalized_words
+from rag.scripts import spaced_out
 from rag.types import Passage
 
 REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
@@ -162,7 +163,7 @@ def may_refuse(beginning: str) -> bool:
     *whole, growing = _clauses(beginning) or [""]
     if any(_kind(clause, ()) == "says" for clause in whole):
         return False
-    return bool(whole) or " " not in growing.strip() or _OPENS.match(growing) is not None
+    return bool(whole) or " " not in spaced_out(growing).strip() or _OPENS.match(growing) is not None
 
 
 def _begins_as_refusal(text: str, passages: Sequence[Passage]) -> bool:

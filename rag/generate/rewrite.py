@@ -9,6 +9,7 @@ from rag.generate.answer import parse_answer
 from rag.generate.prompts import defuse
 from rag.generate.references import OPENS_AS_FOLLOW_UP, REFERRING_WORD, refers_back
 from rag.generate.window import prompt_budget_tokens
+from rag.scripts import spaced_out
 from rag.types import Generator, Message, Messages
 
 TURNS_KEPT = 3
@@ -73,4 +74,4 @@ def _only_echoes(rewritten: str, question: str, history: Sequence[tuple[str, str
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+    return re.findall(r"\w+", spaced_out(text.lower()))

@@ -20,6 +20,7 @@ from rag.generate.answer import parse_answer
 from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
+from rag.scripts import count_words
 from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
@@ -67,12 +68,12 @@ def parse_question(raw: str) -> str:
     """The question in the generator's output; empty where nobody could ask it who does not see the passage."""
     text = parse_answer(raw, ()).text.strip().splitlines()[0]
     text = re.sub(r"\A(?:Q|Question)\s*:\s*", "", text, flags=re.I).strip(" \"'“”*")
-    if not text.endswith("?") or _SPEAKS_OF_PASSAGE.search(text):
+    if not text.endswith(("?", "？", "؟")) or _SPEAKS_OF_PASSAGE.search(text):
         return ""
     # A small model sometimes repeats the question of an example.
     if text in dict(EXAMPLES).values():
         return ""
-    return text if MIN_QUESTION_WORDS <= len(text.split()) <= MAX_QUESTION_WORDS else ""
+    return text if MIN_QUESTION_WORDS <= count_words(text) <= MAX_QUESTION_WORDS else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def write_questions(
     no usable question was written.
     """
     target = Path(target)
-    eligible = [passage for passage in passages if len(passage.text.split()) >= MIN_PASSAGE_WORDS]
+    eligible = [passage for passage in passages if count_words(passage.text) >= MIN_PASSAGE_WORDS]
     if not eligible:
         raise DataError(f"no passage has {MIN_PASSAGE_WORDS} words or more; there is nothing to ask about")
     random.Random(seed).shuffle(eligible)

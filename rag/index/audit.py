@@ -50,6 +50,8 @@ def audit(index_folder: str | Path) -> list[Suspicion]:
     documents. Raises IndexMismatchError as opening the index does.
     """
     index = open_index(index_folder)
+    if not index.corpus:
+        return []
     found = [suspicion for row in range(len(index.corpus)) for suspicion in _of_text(index.corpus, row)]
     return sorted([*found, *hubs(index.corpus, index.vectors())], key=lambda s: (s.kind, s.place))
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from rag import fixes
 from rag.errors import DataError, IndexMismatchError
 from rag.files import read_json
+from rag.index.folder import read_current
+from rag.index.manifest import read_if_sound
+from rag.languages import ENGLISH
 
 CALIBRATION_FILE = "calibration.json"
 WRITTEN = "written"
@@ -31,8 +34,12 @@ def is_written(calibration: Mapping) -> bool:
 
 
 def uncalibrated_lines(index_folder: str | Path) -> list[str]:
-    """What to do with an index that has no calibration; nothing where it has one."""
-    if (Path(index_folder) / CALIBRATION_FILE).is_file():
+    """What to do with an index that has no calibration; nothing where it has one, or is of no use by default.
+
+    So it is over another language than English (`rag.build.english`).
+    """
+    manifest = read_if_sound(read_current(Path(index_folder)))
+    if (Path(index_folder) / CALIBRATION_FILE).is_file() or (manifest is not None and manifest.language != ENGLISH):
         return []
     how = fixes.calibrate(index_folder, written=True)
     return [f"when to refuse is not yet chosen for these documents; the generator can ask about them (minutes): {how}"]

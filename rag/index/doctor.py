@@ -14,15 +14,18 @@ from rag import fixes
 from rag.data.passages import Corpus
 from rag.documents.parsed import ParsedDocuments
 from rag.documents.records import HASH_CHARACTERS, path_of
-from rag.errors import ConfigError, IndexMismatchError, RagError
+from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.files import file_sha256
 from rag.index.calibration import is_written, read_calibration
 from rag.index.folder import BUILDING, PREVIOUS, current_generation, read_pointer
+from rag.index.language import is_from_before, language_name
 from rag.index.manifest import Manifest, check_source
 from rag.index.read import OpenIndex, open_generation, read_documents, read_sources
+from rag.languages import ENGLISH, detect_language
 from rag.lazy import Lazy
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.vectors import FaissIndex
+from rag.scripts import composed, count_words
 
 SAMPLED_VECTORS = 16
 LEAST_COSINE = 0.99
@@ -71,11 +74,15 @@ def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
     try:
         index = open_generation(generation, manifest)
         corpus = index.corpus
+        index.check_holds_passages()
+    except DataError as error:  # nothing is wrong, but nothing can be asked
+        yield Finding("waste", str(error).split(";")[0], fixes.ingest(folder, ["PATH"]))
     except IndexMismatchError as error:  # without its passages there is nothing to hold the other parts against
         yield Finding("broken", error.what, error.fix)
     else:
         yield from _vectors(index, encoder)
         yield from _bm25(index)
+        yield from _language(index)
     yield from _source(folder, manifest)
     yield from _documents(folder, generation, manifest, corpus)
     yield from _calibration(folder, manifest)
@@ -106,6 +113,10 @@ def _sampled(encoder: Encoder, vectors: FaissIndex, index: OpenIndex) -> Iterato
         return  # compressed vectors differ by design
     size = min(SAMPLED_VECTORS, len(index.corpus))
     rows = np.sort(np.random.default_rng(0).choice(len(index.corpus), size, replace=False)).tolist()
+    # Earlier versions embedded soft hyphens and letters of several characters as they are.
+    rows = [row for row in rows if composed(index.corpus[row].content) == index.corpus[row].content]
+    if not rows:
+        return
     try:
         stored = vectors.vectors(rows)
     except ConfigError:
@@ -114,7 +125,7 @@ def _sampled(encoder: Encoder, vectors: FaissIndex, index: OpenIndex) -> Iterato
     cosines = np.einsum("nd,nd->n", stored, fresh)
     n_wrong = int((cosines < LEAST_COSINE).sum())
     if n_wrong:
-        what = f"{n_wrong} of {size} vectors checked are not those of their passages"
+        what = f"{n_wrong} of {len(rows)} vectors checked are not those of their passages"
         yield Finding("broken", what, fixes.encode_again(index.folder.parent))
 
 
@@ -125,7 +136,7 @@ def _bm25(index: OpenIndex) -> Iterator[Finding]:
     except IndexMismatchError as error:
         yield Finding("broken", error.what, error.fix)
         return
-    sample = next((passage for passage in index.corpus if len(passage.text.split()) > 3), None)
+    sample = next((passage for passage in index.corpus if count_words(passage.text) > 3), None)
     if sample is None:
         return
     try:
@@ -133,6 +144,15 @@ def _bm25(index: OpenIndex) -> Iterator[Finding]:
     except (RagError, OSError, ValueError, IndexError, KeyError) as error:
         what = f"its BM25 index cannot be used ({error})"
         yield Finding("broken", what, fixes.encode_again(index.folder.parent))
+
+
+def _language(index: OpenIndex) -> Iterator[Finding]:
+    """Whether an index from before languages were found takes other passages for English."""
+    if is_from_before(index.manifest):
+        language = detect_language([passage.content for passage in index.corpus])
+        if language != ENGLISH:
+            what = f"it was made as if in English, and its passages are in {language_name(language)}"
+            yield Finding("stale", what, fixes.encode_again(index.folder.parent))
 
 
 def _source(folder: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -193,6 +213,8 @@ def _files(folder: Path, documents: Sequence[Mapping]) -> Iterator[Finding]:
     gone: list[Path] = []
     for row in documents:
         for place in row["paths"]:
+            if place.get("address"):  # followed by its own ways, not by a file
+                continue
             path = path_of(place)
             if not path.is_file():
                 gone.append(path)

@@ -12,6 +12,8 @@ from rag import fixes
 from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
 from rag.files import file_sha256, read_json
+from rag.languages import ENGLISH
+from rag.retrieve.analyzer import Analyzer
 from rag.retrieve.encoder import EncoderFingerprint
 
 FORMAT_VERSION = 1
@@ -24,7 +26,8 @@ class Manifest:
 
     `corpus_path` is the corpus file, `embedded`, or empty for an index of documents. `n_passages` counts them all,
     `passages_cut` those that were longer than the encoder takes. `factory` is the kind of FAISS index,
-    `window_sentences` the length of the passages' windows, 0 where it has none. `seconds` is what making it took.
+    `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds k1, b, language and
+    version of the analyzer (`rag.index.language`). `seconds` is what making it took.
     """
 
     format_version: int
@@ -41,6 +44,16 @@ class Manifest:
     created: str = ""
     seconds: float = 0.0
     hardware: str = ""
+
+    @property
+    def language(self) -> str:
+        """The language of the passages, or what BM25 takes for it (`rag.languages`)."""
+        return self.bm25.get("language", ENGLISH)
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How the words of passages and questions are found. Indexes from before it had versions are of the first."""
+        return Analyzer(self.language, self.bm25.get("analyzer", 1))
 
     @property
     def fingerprint(self) -> str:

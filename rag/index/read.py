@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,12 @@ class OpenIndex:
             to=f"choose the one that made it with --set encoder.model={self.manifest.encoder_model}, or rebuild it",
         )
 
+    def check_holds_passages(self) -> None:
+        """Raises DataError, with the command that adds documents, for an index that holds none."""
+        if not self.corpus:
+            folder = self.folder.parent
+            raise DataError(f"{folder} holds no documents; add some: {fixes.ingest(folder, ['PATH'])}")
+
     def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> FaissIndex:
         """One row for each passage, then one for each window."""
         n_windows = len(self.windows())
@@ -83,9 +90,10 @@ class OpenIndex:
             raise IndexMismatchError(what, _encode_again(self.folder, self.manifest)) from error
 
     def bm25(self) -> BM25Retriever:
-        """The BM25 index over the passages."""
+        """The BM25 index over the passages. Raises DataError where there are none."""
+        self.check_holds_passages()
         try:
-            return BM25Retriever.load(self.folder / BM25, self.corpus)
+            return BM25Retriever.load(self.folder / BM25, self.corpus, analyzer=self.manifest.analyzer)
         except IndexMismatchError as error:
             raise IndexMismatchError(error.what, _encode_again(self.folder, self.manifest)) from error
 
@@ -99,7 +107,9 @@ def open_generation(generation: Path, manifest: Manifest) -> OpenIndex:
     """Open a generation with its passages. Raises IndexMismatchError where these are damaged or not its own."""
     fix = fixes.remake(generation.parent, manifest.corpus_path)
     try:
-        corpus = load_corpus(generation / PASSAGES)
+        # An index whose last document was taken out holds no passage, as no corpus file does.
+        is_empty = manifest.n_passages == 0 and not (generation / PASSAGES).stat().st_size
+        corpus = Corpus([]) if is_empty else load_corpus(generation / PASSAGES)
     except (DataError, OSError) as error:
         raise IndexMismatchError(f"the passages of {generation} cannot be read ({error})", fix) from error
     if len(corpus) != manifest.n_passages or corpus.sha256() != manifest.corpus_sha256:
@@ -124,7 +134,8 @@ def damage_of(generation: Path, manifest: Manifest) -> str:
     try:
         opened = open_generation(generation, manifest)
         opened.vectors()
-        opened.bm25()
+        if opened.corpus:
+            opened.bm25()
         read_documents(generation)
     except IndexMismatchError as error:
         return error.what
@@ -143,15 +154,18 @@ def read_documents(generation: Path) -> list[dict]:
         raise IndexMismatchError(f"{path} is damaged", fixes.ingest(generation.parent)) from error
 
 
-def read_sources(generation: Path) -> dict[str, list[str]]:
+def read_sources(generation: Path) -> dict[str, Any]:
     """What an index of documents follows: {"roots": […], "forgotten": […]}, both paths of files and folders.
 
-    Where that is lost, the roots are those of the documents. Raises IndexMismatchError where these are damaged too.
+    Addresses of web pages are among them; {"depths": {…}} says how many links away from one pages are taken. Where that
+    is lost, the roots are those of the documents. Raises IndexMismatchError where these are damaged too.
     """
     path = generation / SOURCES
     stored = json_if_sound(path) or {}
     if isinstance(stored.get("roots"), list) and isinstance(stored.get("forgotten"), list):
-        return {"roots": stored["roots"], "forgotten": stored["forgotten"]}
+        followed = {"roots": stored["roots"], "forgotten": stored["forgotten"]}
+        depths = stored.get("depths")
+        return {**followed, "depths": depths} if isinstance(depths, dict) and depths else followed
     try:
         documents = read_documents(generation)
     except IndexMismatchError as error:
@@ -162,7 +176,8 @@ def read_sources(generation: Path) -> dict[str, list[str]]:
         ) from error
     if documents:
         say(f"{path} is missing or damaged: the roots are taken from the documents, what was forgotten is not known")
-    return {"roots": list(dict.fromkeys(p["root"] for row in documents for p in row["paths"])), "forgotten": []}
+    places = [place for row in documents for place in row["paths"]]
+    return {"roots": list(dict.fromkeys(p.get("address") or p["root"] for p in places)), "forgotten": []}
 
 
 def kept_documents(folder: str | Path) -> Iterator[dict]:

@@ -35,6 +35,7 @@ from rag.errors import DataError
 from rag.files import json_if_sound, json_line, write_json, write_whole
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_windows
 from rag.index.folder import BUILDING, read_current, serve_generation, switch_to, touch_source, twins_of, writer_lock
+from rag.index.language import bm25_of
 from rag.index.manifest import FORMAT_VERSION, MANIFEST, Manifest, manifest_json, read_if_sound, source_sha256
 from rag.index.read import BM25, DOCUMENTS, PASSAGES, SOURCES, VECTORS, damage_of
 from rag.progress import say
@@ -51,6 +52,7 @@ def build_index(
     encoder_model: str = "",
     factory: str | None = None,
     window_sentences: int | None = None,
+    language: str | None = None,
     hardware: str = "",
 ) -> Manifest:
     """Index a corpus file into `target`; returns the manifest.
@@ -58,7 +60,7 @@ def build_index(
     An unchanged corpus, encoder and setting is left as it is, unless a part of the index is missing or damaged. What
     was encoded before a kill, or stands in the generation that serves, is not encoded again. That generation stays
     until the new one is whole. Where `factory` or `window_sentences` is None, an index keeps its own; a new one is Flat
-    and without windows.
+    and without windows. Where `language` is None, it is found (`rag.index.language`).
     """
     corpus = load_corpus(corpus_path)
     with writer_lock(target):
@@ -71,6 +73,7 @@ def build_index(
             encoder_model=encoder_model,
             factory=factory,
             window_sentences=window_sentences,
+            language=language,
             hardware=hardware,
         )
 
@@ -88,6 +91,7 @@ def build_generation(
     encoder_model: str = "",
     factory: str | None = None,
     window_sentences: int | None = None,
+    language: str | None = None,
     hardware: str = "",
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
@@ -110,7 +114,7 @@ def build_generation(
         encoder_model=encoder_model,
         encoder=encoder.fingerprint,
         factory=(own.factory if own else "Flat") if factory is None else factory,
-        bm25={"k1": 1.5, "b": 0.75, "language": "english"},
+        bm25=bm25_of(corpus, own, language, from_scratch=from_scratch),
         window_sentences=(own.window_sentences if own else 0) if window_sentences is None else window_sentences,
         hardware=hardware,
     )
@@ -203,10 +207,12 @@ def _encode(
 def _write_parts(building: Path, corpus: Corpus, vectors: np.ndarray, wanted: Manifest) -> None:
     """Vectors, BM25 and passages."""
     index = FaissIndex(vectors.shape[1], wanted.factory)
-    index.train(vectors)
-    index.add(vectors)
+    if len(vectors):
+        index.train(vectors)
+        index.add(vectors)
     index.save(building / VECTORS)
-    BM25Retriever(corpus).save(building / BM25)
+    if corpus:
+        BM25Retriever(corpus, analyzer=wanted.analyzer).save(building / BM25)
     with (building / PASSAGES).open("w", encoding="utf-8") as stream:
         for passage in corpus:
             # Not asdict, which takes longer than all the rest.

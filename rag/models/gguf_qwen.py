@@ -41,14 +41,15 @@ def convert_gguf(source: Path, target: Path) -> None:
     model.config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    _finish_config(target)
+    _finish_config(target, type(model).__name__)
 
 
-def _finish_config(target: Path) -> None:
-    """Say in config.json that the weights are no longer quantised, and that `lm_head` is not the embedding matrix."""
+def _finish_config(target: Path, architecture: str) -> None:
+    """Say in config.json what the model is: no longer quantised, with an `lm_head` that is not the embedding matrix."""
     path = target / "config.json"
     config = read_json(path, ModelError)
     config.pop("quantization_config", None)
+    config["architectures"] = [architecture]
     config["tie_word_embeddings"] = False
     config["dtype"] = "bfloat16"
     write_json(path, config)

@@ -99,7 +99,7 @@ def resolve(name: str, *, source: str = "auto", home: Path | None = None, needs:
             reasons.append(str(error))
     raise ModelError(
         f"the model {name!r} is not available: {'; '.join(reasons)}. Connect to the hub, or download the model "
-        "elsewhere and name its folder, for instance --set encoder.model=FOLDER"
+        "elsewhere and give the path of its folder in place of the name"
     )
 
 

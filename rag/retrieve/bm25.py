@@ -1,4 +1,4 @@
-"""Lexical retrieval: BM25 by bm25s, with English stemming and stop words."""
+"""Lexical retrieval: BM25 by bm25s, over the words that the corpus's analyzer finds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rag.data.passages import Corpus
 from rag.errors import IndexMismatchError
+from rag.retrieve.analyzer import Analyzer
 from rag.types import Hit, ranked
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)
@@ -23,18 +23,21 @@ class BM25Retriever:
     Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019.
     """
 
-    def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75, language: str = "english"):
+    def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75, analyzer: Analyzer = Analyzer()):
         import bm25s
 
         self.corpus = corpus
-        self.language = language
+        self.analyzer = analyzer
         self._weights: np.ndarray | None = None  # (n,) float32, 0 for a passage that must not be found
         self._bm25 = bm25s.BM25(k1=k1, b=b)
-        self._bm25.index(self._tokens([passage.content for passage in corpus]), show_progress=False)
+        words = analyzer.tokenized([passage.content for passage in corpus])
+        if not words.vocab:  # bm25s needs one: a word that no question has
+            words = type(words)([[0] for _ in corpus], {"": 0})
+        self._bm25.index(words, show_progress=False)
 
     @classmethod
-    def load(cls, folder: Path, corpus: Corpus, *, language: str = "english") -> BM25Retriever:
-        """Open a saved index, memory-mapped; its rows number the passages of `corpus`.
+    def load(cls, folder: Path, corpus: Corpus, *, analyzer: Analyzer = Analyzer()) -> BM25Retriever:
+        """Open a saved index, memory-mapped, which `analyzer` made; its rows number the passages of `corpus`.
 
         Raises IndexMismatchError where it is missing or damaged.
         """
@@ -42,7 +45,7 @@ class BM25Retriever:
 
         retriever = cls.__new__(cls)
         retriever.corpus = corpus
-        retriever.language = language
+        retriever.analyzer = analyzer
         retriever._weights = None
         try:
             retriever._bm25 = bm25s.BM25.load(str(folder), mmap=True)
@@ -65,7 +68,7 @@ class BM25Retriever:
         if not queries:
             return []
         rows, scores = self._bm25.retrieve(
-            self._tokens(list(queries)),
+            self.analyzer.tokenized(queries),
             k=min(k, len(self.corpus)),
             weight_mask=self._weights,
             show_progress=False,
@@ -76,9 +79,3 @@ class BM25Retriever:
             ranked([Hit(self.corpus[row], float(score)) for score, row in zip(own, best, strict=True) if score > 0])
             for own, best in zip(scores, np.asarray(rows).tolist(), strict=True)
         ]
-
-    def _tokens(self, texts: list[str]) -> Any:
-        import bm25s
-        import Stemmer
-
-        return bm25s.tokenize(texts, stopwords="en", stemmer=Stemmer.Stemmer(self.language), show_progress=False)

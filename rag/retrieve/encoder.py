@@ -17,6 +17,7 @@ from rag.compute.runner import BatchRunner, reading_weights
 from rag.compute.tokenizer import load_tokenizer
 from rag.errors import ModelError
 from rag.files import read_json, weights_sha256
+from rag.scripts import composed
 
 # The names under which checkpoints store the prompt of a query and of a passage.
 PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
@@ -84,7 +85,7 @@ class Encoder:
 
     def encode_queries(self, queries: Sequence[str], *, label: str = "") -> np.ndarray:
         """Embed queries with the query prompt. Returns (n, d) float32, unit length, in input order."""
-        return self._encode([self.prompts["query"] + text for text in queries], label)[0]
+        return self._encode([self.prompts["query"] + composed(text) for text in queries], label)[0]
 
     def encode_passages(
         self, passages: Sequence[str], *, label: str = "", advance: Callable[[int], object] | None = None
@@ -94,7 +95,7 @@ class Encoder:
         Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
         `label` shows a progress bar; without one, `advance` is called with the number of passages in each batch.
         """
-        return self._encode([self.prompts["passage"] + text for text in passages], label, advance)
+        return self._encode([self.prompts["passage"] + composed(text) for text in passages], label, advance)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text by itself, without prompt or special tokens."""

@@ -67,7 +67,10 @@ def make_calibration(
 def require_reranker(serving: Serving) -> None:
     """Raises ConfigError where nothing scores what a question is refused by."""
     if serving.reranker is None:
-        raise ConfigError("calibration needs rerank scores; leave reranker.enabled = true")
+        raise ConfigError(
+            "calibration needs rerank scores; leave reranker.enabled = true, and over other than English "
+            "documents name a multilingual one with --set reranker.model=NAME"
+        )
 
 
 def store_calibration(serving: Serving, result: dict, made_from: Mapping) -> list[str]:

@@ -33,6 +33,7 @@ from rag.documents.citation import NOT_IN_DOCUMENTS
 from rag.generate.citations import cited_by, moved, split_citations
 from rag.generate.copies import contains_words, normalized_words
 from rag.generate.refusals import may_refuse
+from rag.scripts import whole_words
 from rag.serve.asking import citations_record, marked_text
 from rag.serve.chat import Chat
 from rag.serve.turns import Options, Turn, outcome
@@ -257,7 +258,7 @@ def _surely(text: str) -> str:
         return ""
     match = _UNSURE.search(text)
     held = text[: match.start()] if match else text[:-_HELD_BACK_CHARACTERS]
-    return held[: held.rfind(" ") + 1] if " " in held else ""
+    return whole_words(held)
 
 
 def _surely_marked(response: Response, text: str) -> str:

@@ -30,6 +30,7 @@ class Chat:
     `threshold_at` gives the score below which a question is refused, by the strictness (None: as calibrated).
     `narrow` gives a retriever by its name, the collections to search (None: all) and the key of attached files.
     `reading` is a span reader, where one reads. `checks_support`: answers are compared with what they cite.
+    `latin_alone` is as for `Pipeline`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Chat:
         reading: Reading | None = None,
         *,
         checks_support: bool = False,
+        latin_alone: bool = False,
     ):
         self.retrievers = retrievers
         self.reranker = reranker
@@ -56,6 +58,7 @@ class Chat:
         self.narrow = narrow
         self.reading = reading
         self.checks_support = checks_support
+        self.latin_alone = latin_alone
         self.status = "Models load with the first question."
         self.ready = False
 
@@ -134,6 +137,7 @@ class Chat:
             sentence_margin=self.sentence_margin,
             reading=self.reading,
             checks_support=self.checks_support,
+            latin_alone=self.latin_alone,
         )
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)

@@ -7,7 +7,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rag.documents.citation import NOT_IN_DOCUMENTS, citation_of, place_of
+from rag.documents.citation import NOT_IN_DOCUMENTS, citation_of, place_html
 from rag.documents.records import HASH_CHARACTERS
 from rag.generate.citations import cited_by, moved, split_citations
 from rag.generate.support import support_line
@@ -143,7 +143,7 @@ def _card(hit: Hit, anchor: str, n: int, span: ReadSpan | None, *, is_cited: boo
     return (
         f'<article class="card{" cited" if is_cited else ""}" id="{anchor}" tabindex="-1">'
         f'<header><b>[{n}]</b> {title} {badge}<span class="score">score {hit.score:.2f}</span></header>'
-        f"<pre>{_marked(hit.passage.text, span)}</pre><footer>{html.escape(place_of(hit.passage))}"
+        f"<pre>{_marked(hit.passage.text, span)}</pre><footer>{place_html(hit.passage)}"
         f'<span class="tools"><a href="{link}" target="_blank" rel="noopener">'
         f'Open<span class="unseen"> [{n}] in its document</span></a>'
         f'<button type="button" class="copy" data-citation="{html.escape(citation_of(hit.passage))}">'

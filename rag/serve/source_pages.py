@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from rag.documents.citation import place_of
+from rag.documents.citation import place_html
 from rag.documents.document import Block
 from rag.documents.pages import PageImage
 from rag.errors import UnreadableFile
@@ -86,7 +86,7 @@ def _source_page(sources: Sources, source: Source, page: str) -> str:
 def source_html(source: Source, pictures: Sequence[PageImage] = (), problem: str = "") -> str:
     """The page of a source: pictures first, then the text around the passage with the passage marked."""
     title = source.document.title or source.passage.title or source.passage.id
-    body = [f'<header><h1>{escape(title)}</h1><p class="where">{escape(place_of(source.passage))}</p></header>']
+    body = [f'<header><h1>{escape(title)}</h1><p class="where">{place_html(source.passage)}</p></header>']
     if problem:
         body.append(f'<p class="note">{escape(problem)}</p>')
     text = "".join(_text_html(source))

@@ -12,7 +12,8 @@ from rag.data.passages import Corpus
 from rag.documents.document import Block, BlockKind, Document
 from rag.documents.pages import PageImage
 from rag.documents.parsed import ParsedDocuments
-from rag.documents.records import HASH_CHARACTERS
+from rag.documents.records import HASH_CHARACTERS, path_of
+from rag.documents.web.store import FOLDER as WEB
 from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
 from rag.index.read import OpenIndex, kept_documents
@@ -94,7 +95,8 @@ class Sources:
                 parsed = ParsedDocuments(self._folder).read(row["sha256"])
                 if parsed is None:
                     return None
-                paths = tuple(Path(p["root"]) / p["path"] if p["path"] else Path(p["root"]) for p in row["paths"])
+                # The bodies of web pages lie in the index, wherever that is now.
+                paths = tuple(self._folder / WEB / p["path"] if p.get("address") else path_of(p) for p in row["paths"])
                 return Source(passage, parsed, place.start, place.end, row["sha256"], paths)
         return None
 

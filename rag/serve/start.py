@@ -16,6 +16,7 @@ from fastapi import Request
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from rag.build.english import knows_latin_alone
 from rag.build.indexes import add_files, ingest_documents
 from rag.build.parts import make_generator, make_prompt
 from rag.build.pipelines import checks_support, depths_of, reading_of, sentence_margin
@@ -81,6 +82,8 @@ def serve(
     page = _make_page(serving, chat, options, shelf=shelf, access=access, history=history, is_local=is_local)
     beside = _beside_the_page(page, chat, options, shelf=shelf, access=access, mcp=mcp, is_local=is_local)
     chat.preload(settings.retriever.kind)
+    if not serving.manifest.corpus_path:  # an index of documents may be watched
+        shelf.keep_following(chat)
     address = _launch(page, host, port, users=users, max_file_mib=settings.documents.max_file_mib, beside=beside)
     print(f"The chat is at {address}, its API at {address.rstrip('/')}/v1 (Ctrl+C ends it)", flush=True)
     if block:
@@ -163,6 +166,7 @@ def make_chat(
         narrow,
         reading_of(serving, prompt),
         checks_support=checks_support(settings),
+        latin_alone=knows_latin_alone(settings),
     )
 
 

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 GATE_DEPTH = 50
 GATE_METRICS = ("mrr@10", "recall@10")
-NO_RERANKER = "a reranker meets the one that serves; leave reranker.enabled = true"
+NO_RERANKER = (
+    "a reranker meets the one that serves; leave reranker.enabled = true, and over other than English "
+    "documents name a multilingual one with --set reranker.model=NAME"
+)
 
 Found = Sequence[tuple[Example, Sequence[Hit]]]
 """Questions with what was retrieved for them."""

@@ -125,9 +125,19 @@ def _start(settings: Settings) -> Path:
 
 
 def is_causal(folder: Path) -> bool:
-    """Whether a checkpoint is a causal language model, by its configuration."""
-    architectures = read_json(folder / "config.json", ModelError, default={}).get("architectures") or ()
-    return any(name.endswith("ForCausalLM") for name in architectures)
+    """Whether a checkpoint is a causal language model: by the architecture that its configuration names.
+
+    One that names none, as some converted checkpoints, is a causal language model if its kind has one and it comes with
+    a chat template.
+    """
+    config = read_json(folder / "config.json", ModelError, default={})
+    if architectures := config.get("architectures"):
+        return any(name.endswith("ForCausalLM") for name in architectures)
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    tokenizer = read_json(folder / "tokenizer_config.json", ModelError, default={})
+    is_chat = (folder / "chat_template.jinja").is_file() or bool(tokenizer.get("chat_template"))
+    return is_chat and config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def training_forms(settings: Settings) -> Forms:

@@ -80,7 +80,7 @@ def test_an_unknown_model_without_a_hub_names_every_route(no_hub, tmp_path):
         "nobody/nothing",
         "hub does not answer",
         "intfloat/multilingual-e5-small",
-        "--set encoder.model=FOLDER",
+        "give the path of its folder in place of the name",
     ):
         assert words in str(error.value)
 

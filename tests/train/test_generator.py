@@ -40,7 +40,7 @@ from rag.train.generator_recipes import RECIPES
 from rag.train.generator_rows import Row
 from rag.train.lora import add_lora, load_causal, merge_lora
 from rag.train.meet import gate_model
-from rag.train.prepare_generator import training_forms
+from rag.train.prepare_generator import is_causal, training_forms
 from rag.train.promote import promote_model
 from rag.train.run import Watch
 from rag.train.telemetry import LOG_FILE
@@ -482,3 +482,16 @@ def test_a_model_is_trained_with_the_prompt_that_is_named_or_that_it_knows(tmp_p
     (tmp_path / "config.json").write_text("{}")
     forms = training_forms(load_settings(overrides=["prompt.name=auto", f"generator.model={tmp_path}"]))
     assert forms.short.name == forms.sentences.name == "mine"
+
+
+def test_a_checkpoint_that_names_no_architecture_is_known_by_its_kind_and_its_chat_template(tmp_path):
+    chat, config = tmp_path / "chat_template.jinja", tmp_path / "config.json"
+    # As the packaged generator is, which was converted from GGUF.
+    config.write_text(json.dumps({"model_type": "qwen2"}), "utf-8")
+    assert not is_causal(tmp_path)
+    chat.write_text("{{ messages }}", "utf-8")
+    assert is_causal(tmp_path)
+    config.write_text(json.dumps({"model_type": "vit"}), "utf-8")
+    assert not is_causal(tmp_path)
+    config.write_text(json.dumps({"model_type": "qwen2", "architectures": ["Qwen2ForSequenceClassification"]}), "utf-8")
+    assert not is_causal(tmp_path)

@@ -1,61 +1,65 @@
-"""HTML, and EPUB, which is made of it."""
+"""HTML: the part of a page that a reader came for, as headings, paragraphs, tables and preformatted text."""
 
 from __future__ import annotations
 
-import io
-import posixpath
-import zipfile
-from pathlib import PurePosixPath
-from urllib.parse import unquote
+from collections.abc import Iterator
 
-from rag.documents.decode import decode
-from rag.documents.document import Document, TextBuilder
+from rag.documents.decode import declared_charset, decode_noted
+from rag.documents.document import MAX_TITLE_CHARACTERS, Document, TextBuilder
+from rag.documents.formats.html_parts import drop_only_code, drop_unread, heading_outside, main_part
+from rag.documents.formats.html_tables import add_table
+from rag.documents.formats.html_text import Words, lines_as_written, text_of
+from rag.documents.formats.html_tree import HEADINGS, Events, Node, Tree, read_tree
 
-_SKIPPED_TAGS = {"script", "style", "noscript", "template", "svg", "iframe", "object", "button", "select", "textarea"}
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_INLINE = (
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strong sub "
-    "sup time tt u var wbr"
-)
-_INLINE_TAGS = set(_INLINE.split())
-_EPUB_NAMES = {"o": "http://www.idpf.org/2007/opf", "d": "http://purl.org/dc/elements/1.1/"}
+MIN_CHARACTERS_NOTED = 200
+"""Running text outside a page's main part is noted from this length on."""
+
+_PREFORMATTED = {"pre", "xmp", "listing", "plaintext"}
+_PARTS_OF_A_PAGE = {*HEADINGS, *_PREFORMATTED, "ul", "ol", "dl", "table", "blockquote", "section", "article", "hr"}
+MAX_HEADING_OF_BLOCKS = 300
+"""A heading that is longer and holds paragraphs was never closed: its first line is the heading, the rest is text."""
 
 
 def parse_html(data: bytes) -> Document:
     """The main part of a page: headings, paragraphs, list items, tables, and preformatted text as code.
 
-    Menus, page footers, scripts, forms, pictures, and the targets of links are lost.
+    Menus, the page's footer, scripts, forms, pictures, and the targets of links are lost. What images say in words is
+    text, and so are questions that open a panel, and the panels.
     """
+    text, notes = decode_noted(data, declared_charset(data))
+    tree = read_tree(text)
+    title = _title(tree)
+    drop_unread(tree)
+    part, n_outside = main_part(tree)
     builder = TextBuilder()
-    title = add_html(builder, data)
-    return builder.document("html", title)
+    if len(title) > MAX_TITLE_CHARACTERS:
+        builder.add("text", title)
+    if (heading := heading_outside(tree, part, title)) is not None:
+        _Walk(builder).over(heading)
+    _Walk(builder).through(part)
+    if n_outside >= MIN_CHARACTERS_NOTED:
+        notes += (f"about {n_outside:,} characters outside the page's main part were left out",)
+    return builder.document("html", title, notes)
 
 
-def add_html(builder: TextBuilder, data: bytes) -> str:
-    """Append the main part of a page to a text; returns the page's title.
+def read_chapter(data: bytes) -> tuple[Tree, tuple[str, ...]]:
+    """The tree of a chapter of a book, and notes on its encoding. A chapter has no menus, and its footers are text."""
+    text, notes = decode_noted(data, declared_charset(data))
+    tree = read_tree(text, xhtml=True)
+    drop_only_code(tree)
+    return tree, notes
 
-    The main part is the one <main>, role=main or <article>, if it holds at least a third of the text, else the body.
-    """
-    from lxml import html
 
-    parser = html.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    root = html.document_fromstring(decode(data).encode("utf-8"), parser=parser)
-    title = " ".join((root.findtext(".//title") or "").split())
-    for element in root.xpath(".//*"):
-        if not isinstance(element.tag, str) or element.tag in _SKIPPED_TAGS:
-            element.drop_tree()
-    body = root.find("body")
-    body = root if body is None else body
-    for element in body.xpath('.//*[self::nav or self::footer or @role="navigation" or @role="search"]'):
-        if element.getparent() is not None:
-            element.drop_tree()
-    for element in body.xpath('.//a[contains(concat(" ", @class, " "), " headerlink ")]'):
-        element.drop_tree()
-    n_characters = len(body.text_content())
-    mains = body.xpath('.//main | .//*[@role="main"]') or body.xpath(".//article")
-    is_main = len(mains) == 1 and 3 * len(mains[0].text_content()) >= n_characters
-    _Walk(builder).through(mains[0] if is_main else body)
-    return title
+def add_chapter(builder: TextBuilder, tree: Tree) -> None:
+    """Append the whole of a chapter to a text."""
+    _Walk(builder).through(tree.root)
+
+
+def _title(tree: Tree) -> str:
+    for node in tree.nodes:
+        if node.tag == "title" and (node.parent is None or node.parent.tag != "svg"):
+            return node.own_text
+    return ""
 
 
 class _Walk:
@@ -63,75 +67,66 @@ class _Walk:
 
     def __init__(self, builder: TextBuilder):
         self._builder = builder
-        self._loose: list[str] = []
+        self._words = Words()
+        self._level = 0  # of a heading that goes on until its first line ends
 
-    def through(self, element) -> None:
-        self._visit(element)
+    def over(self, node: Node) -> None:
+        """Append an element itself."""
+        if self._open(node):
+            self.through(node)
+
+    def through(self, node: Node) -> None:
+        """Append what is inside an element."""
+        events = Events(node)
+        for kind, child, text in events:
+            if kind == "text":
+                self._words.add(text)
+            elif kind == "close":
+                self._close(child)
+            elif not self._open(child):
+                events.skip()
         self._end_paragraph()
 
-    def _visit(self, element) -> None:
-        self._loose.append(element.text or "")
-        for child in element:
-            tag = child.tag if isinstance(child.tag, str) else ""
-            if tag == "br":
-                self._loose.append("\n")
-            elif tag in _INLINE_TAGS:
-                self._visit(child)
-            elif tag:
-                self._end_paragraph()
-                self._block(child, tag)
-                self._end_paragraph()
-            self._loose.append(child.tail or "")
+    def _open(self, node: Node) -> bool:
+        """Returns whether what is inside an element is still to come."""
+        if node.dropped or not node.is_block:
+            return self._words.open(node)
+        self._end_paragraph()
+        if node.tag in HEADINGS:
+            if not _was_never_closed(node):
+                self._builder.add("heading", text_of(node), level=HEADINGS[node.tag])
+                self._level = 0
+                return False
+            self._level = HEADINGS[node.tag]
+        elif node.tag in _PREFORMATTED:
+            self._builder.add("code", lines_as_written(node))
+            return False
+        elif node.tag == "table":
+            return not add_table(self._builder, node)
+        return True
 
-    def _block(self, element, tag: str) -> None:
-        if tag in _HEADINGS:
-            self._builder.add("heading", _one_line(element), level=_HEADINGS[tag])
-        elif tag == "pre":
-            self._builder.add("code", element.text_content())
-        elif tag == "table" and not element.xpath(".//table") and len(element.xpath(".//tr")) > 1:
-            for caption in element.xpath("./caption"):
-                self._builder.add("text", _one_line(caption))
-            rows = [[cell.text_content() for cell in row.xpath("./td | ./th")] for row in element.xpath(".//tr")]
-            self._builder.table(rows)
-        else:  # a table that holds tables, or a single row, is layout
-            self._visit(element)
+    def _close(self, node: Node) -> None:
+        if node.is_block:
+            self._end_paragraph()
+            self._level = 0 if node.tag in HEADINGS else self._level
+        else:
+            self._words.close(node)
 
     def _end_paragraph(self) -> None:
-        self._builder.add("text", " ".join("".join(self._loose).split()))
-        self._loose.clear()
+        text = " ".join(self._words.take().split())
+        if text and self._level:
+            self._builder.add("heading", text, level=self._level)
+            self._level = 0
+        else:
+            self._builder.add("text", text)
 
 
-def _one_line(element) -> str:
-    return " ".join(element.text_content().split())
+def _was_never_closed(heading: Node) -> bool:
+    """Whether a heading holds lists, tables or other headings, or paragraphs that are too long for one."""
+    if any(child.tag in _PARTS_OF_A_PAGE for child in _opened(heading)):
+        return True
+    return heading.size > MAX_HEADING_OF_BLOCKS and any(child.tag in ("p", "div") for child in _opened(heading))
 
 
-def parse_epub(data: bytes) -> Document:
-    """The chapters of a book in the order of its spine, each as an HTML page is; without pages.
-
-    Chapters that are listed but not in the file are counted in a note.
-    """
-    from lxml import etree
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
-    builder = TextBuilder()
-    n_missing = 0
-    with zipfile.ZipFile(io.BytesIO(data)) as book:
-        container = etree.fromstring(book.read("META-INF/container.xml"), parser)
-        package_path = container.xpath("string(//*[local-name()='rootfile']/@full-path)")
-        package = etree.fromstring(book.read(package_path), parser)
-        title = package.findtext(".//d:title", "", _EPUB_NAMES)
-        for chapter in _chapters(package, PurePosixPath(package_path).parent):
-            if chapter in book.namelist():
-                add_html(builder, book.read(chapter))
-            else:
-                n_missing += 1
-    notes = (f"{n_missing} chapters are not in the file",) if n_missing else ()
-    return builder.document("epub", title or "", notes)
-
-
-def _chapters(package, folder: PurePosixPath) -> list[str]:
-    """The names of a book's chapters in its archive, in the order of the spine."""
-    items = {item.get("id"): item.get("href") for item in package.iterfind(".//o:manifest/o:item", _EPUB_NAMES)}
-    references = package.iterfind(".//o:spine/o:itemref", _EPUB_NAMES)
-    links = [items.get(reference.get("idref")) for reference in references]
-    return [posixpath.normpath(str(folder / unquote(link.split("#")[0]))) for link in links if link]
+def _opened(node: Node) -> Iterator[Node]:
+    return (child for kind, child, _ in Events(node) if kind == "open" and not child.dropped)

@@ -1,0 +1,1 @@
+"""Web pages: fetched within limits, kept as files beside an index, and followed."""

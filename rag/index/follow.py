@@ -1,0 +1,237 @@
+"""What an index of documents follows, what it holds of it, and which files it is to hold now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rag import fixes
+from rag.documents.address import canonical, covers, is_address
+from rag.documents.collection import KnownDocument
+from rag.documents.records import HASH_CHARACTERS
+from rag.documents.scan import IN_A_CIRCLE, FoundFile, Look, Scan, fault_of, look_now, readable, resolved, scan
+from rag.errors import DataError, IndexMismatchError
+from rag.index.folder import is_index, read_current, serves
+from rag.index.manifest import read_if_sound, read_manifest
+from rag.index.read import open_generation, read_documents, read_sources
+from rag.progress import say
+from rag.types import Passage
+
+MAX_REASONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What an index follows.
+
+    `roots` are files, folders and addresses, `forgotten` what is left out below them; `depths` says for addresses how
+    many links away pages are taken. `unusable` was named, and can never be followed (path -> reason).
+    """
+
+    roots: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    depths: dict[str, int] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """The roots that are files and folders."""
+        return [root for root in self.roots if not is_address(root)]
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """The roots that are addresses, each with its depth."""
+        return {root: self.depths.get(root, 0) for root in self.roots if is_address(root)}
+
+    def as_json(self) -> dict:
+        """As a generation keeps it (`read_sources`)."""
+        stored: dict = {"roots": self.roots, "forgotten": self.forgotten}
+        return {**stored, "depths": self.depths} if self.depths else stored
+
+
+def check_named(paths: Sequence[str | Path], index_folder: str | Path) -> None:
+    """Raises DataError for a path that does not exist, or for none where there is no index yet."""
+    for path in paths:
+        if is_address(path):
+            canonical(path)
+        elif fault_of(Path(path)) == "does not exist":
+            raise DataError(f"{path} does not exist; name files or folders to ingest")
+    if not paths and not serves(index_folder):
+        raise DataError(f"{index_folder} holds no index yet; name files or folders to ingest")
+
+
+def documents_before(index_folder: str | Path) -> tuple[dict[str, KnownDocument], Followed]:
+    """Every document that the index holds, by its hash; and what it follows.
+
+    Where the index is damaged, no document is known: all are split again. Raises IndexMismatchError for an index of a
+    corpus file, and where nobody can say any more which files to follow.
+    """
+    generation = read_current(Path(index_folder))
+    if generation is None:
+        return {}, Followed()
+    try:
+        manifest = read_manifest(generation)
+    except IndexMismatchError as error:
+        say(f"{error.what}; ingesting everything again")
+        return {}, Followed(**read_sources(generation))
+    if manifest.corpus_path:
+        raise IndexMismatchError(
+            f"{index_folder} was made from {manifest.corpus_path}; ingest documents into an index of their own"
+        )
+    followed = Followed(**read_sources(generation))
+    try:
+        corpus = open_generation(generation, manifest).corpus
+        rows = read_documents(generation)
+    except IndexMismatchError as error:
+        say(f"{error.what}; ingesting everything again")
+        return {}, followed
+    passages: dict[str, list[Passage]] = {}
+    for passage in corpus:
+        passages.setdefault(passage.document, []).append(passage)
+    documents = {row["sha256"]: KnownDocument(row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in rows}
+    return documents, followed
+
+
+def holds_nothing(index_folder: str | Path) -> bool:
+    """Whether an index serves that holds no documents."""
+    manifest = read_if_sound(read_current(Path(index_folder)))
+    return manifest is not None and manifest.n_passages == 0
+
+
+def followed_now(
+    before: Followed,
+    paths: Sequence[str | Path],
+    forget: Sequence[str | Path],
+    index_folder: str | Path,
+    depth: int | None = None,
+) -> Followed:
+    """What to follow from now on; naming something again includes it again, also below what was forgotten.
+
+    `depth` is of the addresses among `paths`; None keeps what one had. Raises DataError where nothing is left to
+    follow, unasked, and for something to forget that is not followed.
+    """
+    named = list(dict.fromkeys(map(_named, paths)))
+    faults = {path: fault for path in named if not is_address(path) and (fault := fault_of(Path(path)))}
+    dropped = [_named(path) for path in forget]
+    for given, path in zip(forget, dropped, strict=True):
+        if not any(_is_below(root, path) or _is_below(path, root) for root in [*before.roots, *named]):
+            raise DataError(f"{given} is not followed by {index_folder}; it follows {_some(before.roots)}")
+    forgotten = [path for path in dict.fromkeys([*before.forgotten, *dropped]) if path not in named]
+    old = [root for root in before.roots if not any(_is_below(root, path) for path in dropped)]
+    roots = list(dict.fromkeys([*old, *(path for path in named if path not in faults)]))
+    if not roots and not dropped and not faults:
+        raise DataError(f"{index_folder} follows nothing; name files or folders to ingest")
+    depths = {root: before.depths.get(root, 0) if depth is None else depth for root in named if is_address(root)}
+    return Followed(
+        roots,
+        [path for path in forgotten if any(_is_below(path, root) for root in roots)],
+        {root: n for root, n in {**before.depths, **depths}.items() if n and root in roots},
+        {readable(path): fault for path, fault in faults.items()},
+    )
+
+
+def _named(path: str | Path) -> str:
+    return canonical(path) if is_address(path) else str(resolved(path))
+
+
+def _is_below(path: str, other: str) -> bool:
+    """Whether a path or address is `other`, or lies below it."""
+    if is_address(path) or is_address(other):
+        return is_address(path) and is_address(other) and covers(other, path)
+    return Path(path).is_relative_to(other)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(readable, names[:MAX_REASONS])) or "nothing"
+    return shown + (f" and {len(names) - MAX_REASONS:,} more" if len(names) > MAX_REASONS else "")
+
+
+def find_files(
+    followed: Followed,
+    before: Iterable[KnownDocument],
+    index_folder: str | Path,
+    max_bytes: int,
+    *,
+    look: Look = look_now,
+    is_really_empty: Callable[[str], bool] = lambda root: False,
+) -> Scan:
+    """All files that are to be read, each once, and what is left out.
+
+    Raises DataError for a root that is gone, and for a folder of which `before` holds documents and that cannot be
+    listed or has none any more: so looks a drive that is not mounted, and its documents are not dropped unasked.
+    `is_really_empty` says of such a folder that it is no drive.
+    """
+    held = {place["root"] for document in before for place in document.record["paths"] if not place.get("address")}
+    for root in followed.files:
+        if fault := _missing(root, was_held=root in held):
+            drop = fixes.ingest(index_folder, forget=[root])
+            raise DataError(
+                f"{readable(root)} was ingested before and {fault}; bring it back, or drop its documents: {drop}"
+            )
+    found = scan(followed.files, max_bytes=max_bytes, is_index=is_index, look=look)
+    held -= {file.root for file in found.files}
+    for root in followed.files:
+        if root in held and Path(root).is_dir() and not is_really_empty(root):
+            drop = fixes.ingest(index_folder, forget=[root])
+            raise DataError(
+                f"there is nothing to read in {readable(root)}, which held documents before; bring them back, or drop "
+                f"them: {drop}"
+            )
+    found.left_out |= followed.unusable
+    found.files = once(found.files, followed.forgotten)
+    return found
+
+
+def _missing(root: str, *, was_held: bool) -> str:
+    """What keeps a root that was followed before from being read; "" for nothing."""
+    fault = fault_of(Path(root))
+    if not fault and was_held and Path(root).is_dir():
+        try:
+            os.scandir(root).close()
+        except OSError as error:
+            fault = f"cannot be listed: {error.strerror or error}"
+    if fault == "does not exist":
+        return "is gone"
+    return f"is now {fault}" if fault in (IN_A_CIRCLE, "not a regular file") else fault
+
+
+def once(files: Sequence[FoundFile], forgotten: Sequence[str]) -> list[FoundFile]:
+    """Files that are not to be left out, each once, however many of the roots it lies below.
+
+    What is forgotten counts below its own root only: a root named later within it is taken again.
+    """
+    paths = [Path(path) for path in forgotten if not is_address(path)]
+    found: dict[Path, FoundFile] = {}
+    for file in files:
+        path = file.full_path
+        if not any(path.is_relative_to(other) and not Path(file.root).is_relative_to(other) for other in paths):
+            found.setdefault(path, file)
+    return list(found.values())
+
+
+def nothing_to_read(followed: Followed, found: Scan, index_folder: str | Path) -> DataError:
+    """The error for roots below which there is nothing to read."""
+    message = f"there is nothing to read in {_some(followed.roots or list(followed.unusable))}"
+    if found.left_out:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(found.left_out.items())[:MAX_REASONS])
+        message += f" ({reasons})"
+    return DataError(message + _emptying(followed, index_folder))
+
+
+def nothing_readable(
+    followed: Followed, files: Sequence[FoundFile], failed: Mapping[str, str], index_folder: str | Path
+) -> DataError:
+    """The error for files of which none can be read."""
+    path, reason = next(iter(failed.items()), (files[0].name, "holds headings only"))
+    what = f"none of {len(files):,} files can be read, such as {path}: {reason}"
+    return DataError(what + _emptying(followed, index_folder))
+
+
+def _emptying(followed: Followed, index_folder: str | Path) -> str:
+    """What to do about an index that would be left without documents."""
+    if not serves(index_folder):
+        return ""
+    forget = fixes.ingest(index_folder, forget=followed.roots)
+    return f"; the index stays as it was. Take its last documents out: {forget}"
