@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.documents.formats.pdf_forms import Annotations, fill, open_form, read_fields
-from rag.documents.formats.pdf_glyphs import Glyphs, read_glyphs
-from rag.documents.formats.pdf_view import upright_view, view_of
+from rag.documents.formats.pdf.forms import Annotations, fill, open_form, read_fields
+from rag.documents.formats.pdf.glyphs import Glyphs, read_glyphs
+from rag.documents.formats.pdf.view import upright_view, view_of
 from rag.errors import UnreadableFile
 
 LONGEST_SIDE_PIXELS = 1600

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag.documents.document import Document
-from rag.documents.formats.delimited import parse_csv
-from rag.documents.formats.docx import parse_docx
-from rag.documents.formats.epub import parse_epub
-from rag.documents.formats.html import parse_html
-from rag.documents.formats.json_lines import parse_jsonl
-from rag.documents.formats.pdf import parse_pdf
-from rag.documents.formats.pptx import parse_pptx
+from rag.documents.formats.html.epub import parse_epub
+from rag.documents.formats.html.html import parse_html
+from rag.documents.formats.office.docx import parse_docx
+from rag.documents.formats.office.pptx import parse_pptx
+from rag.documents.formats.office.xlsx import parse_xlsx
+from rag.documents.formats.pdf.pdf import parse_pdf
+from rag.documents.formats.rows.delimited import parse_csv
+from rag.documents.formats.rows.json_lines import parse_jsonl
 from rag.documents.formats.text import parse_markdown, parse_text
-from rag.documents.formats.xlsx import parse_xlsx
 from rag.documents.scan import readable
 from rag.documents.sniff import sniff, suffix_of, unpacked
 from rag.errors import UnreadableFile

@@ -10,7 +10,7 @@ import zlib
 from pathlib import PurePath
 
 from rag.documents.decode import is_binary
-from rag.documents.formats.ooxml import office_kind
+from rag.documents.formats.office.ooxml import office_kind
 from rag.errors import UnreadableFile
 
 SUFFIXES = {

@@ -5,9 +5,9 @@ import csv
 import pytest
 
 from rag.documents.chunk import ChunkSettings, chunk_document
-from rag.documents.formats import delimited
-from rag.documents.formats.cells import Rows
-from rag.documents.formats.delimited import find_delimiter, parse_csv
+from rag.documents.formats.rows import delimited
+from rag.documents.formats.rows.cells import Rows
+from rag.documents.formats.rows.delimited import find_delimiter, parse_csv
 
 
 def tables(text):

@@ -3,8 +3,8 @@
 import docx as python_docx
 import pytest
 
-from rag.documents.formats.docx import parse_docx
-from rag.documents.formats.docx_lists import counted
+from rag.documents.formats.office.docx import parse_docx
+from rag.documents.formats.office.docx_lists import counted
 from rag.documents.parse import parse_file
 from rag.errors import UnreadableFile
 from tests.fakes.office_files import NAMES, links, p, package, r, table, tc, word

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from rag.documents.formats.epub import parse_epub
+from rag.documents.formats.html.epub import parse_epub
 from rag.documents.parse import parse_file
 from rag.errors import UnreadableFile
 

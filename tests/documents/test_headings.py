@@ -4,7 +4,7 @@ import pytest
 
 from rag.documents.chunk import MAX_HEADING_CHARACTERS, ChunkSettings, chunk_document, title_of
 from rag.documents.document import TextBuilder
-from rag.documents.formats.html import parse_html
+from rag.documents.formats.html.html import parse_html
 from rag.documents.formats.text import parse_markdown, parse_text
 
 RULE = "Persons who wish to moor a vessel of more than twelve metres at the eastern quay shall apply in writing"

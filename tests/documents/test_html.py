@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.documents.formats.html import parse_html
+from rag.documents.formats.html.html import parse_html
 from rag.documents.parse import parse_file
 
 

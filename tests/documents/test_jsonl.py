@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rag.documents.formats.json_lines import parse_jsonl
+from rag.documents.formats.rows.json_lines import parse_jsonl
 from rag.documents.parse import parse_file
 from rag.errors import UnreadableFile
 

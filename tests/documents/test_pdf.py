@@ -4,11 +4,11 @@ import time
 import pytest
 
 from rag.documents.document import Document, titled
-from rag.documents.formats.pdf import parse_pdf
-from rag.documents.formats.pdf_glyphs import plain
-from rag.documents.formats.pdf_hyphens import Hyphens
-from rag.documents.formats.pdf_running import _value
-from rag.documents.formats.symbol_fonts import lettered
+from rag.documents.formats.office.symbol_fonts import lettered
+from rag.documents.formats.pdf.glyphs import plain
+from rag.documents.formats.pdf.hyphens import Hyphens
+from rag.documents.formats.pdf.pdf import parse_pdf
+from rag.documents.formats.pdf.running import _value
 from rag.documents.pages import render_page
 from rag.documents.titles import sound_title
 from rag.files import file_sha256

@@ -9,7 +9,7 @@ from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
-from rag.documents.formats.pptx import parse_pptx
+from rag.documents.formats.office.pptx import parse_pptx
 from tests.fakes.office_files import NAMES, deck, shape
 
 

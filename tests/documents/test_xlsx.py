@@ -7,8 +7,8 @@ import pytest
 from openpyxl import Workbook
 from openpyxl.comments import Comment
 
-from rag.documents.formats.office_numbers import shown_number, shown_text
-from rag.documents.formats.xlsx import parse_xlsx
+from rag.documents.formats.office.numbers import shown_number, shown_text
+from rag.documents.formats.office.xlsx import parse_xlsx
 from tests.fakes.office_files import NAMES, R, S, cells, package, sheet, workbook
 
 

@@ -1,0 +1,1 @@
+"""DOCX, PPTX and XLSX, read from the XML of their packages (`ooxml`)."""

@@ -1,0 +1,1 @@
+"""CSV, TSV and JSON lines: a row at a time."""
