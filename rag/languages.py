@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from rag.scripts import composed, script_counts
+from rag.scripts import OTHER, composed, script_counts
 
 ENGLISH = "english"
 NO_LANGUAGE = "none"
@@ -63,6 +63,14 @@ _DEVANAGARI = {
     "marathi": "आणि आहे या व हे तो ते आहेत होते होता केले करण्यात च्या पण त्या एक असे किंवा मध्ये",
 }
 _WITHIN = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
+# Where the words of a text in these letters do not tell; that it is not English, the letters tell.
+_USUAL = {"cyrillic": "russian", "arabic": "arabic", "devanagari": "hindi"}
+# Parts of names of people, places and wines, and codes of languages. English tables and lists hold many of them.
+_NAME_PARTS = (
+    "da das de dei del della den der des di die do dos du e el en es et het il is it la las le les lo los no se te und "
+    "van von y zu"
+)
+_IN_NAMES = frozenset(_NAME_PARTS.split())
 _ALONE = {"hangul": "korean", "han": "chinese"} | {
     name: name for name in ("greek", "armenian", "hebrew", "bengali", "tamil", "thai", "lao", "khmer", "burmese")
 }
@@ -82,6 +90,7 @@ SCRIPT_OF = {language: script for script, group in _WITHIN.items() for language 
 LANGUAGES = (*sorted(SCRIPT_OF), NO_LANGUAGE)
 """Every language that a corpus may have; `none` is for any other."""
 
+_SYMBOL = re.compile(r"(?<!\w)[\u0370-\u03ff](?!\w)")  # a Greek letter by itself: of a formula
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0900-\u097f\u200c]+[^\W\d_]*)*")
 
 
@@ -109,7 +118,7 @@ def detect_language(texts: Sequence[str], *, before: str = "") -> str:
 
 def language_of(text: str) -> str:
     """The language of one text; "" where its words do not tell."""
-    text = composed(text)
+    text = _SYMBOL.sub("", composed(text))
     counts = script_counts(text)
     if not counts:
         return ""
@@ -117,11 +126,22 @@ def language_of(text: str) -> str:
     script = max(counts, key=lambda name: counts[name] + (kana if name == "han" else 0))
     if script in ("han", "kana"):
         return "japanese" if kana > LEAST_KANA * (kana + han) else "chinese"
-    if script in _ALONE:
-        return _ALONE[script]
+    if script in _ALONE or script == OTHER:
+        return _ALONE.get(script, NO_LANGUAGE)
     words = _WORD.findall(text.lower())
     # Different words, each once: what a table or a program repeats says no more than what it says once.
     known = Counter(language for word in set(words) for language in _LANGUAGES_OF[script].get(word, ()))
-    (best, n), (_, runner_up) = [*known.most_common(2), ("", 0), ("", 0)][:2]
     wanted = min(LEAST_WORDS + len(words) // WORDS_FOR_ONE_MORE, MOST_WANTED)
-    return best if n >= wanted and n > runner_up else ""
+    best = max(_WITHIN[script], key=known.__getitem__)  # of several the first; English is before all
+    if known[best] >= wanted and (script != "latin" or best == ENGLISH or _is_running_text(set(words), known, best)):
+        return best
+    return _USUAL.get(script, "")
+
+
+def _is_running_text(words: set[str], known: Counter[str], language: str) -> bool:
+    """Whether a text in Latin letters is in a language, rather than English with foreign names.
+
+    One word is wanted that stands in no name, and two where another language has as many words.
+    """
+    n_equal = sum(n == known[language] for n in known.values())
+    return len(words & FUNCTION_WORDS[language] - _IN_NAMES) >= min(n_equal, 2)

@@ -39,7 +39,12 @@ SCRIPTS = {
 }
 """Script -> the inside of a character class of its letters."""
 
+OTHER = "other"
 _OF_SCRIPT = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
+# Letters that are in none of these: Georgian, Ethiopic, Telugu, Tibetan and so on.
+_OF_SCRIPT[OTHER] = re.compile(
+    f"[^\\W\\d\x00-\u052f\u1d00-\u2cff\u2de0-\u9fff\uac00-\U0010ffff{''.join(SCRIPTS.values())}]"
+)
 _BEYOND_LATIN = re.compile("[\u0370-\u1dff\u1f00-\u1fff\u2de0-\u2dff\u2e80-\uffff\U00020000-\U0003ffff]")
 _AS_MANY = {"han": 3, "kana": 2, "hangul": 2}  # letters of an alphabet that say what one of these says
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -57,10 +62,11 @@ _INVISIBLE = re.compile(
 _BREAKS = re.compile("[\u00ad\u200b\u2060\ufeff]")
 _COMPATIBLE = (
     "\u0132-\u017f\u01c4-\u01cc\u01f1-\u01f3\u2100-\u2188\u2e80-\u2fdf\u3131-\u318e\ufb00-\ufdff\ufe70-\ufefc"
-    "\uff01-\uffef\U0001d400-\U0001d7ff"
+    "\u3220-\u3243\u3300-\u3357\u3371-\u33df\uff01-\uffef\U0001d400-\U0001d7ff"
 )
 _VARIANT = re.compile(f"[{_COMPATIBLE}]+")
-_KINDS = ("<compat>", "<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>", "<font>")
+_KINDS = ("<compat>", "<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>", "<font>", "<square>")
+_ALWAYS = ("<wide>", "<narrow>", "<square>")  # of signs as well
 
 
 def script_counts(text: str) -> dict[str, int]:
@@ -130,7 +136,7 @@ def _variants() -> dict[int, str]:
             ch = chr(code)
             usual = unicodedata.normalize("NFKC", ch)
             is_kind = unicodedata.decomposition(ch).startswith(_KINDS)
-            is_sign = not ch.isalnum() and not unicodedata.decomposition(ch).startswith(("<wide>", "<narrow>"))
+            is_sign = not ch.isalnum() and code < 0x2E80 and not unicodedata.decomposition(ch).startswith(_ALWAYS)
             if is_kind and not is_sign and usual != ch:
                 table[code] = usual
     return table

@@ -158,7 +158,7 @@ def _with_replacements(data: bytes, encoding: str) -> tuple[str, tuple[str, ...]
     text = data.decode(encoding, "replace")
     n = text.count("�") - (data.count("�".encode(encoding)) if encoding.startswith(("utf", "gb")) else 0)
     shown = SHOWN.get(encoding, encoding)
-    return text, (f"{n} bytes are not valid {shown}; � stands in their place",) if n > 0 else ()
+    return text, (f"bytes that are not valid {shown}: {n}; � stands in their place",) if n > 0 else ()
 
 
 def _joined(pair: re.Match[bytes]) -> bytes:
@@ -242,7 +242,7 @@ def _mixed_lines(data: bytes) -> tuple[str, tuple[str, ...]] | None:
     for number, line in others.items():
         lines[number] = line.decode(encoding, "replace")
     shown = SHOWN.get(encoding, encoding)
-    return "\n".join(lines), (f"{len(others)} lines are not UTF-8 as the others are; read as {shown}",)
+    return "\n".join(lines), (f"lines that are not UTF-8 as the others are: {len(others)}; read as {shown}",)
 
 
 def _windows_character(found: re.Match[str]) -> str:

@@ -22,20 +22,32 @@ VERSION = 2
 """The analyzer of new indexes. 1 is that of indexes from before: English alone, no text without spaces."""
 
 _WORD = re.compile(r"\b\w\w+\b")
-_TERM = re.compile(r"(?<![\w#+])(?:[a-z](?:#|\+\+)|\.net\b)(?![#+])")
+_UNSPACED = HAN + HIRAGANA + KATAKANA + HANGUL + THAI + LAO + KHMER + BURMESE
+_TERM = re.compile(rf"(?:(?<![\w#+])|(?<=[{_UNSPACED}]))(?:[a-z](?:#|\+\+)|\.net(?:(?!\w)|(?=[{_UNSPACED}])))(?![#+])")
 """Terms that have no two letters beside each other, or mean less without their sign; they are counted as well."""
 
 _MAY_BE_UNSPACED = re.compile("[\u0590-\u1dff\u2de0-\u2dff\u2e80-\uffff\U00010000-\U0003ffff]")
 
 # Marks that say how a word is read, not which it is: Latin accents that compose with nothing, vowel points of Hebrew
-# and Arabic, and the stroke that stretches Arabic words.
+# and Arabic, the stroke that stretches Arabic words, and the dot below letters of Hindi, which many leave out.
 _POINTS = re.compile(
-    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]"
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670\u093c]"
 )
 # Runs of text without spaces. Katakana writes words of its own, so that a run of it ends where another begins; the mark
 # of a long vowel belongs to both. Korean has spaces, but endings grow onto its words.
 _RUN = f"[{HAN}{HIRAGANA}\u30fc]+|[{KATAKANA}]+|[{HANGUL}]+|[{THAI}]+|[{LAO}]+|[{KHMER}]+|[{BURMESE}]+"
-_SPLIT_CLASS = HAN + HIRAGANA + KATAKANA + HANGUL + THAI + LAO + KHMER + BURMESE
+# The vowel am of Thai and Lao in two, the Thai vowel ae as e twice, and the moon that Hindi often writes as a dot.
+_SPELLINGS = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3", "\u0e40\u0e40": "\u0e41", "\u0901": "\u0902"}
+# Two ways to place the tone of a Vietnamese syllable.
+_TONES = dict(
+    re.findall(
+        r"(\w+) (\w+)", "oà òa oá óa oả ỏa oã õa oạ ọa oè òe oé óe oẻ ỏe oẽ õe oẹ ọe uỳ ùy uý úy uỷ ủy uỹ ũy uỵ ụy"
+    )
+)
+_TONED = re.compile(rf"(?<!q)(?:{'|'.join(_TONES)})(?!\w)")
+_POLYTONIC = re.compile("[\u1f00-\u1fff]")
+_RIGHT_TO_LEFT = SCRIPTS["hebrew"] + SCRIPTS["arabic"]
+_BESIDE_LATIN = re.compile(f"(?<=[a-z0-9])(?=[{_RIGHT_TO_LEFT}])|(?<=[{_RIGHT_TO_LEFT}])(?=[a-z])")
 _TELLS_ALONE = re.compile(f"[{HAN}{HANGUL}]")
 _FOLDED = frozenset({"french", "spanish", "portuguese", "italian", "catalan", "romanian"})
 _STEMMER_OF_SCRIPT = {
@@ -107,12 +119,20 @@ def split(text: str, language: str = ENGLISH) -> list[str]:
 def _lowered(text: str, language: str) -> str:
     if language == "turkish":
         text = text.replace("I", "ı").replace("İ", "i")
-    return text.lower() if language == ENGLISH else text.casefold()
+    if language == ENGLISH:
+        return text.lower()
+    text = text.casefold()
+    if language == "vietnamese":
+        return _TONED.sub(lambda match: _TONES[match[0]], text)
+    return text.replace("œ", "oe").replace("æ", "ae") if language in _FOLDED else text
 
 
 def _one_spelling(text: str, language: str) -> str:
     """The text with one letter for each that keyboards write as two, or as that of a neighbouring language."""
-    text = text.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")  # the vowel am of Thai and Lao
+    for written, usual in _SPELLINGS.items():
+        text = text.replace(written, usual)
+    text = _POLYTONIC.sub(lambda match: without_accents(match[0]), text)
+    text = _BESIDE_LATIN.sub(" ", text)
     for arabic, persian in (("\u064a", "\u06cc"), ("\u0643", "\u06a9")):  # yeh and kaf
         is_persian = language in ("persian", "urdu")
         text = text.replace(arabic, persian) if is_persian else text.replace(persian, arabic)
@@ -187,8 +207,8 @@ def _patterns() -> _Patterns:
     marks = _class_of(lambda ch: unicodedata.category(ch) in ("Mn", "Mc"))
     digits = _class_of(lambda ch: unicodedata.category(ch) == "Nd")
     return _Patterns(
-        needs=re.compile(f"[{_SPLIT_CLASS}{marks}{digits}]"),
-        pieces=re.compile(rf"(?P<run>{_RUN})|(?:[^\W{_SPLIT_CLASS}]|[{marks}])+"),
+        needs=re.compile(f"[{_UNSPACED}{marks}{digits}]"),
+        pieces=re.compile(rf"(?P<run>{_RUN})|(?:[^\W{_UNSPACED}]|[{marks}])+"),
         unit=re.compile(rf"[^{marks}][{marks}]*|[{marks}]+"),
     )
 

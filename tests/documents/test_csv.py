@@ -132,7 +132,7 @@ def test_tables_below_each_other_have_their_own_headers():
 def test_a_repeated_header_is_left_out_and_counted():
     document = parse_csv(b"a,b\n1,2\na,b\n3,4\na,b\n")
     assert document.text == "a | b\n1 | 2\n3 | 4"
-    assert document.notes == ("2 rows repeat the header and are left out",)
+    assert document.notes == ("rows that repeat the header and are left out: 2",)
     assert parse_csv(b"1,2,3\n1,2,3\n").text == "1 | 2 | 3\n1 | 2 | 3"  # numbers are data, whatever repeats
 
 

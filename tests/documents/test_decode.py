@@ -110,12 +110,12 @@ def test_letters_beyond_ascii_are_found_behind_a_long_head_of_ascii():
     ids=["stray", "cut", "cut and short", "begun late", "cut Chinese"],
 )
 def test_a_stray_byte_or_a_cut_character_leaves_the_rest_of_utf8_as_it_is(data, text):
-    assert decode_noted(data) == (text, ("1 bytes are not valid UTF-8; � stands in their place",))
+    assert decode_noted(data) == (text, ("bytes that are not valid UTF-8: 1; � stands in their place",))
 
 
 def test_lines_in_a_code_page_among_lines_in_utf8_are_read_each_in_its_own():
     data = (LINE * 3).encode() + (LINE * 3).encode("cp1252")
-    assert decode_noted(data) == (LINE * 6, ("3 lines are not UTF-8 as the others are; read as windows-1252",))
+    assert decode_noted(data) == (LINE * 6, ("lines that are not UTF-8 as the others are: 3; read as windows-1252",))
 
 
 def test_text_that_was_encoded_twice_is_left_as_it_stands():
@@ -135,7 +135,7 @@ def test_wide_encodings_are_read_with_and_without_their_mark(text, encoding):
 def test_a_wide_text_that_ends_inside_a_character_says_so():
     text, notes = decode_noted(("Fähre").encode("utf-16") + b"x")
     assert text == "Fähre�"
-    assert notes == ("1 bytes are not valid UTF-16; � stands in their place",)
+    assert notes == ("bytes that are not valid UTF-16: 1; � stands in their place",)
 
 
 @pytest.mark.parametrize(

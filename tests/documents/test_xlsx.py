@@ -145,7 +145,7 @@ def test_formulas_without_a_value_stand_as_formulas_with_a_note():
         "empty",
         "link | Tide table",
     ]
-    assert document.notes == ("4 formulas have no computed value; open and save the file in a spreadsheet program",)
+    assert document.notes == ("formulas without a computed value: 4; open and save the file in a spreadsheet program",)
 
 
 def test_a_zero_that_awaits_its_computation_is_no_value():
@@ -255,7 +255,7 @@ def test_hidden_sheets_are_read_and_named():
     hidden.sheet_state = "veryHidden"
     document = parse_xlsx(saved(book))
     assert "Ana | 7" in document.text
-    assert document.notes == ("1 hidden sheets are read too (Wages)",)
+    assert document.notes == ("hidden sheets are read too: Wages",)
 
 
 def test_hidden_rows_and_columns_that_hold_something_are_read_and_noted():
@@ -267,7 +267,7 @@ def test_hidden_rows_and_columns_that_hold_something_are_read_and_noted():
     book.active.row_dimensions[3].hidden = True
     document = parse_xlsx(saved(book))
     assert "name | wage\nAna | 7\nBo | 8" in document.text
-    assert document.notes == ("hidden rows and columns of 1 sheets are read too (Sheet)",)
+    assert document.notes == ("hidden rows and columns are read too, in: Sheet",)
     book.active.row_dimensions[3].hidden = False
     book.active.column_dimensions["B"].hidden = True
     assert parse_xlsx(saved(book)).notes == document.notes

@@ -10,7 +10,7 @@ import io
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,8 @@ from urllib.parse import unquote
 from rag.documents.decode import clean
 from rag.documents.document import TextBuilder
 from rag.errors import UnreadableFile
+
+MAX_NAMED = 10
 
 _SCHEMAS = "http://schemas.openxmlformats.org"
 _PREFIXES = {
@@ -275,3 +277,9 @@ def add_table(builder: TextBuilder, rows: list[list[str]], header: int = 1, page
     n_header = sum(1 for line in lines[:header] if line.strip(" |"))
     lines = [line for line in lines if line.strip(" |")]
     builder.add("table", "\n".join(lines), page=page, header=n_header if len(lines) > n_header else 0)
+
+
+def named(names: Sequence[str]) -> str:
+    """The first ten names, and how many there are more."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rag.documents.document import Document, TextBuilder
 from rag.documents.formats.office.drawings import Item, add_items, chart, paragraphs, smart_art
-from rag.documents.formats.office.ooxml import Package, child, long, number, shown
+from rag.documents.formats.office.ooxml import Package, child, long, named, number, shown
 from rag.documents.formats.office.tables import Cell, Row, table_items
 
 _SHAPES = {"p:sp", "p:txBody", "a:tbl", "c:chart", "cx:chart", "dgm:relIds"}
@@ -42,7 +42,7 @@ def parse_pptx(data: bytes) -> Document:
         if sheet is not None:
             add_items(builder, _Slide(package, notes, margins, is_notes=True).items(sheet), page)
     if hidden:
-        package.note(f"{len(hidden)} hidden slides are read too ({', '.join(hidden[:10])})")
+        package.note(f"hidden slides are read too: {named(hidden)}")
     return builder.document("pptx", package.title(), tuple(package.notes))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rag.documents.decode import clean
 from rag.documents.document import Document, TextBuilder
 from rag.documents.formats.office.drawings import Item, add_items, chart, paragraphs, unescaped
-from rag.documents.formats.office.ooxml import Package, child, long, shown
+from rag.documents.formats.office.ooxml import Package, child, long, named, shown
 from rag.documents.formats.office.xlsx_cells import Book, area_of
 from rag.documents.formats.office.xlsx_tables import sheet_items
 
@@ -45,11 +45,13 @@ def parse_xlsx(data: bytes) -> Document:
             hidden += [name] if entry.get("state", "visible") != "visible" else []
             partly += [name] if sheet.has_hidden else []
     if hidden:
-        package.note(f"{len(hidden)} hidden sheets are read too ({', '.join(hidden[:10])})")
+        package.note(f"hidden sheets are read too: {named(hidden)}")
     if partly:
-        package.note(f"hidden rows and columns of {len(partly)} sheets are read too ({', '.join(partly[:10])})")
+        package.note(f"hidden rows and columns are read too, in: {named(partly)}")
     if n_formulas:
-        package.note(f"{n_formulas} formulas have no computed value; open and save the file in a spreadsheet program")
+        package.note(
+            f"formulas without a computed value: {n_formulas}; open and save the file in a spreadsheet program"
+        )
     return builder.document("xlsx", package.title(), tuple(package.notes))
 
 

@@ -41,7 +41,7 @@ def parse_csv(data: bytes) -> Document:
     builder = TextBuilder()
     n_repeated = sum(_add_table(builder, table) for table in _tables(Rows(text, delimiter, width)))
     if n_repeated:
-        notes += (f"{n_repeated} rows repeat the header and are left out",)
+        notes += (f"rows that repeat the header and are left out: {n_repeated}",)
     return builder.document("csv", "", notes)
 
 
