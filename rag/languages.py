@@ -16,6 +16,7 @@ LEAST_WORDS = 2
 WORDS_FOR_ONE_MORE = 25
 MOST_WANTED = 5
 LEAST_VOTERS = 0.25
+LEAST_TO_ENGLISH = 1.5
 LEAST_KANA = 0.1
 STAYS_FROM = 1 / 3
 
@@ -71,6 +72,7 @@ _NAME_PARTS = (
     "van von y zu"
 )
 _IN_NAMES = frozenset(_NAME_PARTS.split())
+_IN_GERMAN_NAMES = frozenset(("den", "der", "des", "die", "von", "zu"))
 _ALONE = {"hangul": "korean", "han": "chinese"} | {
     name: name for name in ("greek", "armenian", "hebrew", "bengali", "tamil", "thai", "lao", "khmer", "burmese")
 }
@@ -141,7 +143,11 @@ def language_of(text: str) -> str:
 def _is_running_text(words: set[str], known: Counter[str], language: str) -> bool:
     """Whether a text in Latin letters is in a language, rather than English with foreign names.
 
-    One word is wanted that stands in no name, and two where another language has as many words.
+    One word is wanted that stands in no name, two where another language has as many words; and clearly more words
+    than are English.
     """
+    if known[language] < LEAST_TO_ENGLISH * known[ENGLISH]:
+        return False
+    in_names = _IN_GERMAN_NAMES if language == "german" else _IN_NAMES
     n_equal = sum(n == known[language] for n in known.values())
-    return len(words & FUNCTION_WORDS[language] - _IN_NAMES) >= min(n_equal, 2)
+    return len(words & FUNCTION_WORDS[language] - in_names) >= min(n_equal, 2)

@@ -11,9 +11,11 @@ from rag.types import Span
 
 SHORTEST_CHARACTERS = 4
 MAX_SENTENCES = 64
+END_BEFORE_SPACE = "[.!?…](?:[ \u00a0\u202f]»|[\"'”’“»«)\\]]{0,3})"
+"""The end of a sentence where a space follows, quotes and brackets included; French sets a space before its quote."""
 END_WITHOUT_SPACE = "(?:[。！？｡।॥؟۔։።។။]|．(?![0-9０-９]))+[\"'”’」』〉》】）)\\]»]{0,3}"
 """The end of a sentence in scripts that need no space behind it, quotes and brackets included."""
-_SENTENCE_END = re.compile(rf"[.!?…][\"'”’“»«)\]]{{0,3}}\s+|\n{{2,}}|{END_WITHOUT_SPACE}\s*")
+_SENTENCE_END = re.compile(rf"{END_BEFORE_SPACE}\s+|\n{{2,}}|{END_WITHOUT_SPACE}\s*")
 
 
 def sentence_spans(text: str, stands_apart: Callable[[str], bool] | None = None) -> list[Span]:

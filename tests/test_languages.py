@@ -72,6 +72,55 @@ def test_code_logs_and_tables_are_taken_for_english():
     assert [language_of(text) for text in (minified, log)] == ["", ""]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: Anna de la Cruz | city: Las Palmas | state: El Oro de los Andes",
+        "Juan del Rio, Los Angeles\nJan van de Berg, Den Haag\nKlaus von der Heide\nMaria dos Santos da Silva",
+        "Domaine de la Romanee Conti, Cotes du Rhone, Chateau les Ormes de Pez et les Tours",
+        "SELECT de, en, es, la FROM words WHERE code IN ('es', 'de', 'no', 'se', 'da', 'en', 'it')",
+        "en English\nde German\nes Spanish\nda Danish\nse Sami\nla Latin\nel Greek\nno Norwegian",
+        "WARNING: HIGH VOLTAGE. DISCONNECT POWER BEFORE SERVICE.",
+        "α β γ δ ε ζ η θ = λ μ ν ξ π ρ σ τ",
+        "Hello world. Setup guide.",
+    ],
+)
+def test_an_english_corpus_of_names_codes_and_formulas_stays_english(text):
+    assert detect_language([text]) == "english"
+
+
+def test_a_foreign_sentence_in_a_small_english_corpus_leaves_it_english():
+    readme = "This tool reads the files of the bank. Translate 'Guten Tag und danke, das ist nicht von mir' as needed."
+    assert detect_language([readme]) == "english"
+    assert detect_language([SENTENCES["english"], SENTENCES["german"]]) == "english"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Насос красный. Снять крышку.", "russian"),
+        ("افصل الكهرباء. نظف المرشح.", "arabic"),
+        ("هٰذَا كِتَابٌ مُفِيدٌ", "arabic"),
+        ("पानी पंप।", "hindi"),
+        ("ნავსადგური აშენდა 1890 წელს", "none"),
+        ("ወደቡ በ1890 ተገነባ።", "none"),
+        ("నౌకాశ్రయం నిర్మించబడింది", "none"),
+    ],
+)
+def test_few_words_in_other_letters_are_not_english(text, language):
+    assert detect_language([text]) == language
+    assert not is_mostly_latin(text)
+
+
+def test_of_two_languages_with_as_many_words_the_more_frequent_is_taken_whatever_the_order_of_the_words():
+    assert language_of("Jeg vet ikke hvor han er.") == language_of("Er han hvor jeg ikke vet?") == "danish"
+    assert language_of("Die pomp is een van die") == "dutch"
+
+
+def test_german_without_any_other_word_than_articles_and_and_is_german():
+    assert language_of("Danach das Programm starten und die Datei öffnen") == "german"
+
+
 def test_what_was_found_before_stays_while_a_third_of_the_passages_are_in_it():
     german, english = SENTENCES["german"], SENTENCES["english"]
     assert detect_language([german] * 2 + [english], before="english") == "english"

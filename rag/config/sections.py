@@ -34,6 +34,7 @@ def _tesseract_languages(text: str) -> str:
 
 
 def _language(text: str) -> str:
+    text = text.strip().lower()
     if text != "auto" and text not in LANGUAGES:
         raise ValueError(f"auto or one of {', '.join(LANGUAGES)}")
     return text

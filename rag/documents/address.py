@@ -26,7 +26,10 @@ def canonical(address: str | Path) -> str:
     """
     # A Path makes one slash of two.
     text = re.sub(r"^(https?):/+", r"\1://", str(address).strip(), flags=re.I)
+    if len(text) > MAX_CHARACTERS:
+        raise DataError(f"{text[:100]}… is longer than {MAX_CHARACTERS:,} characters")
     try:
+        text.encode()
         parts = urlsplit(text)
         scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
         host = host.rstrip(".").encode("idna").decode() if not host.isascii() else host.rstrip(".")
@@ -34,8 +37,6 @@ def canonical(address: str | Path) -> str:
         raise DataError(f"{text[:200]} is no address of a web page ({error})") from error
     if scheme not in _DEFAULT_PORTS or not host or re.search(r"[\s<>\"\\^`{|}]", host):
         raise DataError(f"{text[:200]} is no address of a web page")
-    if len(text) > MAX_CHARACTERS:
-        raise DataError(f"{text[:100]}… is longer than {MAX_CHARACTERS:,} characters")
     if parts.username is not None or parts.password is not None:
         raise DataError(f"an address with a name or password in it is not taken: {scheme}://…@{host}")
     netloc = f"[{host}]" if ":" in host else host

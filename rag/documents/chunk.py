@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.documents.document import Block, Document
-from rag.sentences import END_WITHOUT_SPACE
+from rag.sentences import END_BEFORE_SPACE, END_WITHOUT_SPACE
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
 MAX_HEADING_CHARACTERS = 120
 """A longer heading is cut in the path of headings, and stands in the text as a whole."""
 
-_SENTENCE_END = re.compile(rf"[.!?…][\"'”’“»«)\]]{{0,3}}(?=\s)|\n{{2,}}|{END_WITHOUT_SPACE}")
+_SENTENCE_END = re.compile(rf"{END_BEFORE_SPACE}(?=\s)|\n{{2,}}|{END_WITHOUT_SPACE}")
 _LINE_END = re.compile(r"\n+")
 _WORD = re.compile(r"\S+\s*")
 

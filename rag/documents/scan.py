@@ -129,17 +129,21 @@ class _Walk:
         for folder, folders, names in os.walk(self.root, onerror=self._unlisted):
             # os.walk goes on with what is left in `folders`, in that order.
             folders[:] = [name for name in sorted(folders) if self._is_followed(Path(folder) / name)]
+            here = Path(folder)
+            below = "" if here == self.root else here.relative_to(self.root).as_posix() + "/"
             for name in sorted(names):
                 if not name.startswith(".") and not _LOCK_FILES.fullmatch(name):
-                    path = Path(folder) / name
-                    self.add(path, path.relative_to(self.root).as_posix())
+                    self.add(here / name, below + name)
 
     def add(self, path: Path, relative: str) -> None:
         """Take a file, or say why not. `relative` is its path below the root, "" for the root itself."""
         try:
-            reason = self._reason_against(path, relative)
-            if reason == "":
+            status = path.lstat()
+            reason: str | None = ""
+            if stat.S_ISLNK(status.st_mode) and not (reason := self._reason_against_link(path)):
                 status = path.stat()
+            reason = reason or self._reason_against(path, relative, status)
+            if reason == "":
                 if (seen := self.look(path, status)) is not None:
                     self.result.files.append(FoundFile(str(self.root), relative, *seen))
                 return
@@ -148,15 +152,15 @@ class _Walk:
         if reason is not None:
             self.result.left_out[readable(str(path))] = reason
 
-    def _reason_against(self, path: Path, relative: str) -> str | None:
+    def _reason_against_link(self, path: Path) -> str:
+        """Why a link is left out; "" where it is followed."""
+        target = os.path.realpath(path)
+        if os.path.islink(target):  # a link that leads nowhere else than to a link
+            return IN_A_CIRCLE
+        return "" if Path(target).is_relative_to(self.root) else "a link out of the folder"
+
+    def _reason_against(self, path: Path, relative: str, status: os.stat_result) -> str | None:
         """Why a file is left out; "" where it is taken, None where it is counted as of another kind."""
-        if path.is_symlink():
-            target = os.path.realpath(path)
-            if os.path.islink(target):  # a link that leads nowhere else than to a link
-                return IN_A_CIRCLE
-            if not Path(target).is_relative_to(self.root):
-                return "a link out of the folder"
-        status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return "not a regular file"
         if relative and suffix_of(path.name) not in SUFFIXES:

@@ -10,7 +10,8 @@ from rag.types import Passage
 
 # How much text before a bracket must match a passage for the bracket to count as copied from it.
 CHARACTERS_OF_A_COPY = 15
-CITATION = re.compile(r"[ \t]*\[\s*(?:passages?\s+)?\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*\]", re.I)
+CITATION = re.compile(r"[ \t]*[\[【［]\s*(?:passages?\s+)?\d{1,3}(?:\s*[,;，；、]\s*\d{1,3})*\s*[\]】］]", re.I)
+"""A marker, also with the brackets of Chinese and Japanese."""
 
 Mark = tuple[int, tuple[str, ...]]
 
@@ -58,7 +59,7 @@ def _is_text(text: str, match: re.Match, contents: Sequence[str]) -> bool:
     # A bracket attached to a word is code, unless a clause or the text ends behind it.
     attached = not match[0][0].isspace() and before != "" and (before[-1].isalnum() or before[-1] in "_)")
     attached = attached and not is_unspaced(before[-1])
-    ends = not after.strip() or re.match(r"\s*(?:[.!?;,](?:\s|\Z)|[。！？；，、]|\[)", after) is not None
+    ends = not after.strip() or re.match(r"\s*(?:[.!?;,](?:\s|\Z)|[。！？；，、]|[\[【［])", after) is not None
     return attached and not ends
 
 
@@ -71,7 +72,7 @@ def _is_copied(before: str, marker: str, contents: Sequence[str]) -> bool:
     copy = _collapsed(marker)
     if any(ch.isalnum() for ch in before):
         copy = _collapsed(before + marker)[-len(copy) - CHARACTERS_OF_A_COPY :]
-    elif re.fullmatch(r"\[\s*0*[1-9]\d*\s*\]", copy):
+    elif re.fullmatch(r"[\[【［]\s*0*[1-9]\d*\s*[\]】］]", copy):
         return False
     return any(copy in content for content in contents)
 

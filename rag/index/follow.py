@@ -52,12 +52,14 @@ class Followed:
 
 
 def check_named(paths: Sequence[str | Path], index_folder: str | Path) -> None:
-    """Raises DataError for a path that does not exist, or for none where there is no index yet."""
+    """Raises DataError for a path that does not exist or lies in the index, and for none where there is no index."""
     for path in paths:
         if is_address(path):
             canonical(path)
         elif fault_of(Path(path)) == "does not exist":
             raise DataError(f"{path} does not exist; name files or folders to ingest")
+        elif serves(index_folder) and resolved(path).is_relative_to(resolved(index_folder)):
+            raise DataError(f"{path} lies in the index {index_folder}; name other files or folders to ingest")
     if not paths and not serves(index_folder):
         raise DataError(f"{index_folder} holds no index yet; name files or folders to ingest")
 
@@ -110,8 +112,10 @@ def followed_now(
     """What to follow from now on; naming something again includes it again, also below what was forgotten.
 
     `depth` is of the addresses among `paths`; None keeps what one had. Raises DataError where nothing is left to
-    follow, unasked, and for something to forget that is not followed.
+    follow, unasked, for something to forget that is not followed, and for a depth without an address.
     """
+    if depth is not None and not any(map(is_address, paths)):
+        raise DataError("--depth says how far links from addresses are followed; name the addresses with it")
     named = list(dict.fromkeys(map(_named, paths)))
     faults = {path: fault for path in named if not is_address(path) and (fault := fault_of(Path(path)))}
     dropped = [_named(path) for path in forget]
@@ -170,7 +174,8 @@ def find_files(
             raise DataError(
                 f"{readable(root)} was ingested before and {fault}; bring it back, or drop its documents: {drop}"
             )
-    found = scan(followed.files, max_bytes=max_bytes, is_index=is_index, look=look)
+    own = resolved(index_folder)  # an index that was only begun is not known by its content
+    found = scan(followed.files, max_bytes=max_bytes, is_index=lambda at: at == own or is_index(at), look=look)
     held -= {file.root for file in found.files}
     for root in followed.files:
         if root in held and Path(root).is_dir() and not is_really_empty(root):
@@ -203,11 +208,13 @@ def once(files: Sequence[FoundFile], forgotten: Sequence[str]) -> list[FoundFile
     What is forgotten counts below its own root only: a root named later within it is taken again.
     """
     paths = [Path(path) for path in forgotten if not is_address(path)]
-    found: dict[Path, FoundFile] = {}
+    found: dict[str, FoundFile] = {}
     for file in files:
-        path = file.full_path
-        if not any(path.is_relative_to(other) and not Path(file.root).is_relative_to(other) for other in paths):
-            found.setdefault(path, file)
+        is_left = paths and any(
+            file.full_path.is_relative_to(other) and not Path(file.root).is_relative_to(other) for other in paths
+        )
+        if not is_left:
+            found.setdefault(os.path.join(file.root, file.path).rstrip("/"), file)
     return list(found.values())
 
 

@@ -35,7 +35,7 @@ def bm25_of(corpus: Corpus, own: Manifest | None, named: str | None, *, from_scr
     if own is not None and is_old and not from_scratch and language == ENGLISH:
         if own.corpus_sha256 == corpus.sha256():
             return own.bm25
-    elif language != (ENGLISH if own is None else own.language):
+    elif named is None and language != (ENGLISH if own is None else own.language):
         say(f"the passages are taken for {language_name(language)}; if they are not: --set index.language=NAME")
     beside = {} if language == found else {"found": found}
     return {**SHAPE, "language": language, "analyzer": VERSION, **beside}

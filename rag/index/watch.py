@@ -24,6 +24,7 @@ from rag.index.read import read_sources
 
 LONGEST_PAUSE_SECONDS = 300.0
 JUST_WRITTEN_SECONDS = 5.0
+REST = 9  # times as long as a look takes: looking costs a tenth of a processor at most
 
 Stamp = tuple[int, int, int, int]
 Seen = tuple[str, int, float]  # as `Look` gives it
@@ -61,10 +62,16 @@ def watch(
     next_visit = time.monotonic() + web_seconds
     pause, not_before = seconds, 0.0
     last_problem = ""
-    while not stop.wait(seconds):
+    look_seconds = 0.0
+    while not stop.wait(max(seconds, min(REST * look_seconds, LONGEST_PAUSE_SECONDS))):
         visits = time.monotonic() >= next_visit and watcher.follows_pages()
         try:
-            is_due = (watcher.has_changed() or visits) and time.monotonic() >= not_before
+            began = time.monotonic()
+            has_changed = watcher.has_changed()
+            look_seconds = time.monotonic() - began
+            is_due = (has_changed or visits) and time.monotonic() >= not_before
+            if not (has_changed or visits):  # whatever was wrong is over
+                pause, last_problem = seconds, ""
             if visits and is_due:
                 next_visit = time.monotonic() + web_seconds
             if is_due and not stop.is_set():

@@ -38,6 +38,13 @@ def test_closing_quotes_and_brackets_stay_with_their_sentence():
     assert chunks_of("真的吗？！是的没错。", 6) == ["真的吗？！", "是的没错。"]
 
 
+def test_closing_quotes_of_german_and_french_stay_with_their_sentence():
+    assert chunks_of("„Das ist gut.“ Danach kam er.", 15) == ["„Das ist gut.“", "Danach kam er."]
+    assert chunks_of("»Halt!« Er ging.", 9) == ["»Halt!«", "Er ging."]
+    assert chunks_of("« Oui. » Il part.", 10) == ["« Oui. »", "Il part."]
+    assert chunks_of("次です．値は３．５です．", 8) == ["次です．", "値は３．５です．"]
+
+
 def test_a_long_text_without_any_end_is_cut_between_characters_and_nothing_is_lost():
     text = "港口" * 300
     chunks = chunks_of(text, 40)

@@ -1,8 +1,10 @@
 """Parts of fetching: addresses written in one way, private networks, robots.txt, links, sitemaps, charsets."""
 
+import contextlib
 import gzip
 import ipaddress
 import socket
+import threading
 import zlib
 from types import SimpleNamespace
 
@@ -49,6 +51,9 @@ def test_an_address_is_written_in_one_way(given, wanted):
         ("https://example.org/" + "a" * 2000, "longer than 2,000"),
         ("https://exa mple.org/", "no address"),
         ("https://[::1/", "no address"),
+        ("https://example.org/\udcff", "no address"),  # a byte that is no text, from the command line
+        ("https://example.org/?\udcff", "no address"),
+        ("https://" + "ü" * 3000, "longer than 2,000"),
     ],
 )
 def test_what_is_no_address_to_fetch_is_refused_without_its_password(given, reason):
@@ -79,7 +84,7 @@ def test_links_become_addresses_and_other_schemes_do_not():
 
 PRIVATE = (
     "127.0.0.1 10.1.2.3 172.16.0.1 192.168.0.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 240.0.0.1 "
-    "192.0.2.1 198.18.0.1 ::1 :: fe80::1 fc00::1 fd00:ec2::254 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 "
+    "192.0.2.1 198.18.0.1 ::1 :: fe80::1 fec0::1 fc00::1 fd00:ec2::254 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 "
     "64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1:: 2001:db8::1 2001:0:7f00:1::"
 )
 
@@ -183,6 +188,57 @@ def test_a_server_that_does_not_answer_or_sends_forever_is_not_reached(monkeypat
         fetcher(lambda request: httpx.Response(200, stream=Drops())).get("http://e.org/")
 
 
+SLOW_ANSWERS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+    "chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=", b"a"),
+    "body": (b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
+    "once": (b"HTTP/1.1 200 OK\r\n\r\nbegun", b""),  # and the connection stays open
+}
+
+
+@pytest.mark.parametrize("where", SLOW_ANSWERS)
+def test_a_server_that_sends_a_byte_now_and_then_is_cut_off(where):
+    """Each byte comes in time, the answer does not."""
+    begin, drop = SLOW_ANSWERS[where]
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve():
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(begin)
+            for _ in range(400):
+                if over.wait(0.02):
+                    break
+                connection.sendall(drop)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    asking = Fetcher(checked_transport(allow_private=True), max_bytes=10_000, seconds_per_page=0.3, seconds_between=0)
+    try:
+        with pytest.raises(NotReached, match=r"took longer than 0\.3 s|did not answer within 0\.3 s"):
+            asking.get(f"http://127.0.0.1:{server.getsockname()[1]}/")
+    finally:
+        over.set()
+        asking.close()
+        thread.join(10)
+        server.close()
+
+
+def test_a_connection_that_a_deadline_has_cut_is_not_used_again():
+    deadline = fetch._Deadline([], 0)
+    ours, theirs = socket.socketpair()
+    stream = SimpleNamespace(get_extra_info=lambda name: ours)
+    deadline.trace("connection.connect_tcp.complete", {"return_value": stream})
+    deadline._cut()
+    assert theirs.recv(1) == b""
+    with pytest.raises(httpx.ConnectTimeout):
+        deadline.trace("connection.connect_tcp.started", {})
+    ours.close()
+    theirs.close()
+
+
 def test_cookies_are_not_sent_on():
     asked = []
 
@@ -256,6 +312,11 @@ def test_links_are_read_with_their_base_and_wishes():
     assert links_of(body.encode(), "https://e.org/x/y") == wanted
     for wish in ("nofollow", "noindex, NOFOLLOW", "none"):
         assert links_of(f'<meta name="ROBOTS" content="{wish}">{body}'.encode(), "https://e.org/") == []
+    assert links_of(body.replace("<base", "<base target=_top><base").encode(), "https://e.org/x/y") == wanted
+    for content in ("0; url=/docs/", "5;URL='docs/'", "0;url=docs/#x"):
+        refresh = f'<meta http-equiv="Refresh" content="{content}"><p>Moved.</p>'
+        assert links_of(refresh.encode(), "https://e.org/") == ["https://e.org/docs/"]
+    assert links_of(b'<meta http-equiv="refresh" content="30"><p>x</p>', "https://e.org/") == []
     assert links_of(b"", "https://e.org/") == []
     assert links_of(b"<a href='x'>" * 100_000, "https://e.org/") == ["https://e.org/x"]
 
@@ -268,7 +329,9 @@ def test_sitemaps_name_pages_and_other_sitemaps():
     index = b"<sitemapindex><sitemap><loc>/one.xml.gz</loc></sitemap></sitemapindex>"
     assert is_sitemap(pages)
     assert is_sitemap(gzip.compress(pages))
-    assert not is_sitemap(b"<html><body>urlset</body></html>")
+    assert is_sitemap(b"\xef\xbb\xbf\n" + pages)
+    for other in (b"<html><body>urlset</body></html>", b"<HTML><pre><urlset></pre>", b"# Sitemaps\n\n<urlset>\n"):
+        assert not is_sitemap(other)
     assert sitemap_links(gzip.compress(pages), "https://e.org/") == (["https://e.org/a", "https://e.org/b?x=1&y=2"], [])
     assert sitemap_links(index, "https://e.org/x/") == ([], ["https://e.org/one.xml.gz"])
     assert sitemap_links(pages[: pages.index(b"</loc></url>\n    <url>")], "https://e.org/")[0][0] == "https://e.org/a"
@@ -292,6 +355,7 @@ def test_pictures_and_archives_are_known_by_their_names():
         ("text/plain", "a.html", b"", ".txt"),
         ("text/plain", "a", b"", ".txt"),
         ("", "a", b"  <!DOCTYPE html>", ".html"),
+        ("", "a", b"\xef\xbb\xbf<html>", ".html"),
         ("application/octet-stream", "a", b"%PDF-1.4", ".pdf"),
         ("application/octet-stream", "a.docx", b"PK", ".docx"),
         ("application/octet-stream", "a.bin", b"PK", None),
@@ -322,5 +386,7 @@ def test_a_body_that_does_not_fit_its_charset_stays_as_it_is():
     latin = "Fähre".encode("latin-1")
     for charset in ("utf-8", "", "no-such-charset", "rot13"):
         assert as_utf8(latin, charset, ".html") == latin
+    for charset in ("unicode_escape", "raw-unicode-escape", "punycode", "idna", "utf-7"):  # Python's own, no page's
+        assert as_utf8(b"C:\\new +AGE- abc-9", charset, ".html") == b"C:\\new +AGE- abc-9"
     assert as_utf8(latin, "latin-1", ".pdf") == latin
     assert as_utf8(b"\xff\xfea\x00", "latin-1", ".txt") == b"\xff\xfea\x00"

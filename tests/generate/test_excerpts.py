@@ -202,3 +202,24 @@ def test_most_planted_orders_are_never_shown():
     ]
     assert all("nine crowns" in text for text in texts)
     assert sum(injection.text in text for injection, text in zip(injections, texts, strict=True)) <= 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "„Das ist gut.“ |Danach kam er.",
+        "»Halt jetzt!« |Er ging fort.",
+        "«Il part.» |Elle reste.",
+        "« Tu viens ? » |Il part. |« Non. » |Elle reste.",
+        "« Tu viens\u00a0?\u00a0» |Il part.",
+        "Er ging. |»Halt jetzt!« |Er blieb.",
+        "«هل أنت بخير؟» |قال الرجل",
+        "『好的吧。』|他已经走了。",
+        "値は３．５です．|次の値です．",
+        "यह पहला है। |वह दूसरा है॥",
+    ],
+)
+def test_sentences_end_behind_the_quotes_of_their_language(text):
+    parts = text.split("|")
+    whole = "".join(parts)
+    assert [whole[start:end] for start, end in sentence_spans(whole)] == parts

@@ -49,6 +49,19 @@ def test_a_citation_behind_a_chinese_word_is_a_citation():
     assert parse_answer("Use items[0] here", [CAPITAL]).text == "Use items[0] here"
 
 
+@pytest.mark.parametrize("marker", ["【2】", "［2］", "［２］", "[2]", "【1、2】", "【2】【1】"])
+def test_a_citation_may_stand_in_brackets_of_chinese(marker):
+    answer = parse_answer(f"首都是北京{marker}，人口超过两千万{marker}。", [HARBOUR, CAPITAL])
+    assert answer.text == "首都是北京，人口超过两千万。"
+    assert set(answer.citations) == ({"harbour", "capital"} if "1" in marker else {"capital"})
+
+
+def test_a_bracket_of_chinese_that_a_passage_holds_is_text():
+    passage = Passage("law", "港口使用费的计算方法，见本规定附件【2】的表格。")
+    text = "港口使用费的计算方法，见本规定附件【2】的表格"
+    assert parse_answer(text, [passage, CAPITAL]).text == text
+
+
 def test_an_answer_without_a_citation_cites_the_passage_that_holds_its_words():
     passages = [HARBOUR, CAPITAL]
     assert verify_citations(Answer("中国的首都", (), ""), passages).citations == ("capital",)

@@ -53,6 +53,21 @@ def test_a_folder_named_twice_and_within_another_is_read_once(folder, index, enc
     assert [len(document.paths) for document in result.documents] == [1, 1]
 
 
+def test_an_index_does_not_take_itself_in(folder, index, encoder, monkeypatch):
+    inner = folder / "my.index"
+    (inner / "web").mkdir(parents=True)  # as a first run leaves it that was killed
+    (inner / "web" / "page.html").write_text("<p>The harbour of a page.</p>", "utf-8")
+    (inner / ".lock").touch()
+    for _ in range(2):
+        assert ingest_documents(SETTINGS, [folder], inner).left_out == {}
+        assert texts(inner) == [B, A]
+    monkeypatch.chdir(folder)
+    for path in ("my.index", "my.index/web/page.html", inner / "documents"):
+        with pytest.raises(DataError, match="lies in the index"):
+            ingest_documents(SETTINGS, [path], "my.index")
+    assert texts(inner) == [B, A]
+
+
 def test_forgetting_a_folder_forgets_what_was_named_within_it(folder, index, encoder):
     other = folder.with_name("c.txt")
     other.write_text("The harbour master is Clara.", "utf-8")

@@ -76,6 +76,28 @@ def test_a_named_language_wins_and_stays(built):
     assert ids(built.folder, "Haus") == ["p1"]  # no stems
 
 
+def test_a_language_is_named_as_messages_show_it(built):
+    assert built(ENGLISH, "index.language=German").language == "german"
+
+
+def test_nobody_is_told_of_the_language_that_they_named(built, capsys):
+    built(GERMAN)
+    assert "taken for German" in capsys.readouterr().err
+    built(GERMAN, "index.language=english")
+    assert "taken for" not in capsys.readouterr().err
+
+
+def test_passages_in_letters_that_no_language_is_known_for_are_not_english(built, capsys):
+    assert built(["ნავსადგური აშენდა 1890 წელს და უძველესია.", "12 345"]).language == "none"
+    assert ids(built.folder, "ნავსადგური") == ["p0"]
+    assert "no language that is known" in capsys.readouterr().err
+
+
+def test_an_english_corpus_with_foreign_names_serves_with_the_english_models(built):
+    built([ENGLISH[0], "name: Anna de la Cruz | city: Los Andes", "name: Juan del Rio | city: Las Palmas, El Oro"])
+    assert serving_over(load_settings(), built.folder).reranker == load_settings().reranker.model
+
+
 def test_an_unknown_language_is_refused_with_those_that_are_known(built):
     with pytest.raises(ConfigError, match=r"index\.language.*german"):
         built(GERMAN, "index.language=klingon")

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -238,6 +239,49 @@ def test_errors_of_one_update_do_not_end_it_and_are_told_once(folder, index, enc
     assert [update.problem for update in updates] == ["", "index: No space left on device", ""]
     assert len(n_wrong) == 2
     assert texts(index) == [C, B, A]
+
+
+def test_a_problem_that_was_over_is_told_again(folder, index, encoder):
+    away = folder.with_name("away")
+
+    def on_update(updates, stop):
+        if updates[-1].problem:
+            away.rename(folder)  # back again, as it was
+            if len(updates) == 3:
+                stop.set()
+            else:
+                threading.Timer(0.5, lambda: folder.rename(away)).start()
+        else:
+            folder.rename(away)
+
+    updates = watched(folder, index, on_update)
+    assert ["is gone" in update.problem for update in updates] == [False, True, True]
+
+
+@pytest.mark.parametrize(("look_seconds", "pause"), [(0.001, 2.0), (1.0, 9.0), (1000.0, 300.0)])
+def test_looking_costs_a_tenth_of_a_processor_at_most(look_seconds, pause, monkeypatch):
+    from rag.index import watch
+
+    clock, pauses = [0.0], []
+
+    class Watcher:
+        def __init__(self, *arguments):
+            self.begin = lambda *arguments: None
+            self.follows_pages = lambda: False
+
+        def has_changed(self):
+            clock[0] += look_seconds
+            return False
+
+    def wait(seconds):
+        pauses.append(seconds)
+        return len(pauses) == 2
+
+    monkeypatch.setattr(watch, "_Watcher", Watcher)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    stop = SimpleNamespace(wait=wait, is_set=lambda: False)
+    watch.watch([], "", None, None, on_update=lambda update: None, stop=stop, seconds=2.0, web_seconds=1e9)
+    assert pauses == [2.0, pause]
 
 
 def test_the_first_update_says_what_is_wrong_as_a_single_ingest_does(folder, index, encoder):

@@ -320,6 +320,55 @@ def test_a_page_that_has_moved_is_replaced_by_where_it_went(site, index, encoder
     assert [file.name.endswith(".json") for file in sorted((index / "web").iterdir())] == [False, True]
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html; charset=utf-8", "application/octet-stream", ""])
+def test_a_sitemap_is_no_page_whatever_its_type(site, index, encoder, content_type):
+    sitemap = f"<urlset><url><loc>{site.address}/b</loc></url></urlset>".encode()
+    small_site(site)
+    site.pages["/sitemap.xml"] = reply(200, sitemap, content_type=content_type)
+    ingest_documents(SETTINGS, [f"{site.address}/sitemap.xml"], index)
+    assert texts(index) == ["Boats of the harbour."]
+
+
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_kept_page_that_leads_to_another_host_for_now_stays(site, index, encoder, status):
+    """So answers a site behind a login, one that is being repaired, and the network of a hotel."""
+    other = WebSite()
+    other.pages["/"] = page("<p>Log in to the hotel.</p>")
+    small_site(site)
+    try:
+        ingest_documents(SETTINGS, [site.address], index, depth=1)
+        before = texts(index)
+        site.pages |= {path: reply(status, location=f"{other.address}/") for path in ("/", "/b", "/c")}
+        result = ingest_documents(SETTINGS, [], index)
+        assert texts(index) == before
+        assert set(result.not_updated) == {f"{site.address}{path}" for path in ("/", "/b", "/c")}
+        assert f"to another host for now ({status}, {other.address[7:]})" in result.not_updated[f"{site.address}/"]
+        site.pages["/b"] = reply(301, location=f"{other.address}/")  # for good
+        ingest_documents(SETTINGS, [], index)
+        assert texts(index) == [text for text in before if "Boats" not in text]
+    finally:
+        other.close()
+
+
+def test_a_redirect_to_no_address_is_named_and_asked_for_once(site, index, encoder, tmp_path):
+    (tmp_path / "a.txt").write_text("The harbour opens at six.", "utf-8")
+    site.pages |= {"/a": reply(302), "/b": reply(302, location="file:///etc/passwd"), "/c": reply(302, location=" ")}
+    addresses = [f"{site.address}/{name}" for name in "abc"]
+    result = ingest_documents(SETTINGS, [*addresses, tmp_path / "a.txt"], index)
+    assert set(result.left_out.values()) == {"the server answers 302 and does not say where to"}
+    assert site.paths == ["/a", "/b", "/c"]
+
+
+def test_a_depth_without_an_address_is_refused(site, index, encoder, tmp_path):
+    (tmp_path / "a.txt").write_text("The harbour opens at six.", "utf-8")
+    small_site(site)
+    with pytest.raises(DataError, match=r"--depth .* name the addresses"):
+        ingest_documents(SETTINGS, [tmp_path / "a.txt"], index, depth=1)
+    assert ingest_documents(SETTINGS, [tmp_path / "a.txt", site.address], index, depth=1).added == 4
+    with pytest.raises(DataError, match=r"--depth .* name the addresses"):
+        ingest_documents(SETTINGS, [], index, depth=2)
+
+
 def test_the_charset_of_the_header_is_honoured_and_other_formats_are_read(site, index, encoder):
     meta = '<html><head><meta charset="utf-8"></head><body><p>Die Fähre am Hafen.</p></body></html>'
     site.pages |= {

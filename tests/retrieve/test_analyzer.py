@@ -65,6 +65,13 @@ def test_english_passages_score_as_with_the_analyzer_of_older_indexes():
         ("น้ำ", "น้\u0e4d\u0e32"),
         ("matrix", "𝐦𝐚𝐭𝐫𝐢𝐱"),
         ("viii", "Ⅷ"),
+        ("一二三", "⼀⼆三"),
+        ("5 km", "5 ㎞"),
+        ("キロ", "㌔"),
+        ("株式会社", "㍿"),
+        ("पांच लड़का", "पाँच लडका"),
+        ("แมว", "เเมว"),
+        ("ανθρωποσ", "ἄνθρωποσ"),
     ],
 )
 def test_one_word_is_the_same_however_it_is_encoded(one, other):
@@ -128,6 +135,39 @@ def test_pairs_do_not_go_over_the_end_of_a_sentence_or_a_space():
 def test_names_of_programming_languages_are_terms(term):
     passages = ["A net of words and nodes, in C.", f"It is written in {term}, mostly.", "It is written in Go."]
     assert found(passages, f"Is it {term}?")[0] == "p1"
+
+
+@pytest.mark.parametrize("text", ["支持C++和C#，也支持.NET框架。", "とC++、のC#、は.NETの", "และC++กับC#ใช้.NETได้"])
+def test_names_of_programming_languages_are_terms_between_letters_without_spaces(text):
+    assert {"c++", "c#", ".net"} <= set(split(text, "chinese"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "language"),
+    [
+        ("cœur", "coeur", "french"),
+        ("ŒUVRE", "oeuvre", "french"),
+        ("hòa thủy lúy", "hoà thuỷ luý", "vietnamese"),
+        ("STRASSE", "Straße", "german"),
+        ("ΛΟΓΟΣ", "λόγος", "greek"),
+        ("ἄνθρωπος", "άνθρωπος", "greek"),
+        ("IŞIK", "ışık", "turkish"),
+        ("مُحَمَّد", "محمد", "arabic"),
+        ("ёлка", "елка", "russian"),
+        ("iPhone15الجديد", "iPhone15 الجديد", "arabic"),
+        ("הiPhone", "ה iPhone", "hebrew"),
+    ],
+)
+def test_one_word_is_the_same_in_the_spellings_of_its_language(one, other, language):
+    assert Analyzer(language).words(one) == Analyzer(language).words(other) != []
+
+
+def test_a_vietnamese_tone_stays_where_it_is_told_by_the_spelling():
+    assert split("quý hoàn loại toàn", "vietnamese") == ["quý", "hoàn", "loại", "toàn"]
+
+
+def test_letters_of_greek_and_latin_side_by_side_are_one_word_as_ever():
+    assert Analyzer().words("5 μm of β2m") == ["μm", "β2m"]
 
 
 def test_c_plus_plus_and_c_sharp_are_told_apart():

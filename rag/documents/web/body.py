@@ -28,6 +28,7 @@ _SUFFIX_OF_TYPE = {
 }
 _UNTOLD = {"", "application/octet-stream", "binary/octet-stream", "application/download", "application/x-download"}
 _BINARY_SUFFIXES = {".pdf", ".docx", ".pptx", ".xlsx", ".epub"}
+_NOT_OF_PAGES = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}  # Python's own, and a relic
 # What browsers read under these names (https://encoding.spec.whatwg.org/#names-and-labels).
 _READ_AS = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030"}
 
@@ -44,7 +45,7 @@ def suffix_of(content_type: str, address: str, body: bytes) -> str | None:
         return named if named in SUFFIXES and named not in (*_BINARY_SUFFIXES, "", ".html", ".htm") else ".txt"
     if content_type not in _UNTOLD:
         return None
-    start = body[:1024].lstrip().lower()
+    start = body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return ".html"
     if start.startswith(b"%pdf-"):
@@ -61,7 +62,9 @@ def as_utf8(body: bytes, charset: str, suffix: str) -> bytes:
     if not charset or suffix in _BINARY_SUFFIXES or body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return body
     try:
-        name = codecs.lookup(charset).name
+        name = codecs.lookup(charset).name.replace("_", "-")
+        if name in _NOT_OF_PAGES:
+            return body
         text = body.decode(_READ_AS.get(name, name))
     except (LookupError, UnicodeDecodeError, ValueError):
         return body

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import UnreadableFile
 
@@ -45,6 +48,43 @@ class Answer:
         return ""
 
 
+class _Deadline:
+    """Cuts connections off after a time: a server that sends a byte now and then never runs into a timeout.
+
+    `sockets` are those of open connections, also of those that earlier requests have left.
+    """
+
+    def __init__(self, sockets: list[socket.socket], seconds: float):
+        self.is_over = False
+        self._sockets = sockets
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note the sockets of connections, of which httpcore tells. Raises ConnectTimeout when the time is over."""
+        if self.is_over and event.startswith("connection."):
+            import httpx
+
+            raise httpx.ConnectTimeout("the time for this page is over")
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._sockets[:] = [known for known in self._sockets if known.fileno() >= 0]  # the others are closed
+            if (opened := info["return_value"].get_extra_info("socket")) is not None:
+                self._sockets.append(opened)
+
+    def _cut(self) -> None:
+        self.is_over = True
+        for opened in list(self._sockets):
+            with contextlib.suppress(OSError):
+                # Not that of an SSLSocket, which is no matter for two threads.
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+
+
 class Fetcher:
     """Asks for addresses, one after the other, no faster than it may, over connections of one transport.
 
@@ -62,6 +102,7 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._seconds = seconds_per_page
         self._last = -1e9
+        self._sockets: list[socket.socket] = []
         headers = {"User-Agent": f"{AGENT}/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
         timeout = httpx.Timeout(min(seconds_per_page, 20.0))
         self._client = httpx.Client(transport=transport, headers=headers, timeout=timeout, follow_redirects=False)
@@ -73,13 +114,22 @@ class Fetcher:
         import httpx
 
         time.sleep(max(0.0, self._last + self.seconds_between - time.monotonic()))
+        deadline = _Deadline(self._sockets, self._seconds)
+        own = {"trace": deadline.trace}
         try:
-            with self._client.stream("GET", address, headers=dict(headers or {})) as response:
+            with deadline, self._client.stream("GET", address, headers=dict(headers or {}), extensions=own) as response:
                 body = self._body(response) if response.status_code == 200 else b""
-                return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+                answer = Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+            if deadline.is_over:  # a body that ends with its connection may have been cut short
+                raise self._too_slow()
+            return answer
         except httpx.TimeoutException as error:
+            if deadline.is_over:
+                raise self._too_slow() from error
             raise NotReached(f"did not answer within {min(self._seconds, 20.0):g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            if deadline.is_over:
+                raise self._too_slow() from error
             raise NotReached(f"cannot be reached: {str(error)[:200] or type(error).__name__}") from error
         finally:
             self._client.cookies.jar.clear()
@@ -110,8 +160,11 @@ class Fetcher:
         end = time.monotonic() + self._seconds
         for chunk in chunks:
             if time.monotonic() > end:
-                raise NotReached(f"took longer than {self._seconds:g} s (web.max_seconds_per_page)")
+                raise self._too_slow()
             yield chunk
+
+    def _too_slow(self) -> NotReached:
+        return NotReached(f"took longer than {self._seconds:g} s (web.max_seconds_per_page)")
 
     def _too_large(self) -> UnreadableFile:
         return UnreadableFile(f"larger than the limit of {self._max_bytes / 2**20:,.0f} MiB (web.max_page_mib)")

@@ -31,6 +31,8 @@ def is_public(address: Address) -> bool:
             return all(map(is_public, carried))
         if not all(map(is_public, carried)):
             return False
+        if address.is_site_local:
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

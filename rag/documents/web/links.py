@@ -6,10 +6,14 @@ import mimetypes
 import re
 import zlib
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from rag.documents.address import joined
 from rag.documents.sniff import SUFFIXES
+
+if TYPE_CHECKING:
+    from lxml import etree
 
 MAX_LINKS = 5_000
 MAX_SITEMAP_BYTES = 50 * 2**20  # the limit of sitemaps.org
@@ -38,11 +42,12 @@ def links_of(html_bytes: bytes, base: str) -> list[str]:
         ):
             return []
     for element in root.iter("base"):
-        base = (joined(base, element.get("href", "")) if element.get("href") else None) or base
-        break
+        if element.get("href"):
+            base = joined(base, element.get("href")) or base
+            break
     found: dict[str, None] = {}
-    for element in root.iter("a", "area", "frame", "iframe"):
-        link = element.get("href") or element.get("src")
+    for element in root.iter("a", "area", "frame", "iframe", "meta"):
+        link = _refresh_of(element) if element.tag == "meta" else element.get("href") or element.get("src")
         if not link or "nofollow" in (element.get("rel") or "").lower().split():
             continue
         if (address := joined(base, link)) is not None:
@@ -52,9 +57,18 @@ def links_of(html_bytes: bytes, base: str) -> list[str]:
     return list(found)
 
 
+def _refresh_of(meta: etree._Element) -> str:
+    """Where a page sends its readers by itself; "" for nowhere."""
+    if meta.get("http-equiv", "").strip().lower() != "refresh":
+        return ""
+    _, _, url = meta.get("content", "").partition("url=" if "url=" in meta.get("content", "") else "URL=")
+    return url.strip().strip("\"'")
+
+
 def is_sitemap(body: bytes) -> bool:
-    """Whether a body is an XML sitemap, or an index of sitemaps; it may be packed by gzip."""
-    return _SITEMAP_START.search(_opened(body, 4096)[:4096]) is not None
+    """Whether a body is an XML sitemap or an index of sitemaps, packed by gzip or not, and no page that shows one."""
+    start = _opened(body[:65536], 4096)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(b"<") and b"<html" not in start.lower() and _SITEMAP_START.search(start) is not None
 
 
 def sitemap_links(body: bytes, base: str) -> tuple[list[str], list[str]]:

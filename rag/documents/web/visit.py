@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 from rag.documents.address import host_of, joined
 from rag.documents.web.body import as_utf8, suffix_of
 from rag.documents.web.fetch import Answer, Fetcher, NotReached
+from rag.documents.web.links import is_sitemap
 from rag.documents.web.robots import MAX_DELAY_SECONDS, Robots
 from rag.documents.web.store import Page, WebPages
 from rag.errors import UnreadableFile
 
 REDIRECTS = (301, 302, 303, 307, 308)
+_FOR_NOW = (302, 303, 307)
 _GONE = (404, 410)
 _BUSY = (429, 503)
 _HTML = (".html", ".xhtml")
@@ -67,9 +69,12 @@ class Visitor:
                 if at != address:  # what stood there has moved, and stands here now
                     self._pages.drop(address)
                 return visited
-            target = joined(at, answer.headers.get("location", ""))
+            where = answer.headers.get("location", "").strip()
+            target = joined(at, where) if where else None
             if target is None:
                 raise UnreadableFile(f"the server answers {answer.status} and does not say where to")
+            if answer.status in _FOR_NOW and page is not None and host_of(target) != host_of(at):
+                raise UnreadableFile(f"leads to another host for now ({answer.status}, {host_of(target)})")
             if hosts is not None and host_of(target) not in hosts:
                 self._pages.drop(address)
                 return Visited(target, passed_over="moved to another host")
@@ -108,7 +113,8 @@ class Visitor:
             return Visited(at, self._pages.body(page), page.file.endswith(_HTML))
         if answer.status != 200:
             raise UnreadableFile(f"the server answers {answer.status}")
-        suffix = suffix_of(answer.content_type, at, answer.body)
+        # A sitemap is no page, whatever type a server gives it.
+        suffix = None if is_sitemap(answer.body) else suffix_of(answer.content_type, at, answer.body)
         if suffix is None:
             self._pages.drop(at)
             return Visited(at, answer.body, other_kind=answer.content_type or "without a type")
