@@ -29,14 +29,15 @@ class ParsedDocuments:
     def __init__(self, index_folder: str | Path):
         self.folder = Path(index_folder) / FOLDER
 
-    def read(self, sha256: str, ocr: str = "") -> Document | None:
+    def read(self, sha256: str, ocr: str = "", *, any_version: bool = False) -> Document | None:
         """The document of a file; None where it must be parsed.
 
         That is where it was not parsed yet, or by another version, or where pages of it were not recognised in the
-        languages `ocr` and now can be. A damaged copy counts as none.
+        languages `ocr` and now can be. A damaged copy counts as none. `any_version` is for looking at what an index
+        holds: an older one's passages stand in the text of its own parser.
         """
         raw = json_if_sound(self._path(sha256))
-        if raw is None or raw.get("parser_version") != PARSER_VERSION:
+        if raw is None or not (any_version or raw.get("parser_version") == PARSER_VERSION):
             return None
         try:
             blocks = tuple(Block(**block) for block in raw["blocks"])

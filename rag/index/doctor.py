@@ -178,7 +178,7 @@ def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpu
     if corpus is not None:
         yield from _counts(corpus, documents, _ingested_anew(folder, generation, manifest, sources))
     parsed = ParsedDocuments(folder)
-    n_lost = sum(parsed.read(row["sha256"]) is None for row in documents)
+    n_lost = sum(parsed.read(row["sha256"], any_version=True) is None for row in documents)
     if n_lost:
         yield Finding("waste", f"{n_lost:,} documents cannot be opened on a source card", fixes.ingest(folder))
     yield from _files(folder, documents)

@@ -92,7 +92,7 @@ class Sources:
         hash_start = passage.document
         for row in kept_documents(self._folder):
             if row["sha256"][:HASH_CHARACTERS] == hash_start:
-                parsed = ParsedDocuments(self._folder).read(row["sha256"])
+                parsed = ParsedDocuments(self._folder).read(row["sha256"], any_version=True)
                 if parsed is None:
                     return None
                 # The bodies of web pages lie in the index, wherever that is now.
