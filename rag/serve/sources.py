@@ -22,6 +22,7 @@ from rag.types import Passage, Place
 NOT_KEPT = "The text of this file is no longer kept; these are the passages of it that answers are drawn from."
 SECONDS_TO_WAIT = 5.0
 MAX_PICTURES = 3
+TAIL = 40  # characters of a passage by which its place is known again; a table's header stands above its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Sources:
         for row in kept_documents(self._folder):
             if row["sha256"][:HASH_CHARACTERS] == hash_start:
                 parsed = ParsedDocuments(self._folder).read(row["sha256"], any_version=True)
-                if parsed is None:
+                # After `rag rollback` the text may be that of a newer parser, in which the passage stands elsewhere.
+                if parsed is None or passage.text[-TAIL:] not in parsed.text[place.start : place.end]:
                     return None
                 # The bodies of web pages lie in the index, wherever that is now.
                 paths = tuple(self._folder / WEB / p["path"] if p.get("address") else path_of(p) for p in row["paths"])

@@ -1,5 +1,6 @@
 """A passage opens in its document: marked, whatever the document says, and only for whom it may."""
 
+import json
 import re
 
 import pytest
@@ -153,6 +154,23 @@ def test_a_passage_opens_without_the_text_that_was_kept(tmp_path, encoder, open_
     page = open_sources(index).get("/" + source_link(passage_with(index, "ferry").id))
     assert page.status_code == 200
     assert "no longer kept" in page.text
+    assert marked(page.text) == "The ferry sails daily."
+
+
+@pytest.mark.parametrize(
+    ("parsed_anew", "is_kept"), [("The ferry sails daily.", True), ("At noon. The ferry sails daily.", False)]
+)
+def test_text_of_another_parser_is_shown_only_where_the_passage_stands_in_its_place(
+    tmp_path, encoder, open_sources, parsed_anew, is_kept
+):
+    (tmp_path / "a.txt").write_text("The ferry sails daily.", "utf-8")
+    index = tmp_path / "index"
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], index)
+    (kept,) = (index / "documents").iterdir()
+    raw = json.loads(kept.read_text("utf-8"))
+    kept.write_text(json.dumps({**raw, "parser_version": 1, "text": parsed_anew}), "utf-8")
+    page = open_sources(index).get("/" + source_link(passage_with(index, "ferry").id))
+    assert ("no longer kept" not in page.text) == is_kept
     assert marked(page.text) == "The ferry sails daily."
 
 
