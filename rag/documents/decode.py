@@ -69,11 +69,6 @@ def decode_noted(data: bytes, declared: str = "") -> tuple[str, tuple[str, ...]]
     return clean(text if text.isascii() else _C1.sub(_windows_character, text)), notes
 
 
-def decode_page(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """The text of a page of HTML or XML, which may declare its encoding, and notes as `decode_noted` gives them."""
-    return decode_noted(data, declared_charset(data))
-
-
 def declared_charset(data: bytes) -> str:
     """The encoding that a page of HTML or XML names in its first bytes; "" where it names none."""
     head = data[:4096]

@@ -57,6 +57,8 @@ def check_named(paths: Sequence[str | Path], index_folder: str | Path) -> None:
         if is_address(path):
             canonical(path)
         elif fault_of(Path(path)) == "does not exist":
+            if "://" in str(path):
+                raise DataError(f"{path} is no address of a web page; name one that begins with https:// or http://")
             raise DataError(f"{path} does not exist; name files or folders to ingest")
         elif serves(index_folder) and resolved(path).is_relative_to(resolved(index_folder)):
             raise DataError(f"{path} lies in the index {index_folder}; name other files or folders to ingest")

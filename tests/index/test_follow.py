@@ -224,3 +224,8 @@ def test_one_of_two_folders_that_is_gone_empty_or_closed_takes_nothing_away(fold
         ingest_documents(SETTINGS, [], index)
     monkeypatch.undo()
     assert len(read_documents(open_index(index).folder)) == 3
+
+
+def test_an_address_of_another_kind_is_told_what_is_read(folder, encoder, tmp_path):
+    with pytest.raises(DataError, match="begins with https:// or http://"):
+        ingest_documents(SETTINGS, ["ftp://files.example/a.txt"], tmp_path / "index")
