@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from rag.cli.main import main
+from rag.cli.main import program
 
 if __name__ == "__main__":
     sys.argv.insert(1, "chat")
-    main()
+    program()

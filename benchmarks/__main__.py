@@ -8,7 +8,12 @@
     train                 forward and backward passes of the reranker as `rag train` runs them, against the checkpoint
                           as loaded; both in the fastest precision, without dropout, word embeddings frozen
     warm                  one question with everything loaded, by the settings (default: hybrid, depth 50, 3 contexts)
-    cold                  `rag ask` as a new process, weights and compiled graphs cached
+    first_token           one question until its first token, where a fast server writes: seconds of each stage
+    cold                  `rag ask` as a new process, weights and compiled graphs cached; the ratio is its CPU seconds
+                          to those of the same question with everything loaded
+
+`scale` measures how opening, searching and changing an index grow with it (`scale --help`).
+`attack` is no measure of speed: it tries again what docs/security.md lists (`attack --help`).
 
 The passages are those of the sample corpus, or of `--index INDEX`.
 """
@@ -26,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import answer
+from benchmarks import answer, attack, first_token, scale
 from rag.build.indexes import corpus_of, make_index
 from rag.build.parts import make_encoder, make_generator, make_prompt, make_reranker
 from rag.build.pipelines import make_pipeline
@@ -188,11 +193,35 @@ def bench_warm(settings, index: Path, n: int) -> dict:
     }
 
 
+def bench_first_token(settings, index: Path, n: int) -> dict:
+    return first_token.measure(settings, index, QUESTIONS[:n])
+
+
 def bench_cold(settings, index: Path, n: int) -> dict:
-    command = [sys.executable, "-m", "rag", "ask", QUESTIONS[0], "-i", str(index), "--json"]
+    command = [sys.executable, "-m", "rag", "ask", QUESTIONS[0], "-i", str(index), "--json", "--no-chat"]
+    before = cpu_seconds(resource.RUSAGE_CHILDREN)
     result, seconds = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"seconds": seconds, "answer": json.loads(result.stdout)["answer"], "peak_gib": usage.ru_maxrss / 2**20}
+    cold = cpu_seconds(resource.RUSAGE_CHILDREN) - before
+    pipeline = make_pipeline(serving_over(settings, index), interactive=True)
+    pipeline.run([Query("0", QUESTIONS[0])])
+    before = cpu_seconds(resource.RUSAGE_SELF)
+    pipeline.run([Query("q", QUESTIONS[0])])
+    warm = cpu_seconds(resource.RUSAGE_SELF) - before
+    return {
+        "cpu_ratio": cold / warm,
+        "cold_cpu_seconds": cold,
+        "warm_cpu_seconds": warm,
+        "seconds": seconds,
+        "answer": json.loads(result.stdout)["answer"],
+        "peak_gib": usage.ru_maxrss / 2**20,
+    }
+
+
+def cpu_seconds(whose: int) -> float:
+    """Seconds that this process, or those that it started, have computed."""
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime
 
 
 BENCHMARKS = {
@@ -203,11 +232,17 @@ BENCHMARKS = {
     "answer_transformers": (bench_answer_transformers, 64),
     "train": (bench_train, 192),
     "warm": (bench_warm, 8),
+    "first_token": (bench_first_token, 8),
     "cold": (bench_cold, 1),
 }
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["attack"]:
+        sys.exit(attack.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["scale"]:
+        scale.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"any of: {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--index", type=Path, help="index folder; the sample corpus is indexed by default")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag.cli.main import main
+from rag.cli.main import program
 
 if __name__ == "__main__":
-    main()
+    program()

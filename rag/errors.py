@@ -5,11 +5,13 @@ RagError
 ├── DataError           an input file is wrong; the message names file and line
 │   └── UnreadableFile      a document cannot be read; the message is the reason alone
 ├── IndexMismatchError  an index does not fit the corpus, the encoder or this version; carries the command that fixes it
+│   └── IndexBusyError      another process is writing the index
 ├── RunMismatchError    a run folder holds results of other settings, models or questions
 ├── ModelError          a model cannot be found, read or trusted
 │   └── DamagedFileError    bytes are not what was pinned: truncated, wrong magic, wrong hash
 ├── GenerationError     a generator failed: server down, out of memory, time limit
 └── Stopped             a person stopped the work before it was done
+    └── Left                nobody waits for the answer any more
 """
 
 from __future__ import annotations
@@ -44,6 +46,10 @@ class IndexMismatchError(RagError):
         self.fix = fix
 
 
+class IndexBusyError(IndexMismatchError):
+    """Another process is writing an index."""
+
+
 class RunMismatchError(RagError):
     """A run folder holds results of other settings, models or questions."""
 
@@ -62,3 +68,11 @@ class GenerationError(RagError):
 
 class Stopped(RagError):
     """A person stopped the work before it was done."""
+
+
+class Left(Stopped):
+    """Nobody waits for the answer any more. `reason` says why it was not they who went, and is "" where they did."""
+
+    def __init__(self, reason: str = ""):
+        super().__init__(reason or "Nobody waits for the answer any more.")
+        self.reason = reason

@@ -68,6 +68,17 @@ class EvidenceThreshold:
     model: EvidenceModel
 
 
+@dataclass(frozen=True, slots=True)
+class MatchScale:
+    """The rerank logits from which on a passage is a strong match for its question, and a likely one."""
+
+    strong: float
+    likely: float
+
+
+USUAL_SCALE = MatchScale(2.0, -1.0)
+"""Of the untuned packaged reranker, where no calibration applies."""
+
 Threshold = float | EvidenceThreshold
 """Below which a question is refused: a best rerank logit, or a score by all evidence."""
 

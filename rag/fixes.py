@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
+
+from rag.terminal import shell_word
 
 
 def make_index(folder: str | Path) -> str:
@@ -64,6 +65,11 @@ def calibrate(folder: str | Path, *, written: bool = False) -> str:
     return _command("rag", "calibrate", "--written" if written else "DEV", "-i", folder)
 
 
+def ask(folder: str | Path) -> str:
+    """Ask a question of an index."""
+    return _command("rag", "ask", "your question", "-i", folder)
+
+
 def batch(folder: str | Path) -> str:
     """Answer questions into a run folder."""
     return _command("rag", "batch", "QUERIES", "-i", "INDEX", "-o", folder)
@@ -89,6 +95,27 @@ def go_back(base: str | Path) -> str:
     return _command("rag", "promote", "--back", base)
 
 
+def install(extra: str) -> str:
+    """Install an extra of this package."""
+    return _command("pip", "install", f"rag-qa[{extra}]")
+
+
+def start_store() -> str:
+    """Start a Milvus server."""
+    return "docker compose -f deploy/compose.scale.yaml up -d milvus"
+
+
+def store_token(variable: str) -> str:
+    """Name the token of a Milvus server."""
+    return f"export {variable}=USER:PASSWORD"
+
+
+def note_store(folder: str | Path, *, is_beside: bool) -> str:
+    """Write the note anew that says in which store an index is kept; `is_beside`: in the one in its folder."""
+    address = () if is_beside else ("--set", "store.uri=ADDRESS")
+    return _command("rag", "search", "your question", "-i", folder, "--set", "store.kind=milvus", *address)
+
+
 def fetch_models() -> str:
     """Fetch every model that the settings name."""
     return _command("rag", "models", "--fetch")
@@ -99,10 +126,20 @@ def add_user(users: str | Path) -> str:
     return _command("rag", "user", "add", "NAME", users)
 
 
+def close_collection(name: str, users: str | Path) -> str:
+    """Let only people to whom it was granted read a collection."""
+    return _command("rag", "user", "revoke", "*", name, users)
+
+
 def remove(path: str | Path) -> str:
     """Delete a folder."""
     return _command("rm", "-r", path)
 
 
+def set_aside(path: str | Path) -> str:
+    """Move a damaged file away, so that another can be made in its place; nothing is lost."""
+    return _command("mv", path, f"{path}.damaged")
+
+
 def _command(*words: str | Path) -> str:
-    return shlex.join(map(str, words))
+    return " ".join(shell_word(str(word)) for word in words)

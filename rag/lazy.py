@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from rag.progress import holding
+
 T = TypeVar("T")
 
 
@@ -28,8 +30,8 @@ class Lazy(Generic[T]):
         return cls(lambda: value)
 
     def get(self) -> T:
-        """The component, loaded now if it is not there."""
-        with self._lock:
+        """The component, loaded now if it is not there. Whoever leaves while others load it waits no longer."""
+        with holding(self._lock):
             if self._value is None:
                 self._value = self._load()
             return self._value

@@ -19,6 +19,7 @@ from rag.generate.prompts import Prompt
 from rag.generate.support import find_support
 from rag.generate.window import compose
 from rag.lazy import Lazy
+from rag.progress import check_waiting
 from rag.read.span_answer import span_answer
 from rag.scripts import is_mostly_latin
 from rag.types import (
@@ -178,6 +179,7 @@ class Pipeline:
         """The responses with what the reader finds in the best passages; as they are where none reads."""
         if self.reading is None:
             return list(responses)
+        check_waiting()
         reader = self.reading.reader.get()
         started = time.perf_counter()
         queries = [response.query.text for response in responses]
@@ -216,6 +218,7 @@ class Pipeline:
         scored = [i for i, response in enumerate(responses) if self._is_scored(response)]
         if self.sentence_margin is None or not scored:
             return results
+        check_waiting()
         reranker = self.reranker.get()
         started = time.perf_counter()
         queries = [results[i].query.text for i in scored]
@@ -273,6 +276,7 @@ class Pipeline:
         given = [i for i in answered if self._is_scored(results[i])]
         if not self.checks_support or not given:
             return results
+        check_waiting()
         reranker = self.reranker.get()
         started = time.perf_counter()
         found = find_support(reranker, [results[i] for i in given])

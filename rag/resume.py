@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from rag.errors import RunMismatchError
+from rag import fixes
+from rag.errors import DataError, RunMismatchError
 from rag.files import json_line, read_json, write_json
-from rag.progress import progress
+from rag.progress import progress, say
 
 T = TypeVar("T")
 DIFFERENCES_NAMED = 4
@@ -29,9 +30,10 @@ def remember(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequenc
 
 def check_made(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequence[str] = ()) -> None:
     """Raises RunMismatchError where `record` notes that `made` is made from something else."""
-    if not record.is_file():
+    if not record.exists():
         return
-    stored = read_json(record, RunMismatchError, fix="choose another -o, or delete it")
+    fix = f"choose another -o, or delete what is there: {fixes.remove(made)}"
+    stored = read_json(record, RunMismatchError, fix=fix)
     if found := differences(stored, identity, irrelevant=irrelevant):
         raise RunMismatchError(f"{made} was made otherwise ({found}); choose another -o, or delete it")
 
@@ -88,15 +90,29 @@ def append_rows(
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """The whole lines of a file; a torn last line, left by a kill, is not there yet."""
-    return [row for _, row in _whole_lines(path)]
+    """The whole lines of a file; a torn last line, left by a kill, is not there yet.
+
+    Raises DataError for a damaged line before the last: whoever reads would take the part before it for all.
+    """
+    rows = []
+    for number, (_, row) in enumerate(_lines(path), 1):
+        if row is None:
+            raise DataError(
+                f"{path}, line {number} is damaged; the command that made the file makes it again from there on, or "
+                f"all of it where the file is away: {fixes.set_aside(path)}"
+            )
+        rows.append(row)
+    return rows
 
 
 def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
-    """The ids already there; whatever follows the last whole line is cut off."""
+    """The ids already there; whatever follows the last whole line, or a damaged one, is cut off."""
     done: set[str] = set()
     end = 0
-    for behind, row in _whole_lines(path):
+    for number, (behind, row) in enumerate(_lines(path), 1):
+        if row is None or not isinstance(row.get(key), str):
+            say(f"{path}, line {number} is damaged: it and all behind it are made again")
+            break
         done.add(row[key])
         end = behind
     if path.is_file() and path.stat().st_size != end:
@@ -104,9 +120,9 @@ def resume_jsonl(path: Path, key: str = "qid") -> set[str]:
     return done
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """(offset behind the line, row) of every whole line."""
-    if not path.is_file():
+def _lines(path: Path) -> Iterator[tuple[int, dict | None]]:
+    """(offset behind the line, row) of every whole line; None as the row of a damaged one that others follow."""
+    if not path.exists():
         return
     offset = 0
     with path.open("rb") as stream:
@@ -115,8 +131,13 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
                 return
             try:
                 row = json.loads(raw)
-            except ValueError:
-                return  # zeros that a crash of the machine left
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                if not stream.read(1):
+                    return  # zeros that a crash of the machine left
+                yield offset, None
+                return
             offset += len(raw)
             yield offset, row
 

@@ -43,7 +43,7 @@ class Passage:
     @property
     def content(self) -> str:
         """What is embedded, matched and shown to the models: the title, then the text."""
-        return f"{self.title}\n{self.text}" if self.title else self.text
+        return "\n".join(part for part in (self.title, self.text) if part)
 
     @property
     def document(self) -> str:

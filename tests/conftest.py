@@ -13,6 +13,10 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
+from tests.fakes.home import home_of_tests
+
+os.environ["RAG_HOME"] = home_of_tests()
+
 import hypothesis
 import psutil
 import pytest

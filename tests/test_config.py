@@ -179,6 +179,22 @@ def test_an_unknown_section_is_told_the_known_ones():
         load_settings(overrides=["rerankr.depth=7"])
 
 
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("rerankr.depth=7", "did you mean reranker?"),
+        ("reranker.dept=7", "did you mean reranker.depth?"),
+        ("reranker.chunk_tokens=7", "did you mean documents.chunk_tokens?"),
+        ("rrf_k=7", "did you mean retriever.rrf_k?"),
+        ("training.retriever.mini_batch=7", "did you mean training.retriever.mini_batch_size?"),
+    ],
+)
+def test_a_setting_that_was_probably_meant_is_named(override, meant):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=[override])
+    assert str(caught.value).endswith(meant)
+
+
 def test_an_unknown_key_of_an_own_prompt_is_told_the_known_ones():
     with pytest.raises(ConfigError, match=r"\(known here: system, user, parser, answers_in, examples\)"):
         load_settings(overrides=["prompts.mine.user=hello", "prompts.mine.usr=hello"])

@@ -72,11 +72,11 @@ def test_ask_gives_a_cited_answer(index):
 
 def test_questions_are_written_for_documents_that_have_none(index, tmp_path):
     target = tmp_path / "written.txt"
-    options = ["--sample", 16, "--set", "generator.kind=transformers"]
+    options = ["--sample", 10, "--set", "generator.kind=ctranslate2"]
     told = rag_here("questions", "-i", index, "-o", target, *options).stdout
     rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()]
-    assert len(rows) >= 8  # of 16 passages
-    assert f"{len(rows)} questions for 16 passages" in told
+    assert len(rows) >= 5  # of 10 passages
+    assert f"{len(rows)} questions for 10 passages" in told
     assert all(row["question"].endswith("?") and row["retrieval_labels"] == [1] for row in rows)
     ids = json.loads(rag_here("search", rows[0]["question"], "-i", index, "-k", 50, "--json").stdout)
     assert rows[0]["qid"].removeprefix("written_") in {hit["id"] for hit in ids}

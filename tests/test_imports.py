@@ -11,11 +11,11 @@ import rag
 
 ROOT = Path(rag.__file__).parent
 RULE = (
-    "ground | data compute | models documents evaluate | retrieve rerank read generate | pipeline index | build | "
-    "serve runs train | cli | app"
+    "ground | data compute | models documents evaluate | retrieve rerank read generate | store | pipeline index | "
+    "build | serve runs train | cli | app"
 )
 GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume", "fixes", "evidence", "marks"}
-GROUND |= {"languages", "scripts"}
+GROUND |= {"languages", "scripts", "terminal", "private"}
 FLOOR = {room: number for number, rooms in enumerate(RULE.split(" | ")) for room in rooms.split()}
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 

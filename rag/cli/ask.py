@@ -1,75 +1,123 @@
-"""Commands that ask: search, ask."""
+"""Commands that ask: ask, search."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag.cli.chosen import index_or_sample, index_to_ask
 from rag.cli.options import (
+    USE,
     ConfigOption,
     IndexOrSampleOption,
     JsonOption,
+    LlmOption,
     QuestionArgument,
     SetOption,
-    index_or_sample,
-    print_json,
+    example,
     settings_of,
 )
+from rag.cli.stopping import all_is_said
+from rag.cli.within import AsOption, AuthOption, CollectionOption, collections_of
+from rag.terminal import VERBOSE, show, show_json, tell
 
-PANEL = "Ask"
+if TYPE_CHECKING:
+    from rag.config import Settings
+    from rag.generate.growing import Growing
+
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=USE, epilog=example("rag ask 'When does the ferry leave?' -i my.index"))
+def ask(
+    question: QuestionArgument,
+    index: IndexOrSampleOption = None,
+    use_chat: Annotated[
+        bool, typer.Option("--chat/--no-chat", help="Let a running rag chat over the same index answer, or not.")
+    ] = True,
+    collection: CollectionOption = None,
+    person: AsOption = None,
+    auth: AuthOption = None,
+    llm: LlmOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer one question, with its sources.
+
+    Where rag chat runs over the same index, by the same settings, its models answer, which are loaded already. The
+    answer is the same.
+    """
+    from rag.cli.asking import show_answer
+
+    settings = settings_of(config, set_, llm)
+    folder, is_sample = index_to_ask(index)
+    within = collections_of(folder, collection, person, auth)
+    streams = not as_json and sys.stdout.isatty()
+    steps = _steps(
+        settings, folder, question, within, is_sample=is_sample, use_chat=use_chat and within is None, streams=streams
+    )
+    show_answer(steps, as_json=as_json, streams=streams)
+    all_is_said()
+
+
+def _steps(
+    settings: Settings,
+    folder: Path,
+    question: str,
+    within: tuple[str, ...] | None,
+    *,
+    is_sample: bool,
+    use_chat: bool,
+    streams: bool,
+) -> Generator[Growing, None, None]:
+    """The steps of an answer: by a chat that runs, else by models that are loaded here."""
+    if use_chat:
+        from rag.serve.nearby_client import Gone, ask_nearby
+
+        try:
+            yield from ask_nearby(folder, settings, question)
+            return
+        except Gone:
+            tell("no rag chat runs over this index by these settings: loading the models", level=VERBOSE)
+    from rag.build.asking import ask_here
+
+    folder = index_or_sample(settings, None if is_sample else folder)
+    yield from ask_here(settings, folder, question, stream=streams, collections=within)
+
+
+@app.command(rich_help_panel=USE, epilog=example("rag search 'ferry timetable' -i my.index -k 5"))
 def search(
     question: QuestionArgument,
     index: IndexOrSampleOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 10,
+    collection: CollectionOption = None,
+    person: AsOption = None,
+    auth: AuthOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the passages found for a question, best first, without reranking."""
     from rag.build.serving import serving_over
-    from rag.cli.lines import hit_json, hit_lines
+    from rag.cli.asking import show_hits
+    from rag.retrieve.bm25 import import_for_search
 
     settings = settings_of(config, set_)
     serving = serving_over(settings, index_or_sample(settings, index))
-    hits = serving.retriever().retrieve([question], k)[0]
+    within = collections_of(serving.index_folder, collection, person, auth)
+    import_for_search()
+    hits = serving.retriever(within).retrieve([question], k)[0]
     if as_json:
-        print_json([hit_json(hit, rank) for rank, hit in enumerate(hits, 1)])
+        from rag.cli.lines import hit_json
+
+        show_json([hit_json(hit, rank) for rank, hit in enumerate(hits, 1)])
     elif hits:
-        print("\n\n".join(hit_lines(hit, rank) for rank, hit in enumerate(hits, 1)))
+        show_hits(hits)
     else:
-        print("No passage was found: none shares a word with the question.")
-
-
-@app.command(rich_help_panel=PANEL)
-def ask(
-    question: QuestionArgument,
-    index: IndexOrSampleOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Answer one question, with its sources."""
-    from rag.build.pipelines import make_pipeline
-    from rag.build.serving import serving_over
-    from rag.build.side_by_side import load_side_by_side
-    from rag.cli.lines import response_json, response_lines
-    from rag.types import Query
-
-    settings = settings_of(config, set_)
-    pipeline = make_pipeline(serving_over(settings, index_or_sample(settings, index)), interactive=True)
-    if (reading := pipeline.reading) is None:
-        load_side_by_side(pipeline.generator, pipeline.reranker)
-    elif reading.answer_margin is None:
-        load_side_by_side(pipeline.generator, pipeline.reranker, reading.reader)
-    else:  # a span may answer; if the generator is needed, it is loaded then
-        load_side_by_side(pipeline.reranker, reading.reader)
-    (response,) = pipeline.run([Query("ask", question)])
-    if as_json:
-        print_json(response_json(response))
-    else:
-        print("\n".join(response_lines(response)))
+        show("No passage was found: none shares a word with the question.")
+    all_is_said()

@@ -1,30 +1,36 @@
-"""Commands that make and check an index: index, ingest, rollback, doctor, audit."""
+"""Commands that make and check an index: ingest, index; rollback, doctor, audit."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag.cli.chosen import index_of
 from rag.cli.options import (
+    MANAGE,
+    USE,
+    VARIABLE,
     ConfigOption,
     IndexArgument,
-    IndexOption,
     JsonOption,
+    KnownIndexArgument,
+    KnownIndexOption,
     SetOption,
-    print_json,
+    example,
     settings_of,
 )
+from rag.terminal import show, show_json
 
 if TYPE_CHECKING:
     from rag.config import Settings
 
-PANEL = "Documents and index"
-app = typer.Typer()
+app, manage = typer.Typer(), typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=USE, epilog=example("rag index corpus.txt -o my.index"))
 def index(
     output: Annotated[Path, typer.Option("-o", "--output", help="The index folder to write.")],
     corpus: Annotated[
@@ -46,20 +52,22 @@ def index(
     from rag.build.indexes import make_index, rebuild_index
     from rag.cli.lines import manifest_lines
     from rag.index.calibration import uncalibrated_lines
+    from rag.index.known import note_index
 
     settings = settings_of(config, set_)
     manifest = make_index(settings, corpus, output) if corpus is not None else rebuild_index(settings, output)
+    note_index(output, made=True)
     if as_json:
         import dataclasses
 
-        print_json({**dataclasses.asdict(manifest), "fingerprint": manifest.fingerprint})
+        show_json({**dataclasses.asdict(manifest), "fingerprint": manifest.fingerprint})
     else:
-        print("\n".join([*manifest_lines(manifest, output), *uncalibrated_lines(output)]))
+        show(*manifest_lines(manifest, output), *uncalibrated_lines(output))
 
 
-@app.command("ingest", rich_help_panel=PANEL)
+@app.command("ingest", rich_help_panel=USE, epilog=example("rag ingest notes/ -i my.index"))
 def ingest_(
-    index: IndexOption,
+    index: KnownIndexOption = None,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
@@ -72,6 +80,9 @@ def ingest_(
     ] = None,
     depth: Annotated[
         int | None, typer.Option(min=0, help="Follow links from the addresses named, this many; 0 by default.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="The collection of what is named here; by default that of its folder's name.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on following changes until stopped by Ctrl-C.")] = False,
     config: ConfigOption = None,
@@ -86,7 +97,14 @@ def ingest_(
     An address stands for one page, with --depth for the pages that it links to on the same host, and that of a
     sitemap.xml for the pages of the sitemap.
     """
+    index = _to_ingest(index, paths or [])
     settings = settings_of(config, set_)
+    if collection is not None:
+        from rag.index.uploads import check_collection
+
+        if watch or not paths:
+            raise typer.BadParameter("--collection is for what is named in the same command, without --watch")
+        check_collection(collection)
     if watch:
         _watch(settings, paths or [], index, forget or [], depth, as_json=as_json)
         return
@@ -94,13 +112,16 @@ def ingest_(
     from rag.cli.lines import ingested_json
     from rag.documents.ingested_lines import ingested_lines
     from rag.index.calibration import uncalibrated_lines
+    from rag.index.known import note_index
 
-    result = ingest_documents(settings, paths or [], index, forget=forget or [], depth=depth)
+    names = dict.fromkeys(paths or [], collection) if collection is not None else None
+    result = ingest_documents(settings, paths or [], index, forget=forget or [], depth=depth, names=names)
     if as_json:
-        print_json(ingested_json(result))
+        show_json(ingested_json(result))
     else:
         uncalibrated = uncalibrated_lines(index) if result.documents else []
-        print("\n".join([*ingested_lines(result, index), *uncalibrated]))
+        show(*ingested_lines(result, index), *uncalibrated)
+    note_index(index, made=True)
     if result.left_out or result.not_updated:
         raise typer.Exit(3)
 
@@ -109,46 +130,56 @@ def _watch(
     settings: Settings, paths: list[str], index: Path, forget: list[str], depth: int | None, *, as_json: bool
 ) -> None:
     """Print a line for each update until stopped."""
-    import json
     import time
 
     from rag.build.indexes import watch_documents
     from rag.cli.lines import ingested_json
     from rag.cli.stopping import stopped_by_signals
     from rag.documents.ingested_lines import update_line
+    from rag.index.known import note_index
     from rag.index.watch import Update
     from rag.progress import say
 
-    def show(update: Update) -> None:
+    def on_update(update: Update) -> None:
         clock = time.strftime("%H:%M:%S")
         if update.result is None:
             say(f"{clock} {index}: {update.problem}")
         elif as_json:
-            print(json.dumps(ingested_json(update.result)), flush=True)
+            show_json(ingested_json(update.result), indent=None)
         else:
-            print(update_line(update.result, index, clock), flush=True)
+            show(update_line(update.result, index, clock))
+        if update.result is not None:
+            note_index(index, made=True)
 
     with stopped_by_signals() as stop:
-        watch_documents(settings, paths, index, on_update=show, stop=stop, forget=forget, depth=depth)
+        watch_documents(settings, paths, index, on_update=on_update, stop=stop, forget=forget, depth=depth)
 
 
-@app.command(rich_help_panel=PANEL)
+def _to_ingest(index: Path | None, paths: list[str]) -> Path:
+    """The index to add to. Where documents are named, an index is too: they should not land in some other one."""
+    if index is None and paths and not os.environ.get(VARIABLE):
+        raise typer.BadParameter(f"name the index to add to, by -i or {VARIABLE}; a new one: -i my.index")
+    return index_of(index)
+
+
+@manage.command(rich_help_panel=MANAGE, epilog=example("rag rollback my.index"))
 def rollback(index: IndexArgument) -> None:
     """Go back to the state of an index before its last change. A second call undoes the first."""
     from rag.cli.lines import manifest_lines
     from rag.index.folder import roll_back
 
-    print("\n".join(manifest_lines(roll_back(index), index)))
+    show(*manifest_lines(roll_back(index), index))
 
 
-@app.command(rich_help_panel=PANEL)
+@manage.command(rich_help_panel=MANAGE, epilog=example("rag doctor my.index"))
 def doctor(
-    index: IndexArgument,
+    index: KnownIndexArgument = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check an index: is it complete, and does it fit its model and files? Exit status 1 means that it is not sound."""
+    index = index_of(index)
     settings = settings_of(config, set_)
     from rag.build.indexes import examine_index
     from rag.index.doctor import finding_lines
@@ -157,22 +188,23 @@ def doctor(
     if as_json:
         import dataclasses
 
-        print_json([dataclasses.asdict(finding) for finding in findings])
+        show_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        print("\n".join(finding_lines(findings, index)))
+        show(*finding_lines(findings, index))
     if any(finding.severity != "waste" for finding in findings):
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=PANEL)
-def audit(index: IndexArgument, as_json: JsonOption = False) -> None:
+@manage.command(rich_help_panel=MANAGE, epilog=example("rag audit my.index"))
+def audit(index: KnownIndexArgument = None, as_json: JsonOption = False) -> None:
     """Find passages that could mislead: orders to the model, hidden characters, meaningless text, hubs."""
+    index = index_of(index)
     from rag.index.audit import audit, suspicion_lines
 
     suspicions = audit(index)
     if as_json:
         import dataclasses
 
-        print_json([dataclasses.asdict(suspicion) for suspicion in suspicions])
+        show_json([dataclasses.asdict(suspicion) for suspicion in suspicions])
     else:
-        print("\n".join(suspicion_lines(suspicions, index)))
+        show(*suspicion_lines(suspicions, index))

@@ -17,6 +17,7 @@ from rag.languages import ENGLISH
 from rag.marks import with_marks
 from rag.read.span_answer import best_span, span_json
 from rag.scripts import spaced_out, whole_words
+from rag.terminal import one_line, shell_word, shown_lines
 from rag.types import CANNOTANSWER, Answer, Hit, Response
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def hit_json(hit: Hit, rank: int) -> dict:
 def hit_lines(hit: Hit, rank: int, width: int = 100) -> str:
     text = _shortened(hit.passage.text, 3 * width)
     head = f"{rank:>3}. {hit.passage.title or hit.passage.id}  ({place_of(hit.passage)}, score {hit.score:.4f})"
-    return head + "\n" + textwrap.fill(text, width, initial_indent="     ", subsequent_indent="     ")
+    return one_line(head) + "\n" + textwrap.fill(text, width, initial_indent="     ", subsequent_indent="     ")
 
 
 def response_json(response: Response) -> dict:
@@ -69,11 +70,29 @@ def _shortened(text: str, width: int) -> str:
 
 
 def response_lines(response: Response) -> list[str]:
+    """An answer with what stands below it."""
+    return [*answer_lines(response), *beside_lines(response)]
+
+
+def marked_answer(response: Response) -> str:
+    """The answer with the numbers of its citations; a sentence in the place of a refusal."""
     answer = _answer_of(response)
+    if answer.text == CANNOTANSWER:
+        return NOT_IN_DOCUMENTS
     numbers = {hit.passage.id: n for n, hit in enumerate(response.contexts, 1)}
-    marked = with_marks(answer, lambda pid: f"[{numbers[pid]}]")
+    return with_marks(answer, lambda pid: f"[{numbers[pid]}]")
+
+
+def answer_lines(response: Response) -> list[str]:
+    """The lines of the answer alone."""
+    return shown_lines(marked_answer(response)) or [""]
+
+
+def beside_lines(response: Response) -> list[str]:
+    """What stands below an answer: how far it is supported, the sentence that it is from, its sources, the seconds."""
+    answer = _answer_of(response)
     supported = [f"({line})"] if (line := support_line(response)) else []
-    lines = [NOT_IN_DOCUMENTS if answer.text == CANNOTANSWER else marked, *supported, *_quoted(response), ""]
+    lines = [*supported, *_quoted(response), ""]
     for n, hit in enumerate(response.contexts, 1):
         star = "*" if hit.passage.id in answer.citations else " "
         text = _shortened(hit.passage.text, 160)
@@ -107,7 +126,7 @@ def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
         f"{folder}: {manifest.n_passages:,} passages{_in_language(manifest)}, {manifest.encoder_model} "
         f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",
         f"passages cut at {manifest.encoder.max_length_tokens} tokens: {manifest.passages_cut:,}",
-        f"ask it: rag ask 'your question' -i {folder}",
+        f"ask it: rag ask 'your question' -i {shell_word(str(folder))}",
     ]
 
 
@@ -129,55 +148,6 @@ def ingested_json(result: Ingested) -> dict:
         "n_passages": result.n_passages,
         "fingerprint": result.fingerprint,
     }
-
-
-def format_figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def metrics_lines(metrics: Mapping) -> list[str]:
-    names = [name for name in metrics["stages"]["retrieve"] if name != "intervals"]
-    lines = [
-        f"{metrics['n_queries']:,} questions, {metrics['n_judged']:,} judged, {metrics['n_predicted']:,} predicted",
-        "",
-        f"{'':12}" + "".join(f"{name:>12}" for name in names),
-    ]
-    for stage, figures in metrics["stages"].items():
-        lines.append(f"{stage:12}" + "".join(f"{format_figure(figures[name]):>12}" for name in names))
-    bounds = metrics["bounds"]
-    lines.append(
-        f"mrr@10 of the same candidates shuffled {format_figure(bounds['shuffled'])}, "
-        f"ranked perfectly {format_figure(bounds['perfect'])}"
-    )
-    if answer := metrics.get("answer"):
-        lines.append("")
-        for name, value in answer.items():
-            is_measured = isinstance(value, float) or value is None
-            if not isinstance(value, dict):
-                lines.append(f"{name:28}{format_figure(value) if is_measured else value}")
-    if support := metrics.get("support"):
-        lines += ["", *_support_lines(support)]
-    lines.append("")
-    lines += [f"{outcome:36}{n:>8,}" for outcome, n in metrics["outcomes"].items() if n]
-    seconds = metrics["cost"]["seconds"]
-    return [*lines, "", ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in seconds.items())]
-
-
-def _support_lines(support: Mapping) -> list[str]:
-    """How well the support of answers tells right ones from wrong ones."""
-    groups = {"gold_in_context": "gold in the context", "all_answers": "all answers"}
-    lines = ["support of answers, AUC of right against wrong:"]
-    for key, label in groups.items():
-        found, aucs = support[key], support[key]["auc"]
-        others = ", ".join(f"{name} {format_figure(aucs[name])}" for name in ("reranker", "reader", "best passage"))
-        n = f"{found['n_right']:,} right, {found['n_wrong']:,} wrong"
-        lines.append(f"{label:28}{format_figure(aucs['support'])}  ({n}; alone: {others})")
-    lowest = support["lowest"]
-    return [
-        *lines,
-        f"of the {lowest['n']:,} answers of least support {format_figure(lowest['wrong'])} are wrong, of all "
-        f"{support['n']:,} {format_figure(lowest['wrong_of_all'])}",
-    ]
 
 
 def model_lines(records: Sequence[Mapping]) -> list[str]:

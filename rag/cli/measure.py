@@ -7,26 +7,30 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, JsonOption, RunIndexOption, SetOption, print_json, settings_of
+from rag.cli.options import MEASURE, ConfigOption, JsonOption, RunIndexOption, SetOption, example, settings_of
+from rag.terminal import show, show_json
 
-PANEL = "Measure"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MEASURE, epilog=example("rag evaluate runs/first --qrels qrels.dev.tsv --queries dev.txt"))
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     qrels: Annotated[Path, typer.Option(help="Relevance judgements.")],
     queries: Annotated[Path | None, typer.Option(help="The questions with reference answers.")] = None,
     index: RunIndexOption = None,
     allow_unknown: Annotated[bool, typer.Option(help="Accept judged passages that the corpus lacks.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show every figure, not the six that matter most.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run: stages, answers, refusals, citations, and where questions are lost. Writes RUN/metrics.json."""
+    """Score a run: stages, answers, refusals, citations, and where questions are lost. Writes RUN/metrics.json.
+
+    A figure has as many decimals as its standard error leaves sure; metrics.json has them all.
+    """
     from rag.build.parts import make_scorer
-    from rag.cli.lines import metrics_lines
+    from rag.cli.metric_lines import metrics_lines, summary_lines
     from rag.lazy import Lazy
     from rag.runs.evaluate import make_evaluation
 
@@ -41,12 +45,12 @@ def evaluate(
         allow_unknown=allow_unknown,
     )
     if as_json:
-        print_json(metrics)
+        show_json(metrics)
     else:
-        print("\n".join(metrics_lines(metrics)))
+        show(*(metrics_lines(metrics) if everything else summary_lines(metrics)))
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MEASURE, epilog=example("rag report runs/first runs/second -o report.html"))
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Evaluated runs.")],
     output: Annotated[
@@ -58,10 +62,10 @@ def report(
     from rag.runs.evaluate import make_report
 
     for path in make_report(runs, output, index=index):
-        print(path)
+        show(str(path))
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MEASURE, epilog=example("rag export runs/first -o trec/"))
 def export(
     run: Annotated[Path, typer.Argument(help="An evaluated run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
@@ -70,4 +74,4 @@ def export(
     from rag.evaluate.export import export_trec
 
     for path in export_trec(run, output):
-        print(path)
+        show(str(path))

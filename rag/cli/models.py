@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from rag.cli.options import ConfigOption, JsonOption, SetOption, print_json, settings_of
+from rag.cli.options import MANAGE, TRAIN, ConfigOption, JsonOption, SetOption, example, settings_of
+from rag.terminal import show, show_json
 
-PANEL = "Models"
-app = typer.Typer()
+app, training = typer.Typer(), typer.Typer()
+ADAPTING = "rag adapter BASE models/reranker -o my-adapter --role reranker"
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MANAGE, epilog=example("rag models --fetch"))
 def models(
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch every model that the settings name.")] = False,
     config: ConfigOption = None,
@@ -26,12 +27,12 @@ def models(
 
     records = list_models(settings_of(config, set_), fetch=fetch)
     if as_json:
-        print_json(records)
+        show_json(records)
     else:
-        print("\n".join(model_lines(records)))
+        show(*model_lines(records))
 
 
-@app.command(rich_help_panel=PANEL)
+@training.command(rich_help_panel=TRAIN, epilog=example(ADAPTING))
 def adapter(
     base: Annotated[str, typer.Argument(help="The model that the tuning began with: a name or a folder.")],
     tuned: Annotated[Path, typer.Argument(help="The tuned model: a run, a checkpoint, or a LoRA folder of peft.")],
@@ -76,4 +77,4 @@ def adapter(
         rank=rank,
         calibration=calibration,
     )
-    print("\n".join(adapter_lines(made)))
+    show(*adapter_lines(made))

@@ -7,19 +7,31 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, LimitOption, SampleOption, SetOption, serving_of, settings_of
+from rag.cli.chosen import index_of
+from rag.cli.options import (
+    MEASURE,
+    ConfigOption,
+    KnownIndexOption,
+    LimitOption,
+    LlmOption,
+    SampleOption,
+    SetOption,
+    example,
+    serving_of,
+    settings_of,
+)
+from rag.terminal import show
 
-PANEL = "Many questions"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MEASURE, epilog=example("rag batch dev.txt -i my.index -o runs/first"))
 def batch(
     queries: Annotated[
-        Path, typer.Argument(help="Questions: in the course layout, BEIR's queries.jsonl, or plain lines.")
+        Path, typer.Argument(help="Questions: in the course layout, a BEIR folder or queries.jsonl, or plain lines.")
     ],
-    index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
+    index: KnownIndexOption = None,
     limit: LimitOption = None,
     sample: SampleOption = None,
     generate: Annotated[
@@ -31,26 +43,33 @@ def batch(
     oracle: Annotated[
         Path | None, typer.Option(help="Qrels whose relevant passages are put first, whether found or not.")
     ] = None,
+    unjudged: Annotated[
+        bool, typer.Option("--unjudged", help="Of a BEIR folder, also ask the questions that nobody judged.")
+    ] = False,
+    llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Answer many questions into a run folder. Started again after a kill, it does the rest."""
+    """Answer many questions into a run folder. Started again after a kill, it does the rest.
+
+    Of a BEIR folder the judged questions are asked, once it is sure that the index holds what they are judged by.
+    """
+    index = index_of(index)
     from rag.build.identity import run_identity, run_provenance
     from rag.build.indexes import corpus_of
     from rag.build.pipelines import make_pipeline
     from rag.build.serving import serving_over
     from rag.data.qrels import load_qrels
-    from rag.data.questions import load_questions, sample_questions
+    from rag.runs.asked import questions_to_ask
     from rag.runs.batch import run_batch
     from rag.runs.stored import as_begun
 
-    questions = load_questions(queries)
-    questions = sample_questions(questions, sample) if sample else questions[:limit]
-    serving = serving_over(as_begun(settings_of(config, set_), output), index)
+    corpus = corpus_of(index)
+    questions = questions_to_ask(queries, corpus, unjudged=unjudged, sample=sample, limit=limit)
+    serving = serving_over(as_begun(settings_of(config, set_, llm), output), index)
     # Before the pipeline: it may fetch the generator, and what is asked of one may depend on its size.
     identity = run_identity(serving, queries, generate=generate)
     pipeline = make_pipeline(serving, interactive=False)
-    corpus = corpus_of(index)
     path = run_batch(
         pipeline,
         questions,
@@ -62,12 +81,12 @@ def batch(
         oracle=load_qrels(oracle) if oracle else None,
         provenance=run_provenance(serving, generate=generate),
     )
-    print(f"{len(questions):,} predictions in {path}")
+    show(f"{len(questions):,} predictions in {path}")
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=MEASURE, epilog=example("rag calibrate --written -i my.index"))
 def calibrate(
-    index: IndexOption,
+    index: KnownIndexOption = None,
     queries: Annotated[
         Path | None,
         typer.Argument(
@@ -91,6 +110,7 @@ def calibrate(
     max_wrong_refusals: Annotated[
         float, typer.Option(min=0, max=1, help="Largest share of answerable questions that may be refused by score.")
     ] = 0.15,
+    llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -103,11 +123,12 @@ def calibrate(
         raise typer.BadParameter("name a file of dev questions, or let the generator write questions with --written")
     if written and limit is not None:
         raise typer.BadParameter("--written goes with --sample N, which draws at random, and not with --limit")
+    index = index_of(index)
     from rag.data.questions import load_questions, sample_questions
     from rag.runs.calibrate import make_calibration
     from rag.runs.calibrate_written import make_written_calibration
 
-    serving = serving_of(config, set_, index)
+    serving = serving_of(config, set_, index, llm)
     limits = {"min_precision": min_precision, "max_wrong_refusals": max_wrong_refusals}
     if written or queries is None:
         result = make_written_calibration(serving, queries, output, sample=sample, **limits)
@@ -115,4 +136,4 @@ def calibrate(
         questions = load_questions(queries)
         questions = sample_questions(questions, sample) if sample else questions[:limit]
         result = make_calibration(serving, queries, questions, output, **limits)
-    print("\n".join(result))
+    show(*result)

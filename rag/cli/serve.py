@@ -1,4 +1,4 @@
-"""Commands for the chat: chat, feedback, user."""
+"""Commands for the chat: chat, user."""
 
 from __future__ import annotations
 
@@ -7,78 +7,76 @@ from typing import Annotated
 
 import typer
 
-from rag.cli.options import (
-    ConfigOption,
-    IndexOption,
-    IndexOrSampleOption,
-    SetOption,
-    index_or_sample,
-    settings_of,
-)
-from rag.errors import IndexMismatchError
+from rag.cli.chosen import index_or_sample
+from rag.cli.groups import RagGroup
+from rag.cli.options import MANAGE, USE, ConfigOption, IndexOrSampleOption, LlmOption, SetOption, example, settings_of
+from rag.cli.users import app as grants
+from rag.terminal import shell_word, show
 
-PANEL = "Chat"
-app = typer.Typer()
+LAST_PORT = 65_535
+app, manage = typer.Typer(), typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+def _port(port: int) -> int:
+    if not 1 <= port <= LAST_PORT:
+        raise typer.BadParameter(f"{port} is no port; choose one from 1 to {LAST_PORT}, for example 7861")
+    return port
+
+
+@app.command(rich_help_panel=USE, epilog=example("rag chat -i my.index --port 7861"))
 def chat(
     index: IndexOrSampleOption = None,
     host: Annotated[
         str,
         typer.Option(help="The address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for every network."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
+    port: Annotated[int, typer.Option(help="The port to listen on.", callback=_port)] = 7860,
     auth: Annotated[
         Path | None,
         typer.Option(help="A users file (see rag user add): the page asks for a password, the API for a key."),
     ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Serve the documents as a tool at /mcp, for assistants.")] = False,
+    llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Open the chat in a browser page, with an OpenAI-compatible API beside it.
 
-    Without -i it answers from the sample corpus, Python's own language reference. On another host than this machine
-    and without --auth, it keeps no conversations and no thumbs. On another host or with --auth, files can be added
-    from the page only if serving.uploads is on.
+    Without -i it answers from the index of RAG_INDEX or the one made last; where there is none, from the sample corpus,
+    the Python language reference. While it runs, rag ask over the same index uses its models.
+
+    On another host than this machine and without --auth, it keeps no conversations and no thumbs. On another host or
+    with --auth, files can be added from the page only if serving.uploads is on.
     """
-    settings = settings_of(config, set_)
+    from rag.serve.address import check_address
+
+    check_address(host, port)  # before the sample is fetched, or anything loaded
+    settings = settings_of(config, set_, llm)
+    folder = index_or_sample(settings, index)
+    from rag.cli.stopping import end_at_once, end_now, stopped_by_signals
     from rag.serve.start import serve
     from rag.serve.users import Users
 
-    serve(
-        settings, index_or_sample(settings, index), host=host, port=port, users=Users(auth) if auth else None, mcp=mcp
-    )
+    try:
+        with stopped_by_signals("the chat is ending; once more ends it at once") as stop:
+            serve(settings, folder, host=host, port=port, users=Users(auth) if auth else None, mcp=mcp, until=stop)
+        if stop.is_set():
+            end_now()
+    except KeyboardInterrupt:
+        end_at_once()
 
 
-@app.command(rich_help_panel=PANEL)
-def feedback(
-    index: IndexOption,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, in the course layout.")],
-) -> None:
-    """Write the answers that were marked good or bad in the chat as training questions, for rag mine and rag train.
+user_app = typer.Typer(
+    cls=RagGroup, no_args_is_help=True, help="People who may use a chat that is served with --auth USERS_FILE."
+)
+manage.add_typer(user_app, name="user", rich_help_panel=MANAGE)
 
-    A file that this command wrote before is replaced; any other file is left alone.
-    """
-    from rag.index.folder import serves
-    from rag.models.resolve import rag_home
-    from rag.serve.export import export_feedback
-    from rag.serve.history import History, history_path
-
-    if not serves(index):  # a mistyped one has no answers, and would write an empty file
-        raise IndexMismatchError(f"{index} holds no index; name the one that the chat was about")
-    n = export_feedback(History(history_path(rag_home(), index)), output)
-    print(f"{n:,} judged answers in {output}")
-
-
-user_app = typer.Typer(no_args_is_help=True, help="People who may use a chat that is served with --auth USERS_FILE.")
-app.add_typer(user_app, name="user", rich_help_panel=PANEL)
+user_app.registered_commands += grants.registered_commands
 
 UsersArgument = Annotated[Path, typer.Argument(help="The users file.")]
 
 
-@user_app.command("add")
+@user_app.command("add", epilog=example("rag user add ann users.json"))
 def user_add(
     name: Annotated[str, typer.Argument(help="Letters, digits and . _ @ -")],
     users: UsersArgument,
@@ -90,10 +88,10 @@ def user_add(
     from rag.serve.users import Users
 
     key = Users(users).add(name, password)
-    print(f"{name} may use a chat served with --auth {users}\nAPI key, shown this once: {key}")
+    show(f"{name} may use a chat served with --auth {users}", f"API key, shown this once: {key}")
 
 
-@user_app.command("remove")
+@user_app.command("remove", epilog=example("rag user remove ann users.json"))
 def user_remove(
     name: Annotated[str, typer.Argument(help="The person's name in the users file.")], users: UsersArgument
 ) -> None:
@@ -101,12 +99,13 @@ def user_remove(
     from rag.serve.users import Users
 
     Users(users).remove(name)
-    print(f"{name} may no longer use a chat served with --auth {users}")
+    show(f"{name} may no longer use a chat served with --auth {users}")
+    show(f"their conversations stay; delete them: rag user erase {shell_word(name)}")
 
 
-@user_app.command("list")
+@user_app.command("list", epilog=example("rag user list users.json"))
 def user_list(users: UsersArgument) -> None:
     """List the people in the users file."""
     from rag.serve.users import Users
 
-    print("\n".join(Users(users).names()))
+    show(*Users(users).names())

@@ -7,17 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from rag.cli.options import ConfigOption, IndexOption, SampleOption, SetOption, serving_of
+from rag.cli.groups import RagGroup
+from rag.cli.options import TRAIN, ConfigOption, IndexOption, LlmOption, SampleOption, SetOption, example, serving_of
+from rag.terminal import show
 
-PANEL = "Train"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=TRAIN, epilog=example("rag questions -i my.index -o questions.txt"))
 def questions(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
     sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
+    llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -25,15 +27,15 @@ def questions(
 
     Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
     """
-    serving = serving_of(config, set_, index)
+    serving = serving_of(config, set_, index, llm)
     from rag.cli.lines import written_lines
     from rag.runs.written import write_training_questions
 
     written = write_training_questions(serving, output, sample=sample)
-    print("\n".join(written_lines(written, output)))
+    show(*written_lines(written, output))
 
 
-@app.command("mine", rich_help_panel=PANEL)
+@app.command("mine", rich_help_panel=TRAIN, epilog=example("rag mine train.txt -i my.index -o negatives.jsonl"))
 def mine_(
     train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],
     index: IndexOption,
@@ -86,13 +88,13 @@ def mine_(
         sample=sample,
         unanswerable=unanswerable,
     )
-    print("\n".join(mining_lines(report, output)))
+    show(*mining_lines(report, output))
 
 
 train_app = typer.Typer(
-    no_args_is_help=True, help="Fine-tune a model on your own questions, and compare it with its base."
+    cls=RagGroup, no_args_is_help=True, help="Fine-tune a model on your own questions, and compare it with its base."
 )
-app.add_typer(train_app, name="train", rich_help_panel=PANEL)
+app.add_typer(train_app, name="train", rich_help_panel=TRAIN)
 
 TrainArgument = Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")]
 RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run and its model.")]
@@ -116,7 +118,7 @@ GateOption = Annotated[
 ]
 
 
-@train_app.command("retriever")
+@train_app.command("retriever", epilog=example("rag train retriever train.txt -i my.index -o models/retriever"))
 def train_retriever_(
     train: TrainArgument,
     index: IndexOption,
@@ -144,7 +146,7 @@ def train_retriever_(
     _show_verdict(output, tune_retriever(serving, files, output, recipe, base=base, with_gate=gate))
 
 
-@train_app.command("reranker")
+@train_app.command("reranker", epilog=example("rag train reranker train.txt -i my.index -o models/reranker"))
 def train_reranker_(
     train: TrainArgument,
     index: IndexOption,
@@ -171,7 +173,7 @@ def train_reranker_(
     _show_verdict(output, tune_reranker(serving, files, output, recipe, reuse=reuse or (), with_gate=gate))
 
 
-@train_app.command("reader")
+@train_app.command("reader", epilog=example("rag train reader train.txt -i my.index -o models/reader"))
 def train_reader_(
     train: TrainArgument,
     index: IndexOption,
@@ -202,7 +204,7 @@ def train_reader_(
     _show_verdict(output, tune_reader(serving, files, output, recipe, base=base, with_gate=gate))
 
 
-@train_app.command("generator")
+@train_app.command("generator", epilog=example("rag train generator train.txt -i my.index -o models/generator"))
 def train_generator_(
     train: TrainArgument,
     index: IndexOption,
@@ -232,7 +234,9 @@ def train_generator_(
     _show_verdict(output, tune_generator(serving, files, output, recipe, contexts=contexts, with_gate=gate))
 
 
-@train_app.command("average")
+@train_app.command(
+    "average", epilog=example("rag train average models/a models/b -i my.index -o models/mean --dev dev.txt")
+)
 def train_average_(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, from the same start.")],
     index: IndexOption,
@@ -250,7 +254,7 @@ def train_average_(
     _show_verdict(output, average_models(serving, runs, dev, output, qrels=qrels, reuse=reuse or ()))
 
 
-@train_app.command("gate")
+@train_app.command("gate", epilog=example("rag train gate models/a -i my.index -o models/met --dev dev.txt"))
 def train_gate_(
     model: Annotated[str, typer.Argument(help="The name or folder of a retriever, reranker, reader or generator.")],
     index: IndexOption,
@@ -268,25 +272,25 @@ def train_gate_(
     _show_verdict(output, gate_model(serving, model, dev, output, qrels=qrels, reuse=reuse or ()))
 
 
-@train_app.command("table")
+@train_app.command("table", epilog=example("rag train table models/a models/b"))
 def training_table_(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs of one kind, gated on the same dev.")],
 ) -> None:
     """Show finished runs side by side, as Markdown: metrics against the base, by source, and each run's cost."""
     from rag.train.table import training_table
 
-    print("\n".join(training_table(runs)))
+    show(*training_table(runs))
 
 
 def _show_verdict(output: Path, record: dict | None) -> None:
     from rag.evaluate.verdict import gate_lines
 
-    print(f"the model is in {output / 'model'}")
+    show(f"the model is in {output / 'model'}")
     if record is not None:
-        print("\n".join(gate_lines(record)))
+        show(*gate_lines(record))
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=TRAIN, epilog=example("rag promote models/reranker"))
 def promote(
     target: Annotated[str, typer.Argument(help="A training run's folder; with --back, the name of the base model.")],
     back: Annotated[bool, typer.Option("--back", help="Undo the last promotion of a base model.")] = False,
@@ -295,4 +299,4 @@ def promote(
     from rag.models.promoted import go_back
     from rag.train.promote import promote_model
 
-    print(f"{go_back(target)} serves again" if back else promote_model(target))
+    show(f"{go_back(target)} serves again" if back else promote_model(target))

@@ -14,12 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
-import os
-import shutil
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from rag.compute.hardware import fastest_precision, is_out_of_memory, n_threads
-from rag.compute.one_at_a_time import TORCH
+from rag.compute.hardware import is_out_of_memory
 from rag.errors import ModelError
-from rag.progress import progress
+from rag.progress import check_waiting, progress
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
-INT8_GROUP_VALUES = 128
+SHORTEST_SHARE = {"cpu": 0.85, "cuda": 0.0}
+"""How much shorter than the longest text of its batch another may be. A CPU computes padding as if it were text; ten
+texts for one question, in one batch, are up to a third padding. A GPU would rather have one batch."""
+FEW_TOKENS = 16
+"""Padding of so few tokens costs less than another batch."""
 
 TextOrPair = str | tuple[str, str]
 Forward = Callable[..., np.ndarray]
@@ -140,7 +138,8 @@ class BatchRunner:
         lengths = tokenized.lengths
         out: np.ndarray | None = None  # d is known after the first batch
         with progress(label, len(lengths), unit) if label else contextlib.nullcontext() as bar:
-            for rows in pack_by_length(lengths, TOKENS_PER_BATCH[self.device]):
+            for rows in pack_by_length(lengths, TOKENS_PER_BATCH[self.device], SHORTEST_SHARE[self.device]):
+                check_waiting()
                 values = self._forward_in_memory(tokenized, rows)
                 if out is None:
                     out = np.zeros((len(lengths), values.shape[1]), np.float32)
@@ -182,8 +181,10 @@ class BatchRunner:
         return [ids, mask, types] if self.uses_type_ids else [ids, mask]
 
 
-def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
+def pack_by_length(lengths: np.ndarray, tokens_per_batch: int, shortest_share: float = 0.0) -> Iterator[np.ndarray]:
     """Row numbers in batches of similar length, each of at most `tokens_per_batch` tokens with its padding.
+
+    No text of a batch is shorter than `shortest_share` of its longest, unless by few tokens.
 
     The longest come first, so that a text that does not fit into memory fails at once, and the time left is never
     underestimated. A text longer than the budget is a batch by itself.
@@ -193,21 +194,10 @@ def pack_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.nd
     while start < len(order):
         width = max(int(lengths[order[start]]), 1)
         size = max(1, tokens_per_batch // width)
-        yield order[start : start + size]
-        start += size
-
-
-@contextlib.contextmanager
-def reading_weights(folder: str | Path) -> Iterator[None]:
-    """Inside this, weights that are damaged or do not fit the checkpoint's config.json raise ModelError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (SafetensorError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise ModelError(f"the weights in {folder} cannot be read ({error}); fetch the model again") from error
+        batch = order[start : start + size]
+        batch = batch[lengths[batch] >= min(shortest_share * width, width - FEW_TOKENS)]
+        yield batch
+        start += len(batch)
 
 
 def valid_unicode(text: str) -> str:
@@ -221,6 +211,7 @@ def _torch_forward(build_module: Callable[[], Any], device: str, precision: str)
 
     try:
         module = build_module().eval().to(device)
+        module = module.float() if device == "cpu" else module
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -238,71 +229,10 @@ def _torch_forward(build_module: Callable[[], Any], device: str, precision: str)
 def _openvino_forward(
     build_module: Callable[[], Any], n_inputs: int, precision: str, cache_folder: Path | None
 ) -> Forward:
-    """The model compiled for this CPU."""
-    import openvino as ov
+    """The model compiled for this CPU; as torch runs it, in fp32, where it cannot be compiled."""
+    from rag.compute.openvino_graph import NotConverted, openvino_forward
 
-    core = ov.Core()
-    graph = _cached_graph(core, build_module, n_inputs, precision, cache_folder)
-    # With int8 weights, what is not quantised runs in the CPU's fastest precision.
-    unquantised = fastest_precision("cpu") if precision == "int8" else precision
-    compiled = core.compile_model(
-        graph,
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": n_threads(),
-            "INFERENCE_PRECISION_HINT": unquantised.replace("fp32", "f32"),  # OpenVINO's own word
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": INT8_GROUP_VALUES if precision == "int8" else 0,
-        },
-    )
-
-    def forward(*arrays: np.ndarray) -> np.ndarray:
-        # Every call makes its own request: several threads may call at once.
-        return compiled.create_infer_request().infer(list(arrays))[0]
-
-    return forward
-
-
-def _cached_graph(
-    core: Any, build_module: Callable[[], Any], n_inputs: int, precision: str, cache_folder: Path | None
-) -> Any:
-    """The OpenVINO graph from the cache; if it is not there, converted from the torch module and kept."""
-    import openvino as ov
-
-    kind = "int8" if precision == "int8" else "fp32"
-    folder = cache_folder / f"openvino-{ov.__version__.split('-')[0]}-{kind}" if cache_folder else None
-    if folder is not None and (folder / "graph.xml").is_file():
-        return core.read_model(folder / "graph.xml")
-    with TORCH:
-        graph = _convert(build_module().eval().float(), n_inputs)
-        if kind == "int8":
-            graph = _compress_weights(graph)
-    if folder is not None:
-        # Written beside its place and renamed: a kill leaves no half of a graph that looks whole.
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
-        ov.save_model(graph, building / "graph.xml", compress_to_fp16=False)
-        try:
-            building.rename(folder)
-        except OSError:  # another process finished first
-            shutil.rmtree(building)
-    return graph
-
-
-def _convert(module: Any, n_inputs: int) -> Any:
-    import openvino as ov
-    import torch
-
-    example = tuple(torch.ones(2, 8, dtype=torch.int64) for _ in range(n_inputs))
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # tracing warns of Python values in transformers' mask code
-        return ov.convert_model(module, example_input=example)
-
-
-def _compress_weights(graph: Any) -> Any:
     try:
-        import nncf
-    except ImportError as error:
-        raise ModelError("precision 'int8' needs the package nncf: pip install nncf") from error
-    nncf.set_log_level(logging.ERROR)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        return nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
+        return openvino_forward(build_module, n_inputs, precision, cache_folder)
+    except NotConverted:
+        return _torch_forward(build_module, "cpu", "fp32")

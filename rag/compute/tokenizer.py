@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.compute.one_at_a_time import TORCH
+from rag.compute.reading import reading_weights
 from rag.errors import ModelError
 from rag.files import file_sha256, read_json, write_json
 
@@ -35,7 +36,11 @@ def load_tokenizer(folder: Path, cache_folder: Path | None) -> Any:
     with TORCH:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with reading_weights(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # Where its files are missing, transformers makes one of special tokens alone, which reads every word as unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(f"{folder} holds no tokenizer (tokenizer.json is missing); get the model again")
     if place is not None and getattr(tokenizer, "backend_tokenizer", None) is not None:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             _write(tokenizer, place)

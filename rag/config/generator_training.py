@@ -112,7 +112,7 @@ class GeneratorTraining(Section):
         "for both.",
         examples=[True],
     )
-    seed: int | None = Field(default=None, description="Seed for making rows and ordering them.", examples=[0])
+    seed: CountOrZero | None = Field(default=None, description="Seed for making rows and ordering them.", examples=[0])
 
     def overrides(self) -> dict[str, object]:
         """The recipe's fields that are set; None keeps the recipe's own value."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rag.config.sections import Settings
 from rag.config.training import new_names, with_new_keys
@@ -56,7 +57,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     key, separator, raw = text.partition("=")
     if not separator or "." not in key:
-        raise ConfigError(f"--set {text!r} is not section.key=value, as in --set reranker.depth=20")
+        meant = f"; did you mean {' or '.join(found)}?" if (found := _named(key.strip())) else ""
+        raise ConfigError(f"--set {text!r} is not section.key=value, as in --set reranker.depth=20{meant}")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -78,6 +80,20 @@ def _merge(into: dict[str, Any], extra: Mapping[str, Any]) -> None:
             into[key] = value
 
 
+def _meant(place: Sequence[str | int], parent: type[BaseModel]) -> str:
+    """The setting that was probably meant, as a question: a name much like it, here or else in another section."""
+    *sections, name = map(str, place)
+    if near := get_close_matches(name, parent.model_fields, n=1):
+        return f"; did you mean {'.'.join([*sections, *near])}?"
+    return f"; did you mean {' or '.join(elsewhere)}?" if (elsewhere := _named(name)) else ""
+
+
+def _named(name: str) -> list[str]:
+    """The settings of a name, whatever their section."""
+    sections = Settings.model_fields.items()
+    return [f"{section}.{name}" for section, f in sections if name in getattr(f.annotation, "model_fields", {})]
+
+
 def _sentence(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -86,5 +102,5 @@ def _sentence(problem: Mapping[str, Any]) -> str:
             # The items of [prompts.NAME] and of a list are all of one class, whatever their name or number.
             is_collection = get_origin(parent) in (dict, list)
             parent = get_args(parent)[-1] if is_collection else parent.model_fields[part].annotation
-        return f"unknown setting {key!r} (known here: {', '.join(parent.model_fields)})"
+        return f"unknown setting {key!r} (known here: {', '.join(parent.model_fields)}){_meant(problem['loc'], parent)}"
     return f"setting {key!r}: {problem['msg'].removeprefix('Value error, ')} (given: {problem['input']!r})"

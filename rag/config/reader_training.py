@@ -45,7 +45,7 @@ class ReaderTraining(ScheduledTraining):
         description="Share of rows whose passage does not hold the answer.",
         examples=[0.5],
     )
-    seed: int | None = Field(
+    seed: CountOrZero | None = Field(
         default=None,
         description="Seed for drawing passages without the answer, ordering rows and dropout.",
         examples=[0],

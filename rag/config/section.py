@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+LARGEST = 2**32 - 1
 
 
 class Section(BaseModel):
@@ -15,6 +18,15 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_can_be_counted_with(cls, value: Any) -> Any:
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError("nan is no number to set")
+        if isinstance(value, int) and value > LARGEST:
+            raise ValueError(f"numbers here end at {LARGEST:,}")
+        return value
 
 
 PositiveInt = Annotated[int, Field(gt=0)]

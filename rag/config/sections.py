@@ -21,6 +21,7 @@ from rag.config.section import (
     Section,
     Share,
 )
+from rag.config.store import StoreSettings
 from rag.config.support import SupportSettings
 from rag.config.training import TrainingSettings
 from rag.config.web import WebSettings
@@ -64,6 +65,12 @@ class EncoderSettings(Section):
     max_length_tokens: PositiveInt = Field(
         default=512, description="Longest passage in tokens, with its prompt. Longer passages are cut and counted."
     )
+    truncate_dim: PositiveInt | None = Field(
+        default=None,
+        description="Keep only the first so many numbers of each vector, for models that were trained for it "
+        "(Matryoshka): a smaller index. If not set, the checkpoint decides.",
+        examples=[256],
+    )
     precision: Precision = Field(
         default="auto",
         description="Arithmetic of the encoder. int8 is faster on CPUs with VNNI; among 384 passages the lowest cosine "
@@ -71,7 +78,8 @@ class EncoderSettings(Section):
     )
     query_prompt: str | None = Field(
         default=None,
-        description="Text put before each question. Set it only for a checkpoint that names no prompts of its own.",
+        description="Text put before each question. Set it only for a checkpoint that names no prompts of its own; "
+        "without it, the family of its name decides, and an unknown one has none.",
         examples=["query: "],
     )
     passage_prompt: str | None = Field(
@@ -167,7 +175,8 @@ class RerankerSettings(Section):
     enabled: bool = Field(default=True, description="false keeps the retriever's order.")
     model: str = Field(
         default="cross-encoder/ms-marco-MiniLM-L-12-v2",
-        description="A name on the hub, or the folder of a sequence classifier with one label.",
+        description="A name on the hub, or a folder: a sequence classifier with one label, or a CrossEncoder of "
+        "sentence-transformers.",
     )
     depth: PositiveInt = Field(
         default=50, description="Candidates scored per question, at most retriever.depth. Time grows in proportion."
@@ -250,7 +259,7 @@ class GeneratorSettings(Section):
     temperature: PositiveOrZero = Field(
         default=0.0, description="0 always takes the likeliest token. The higher, the more freely tokens are drawn."
     )
-    seed: int = Field(default=0, description="Seed for drawing tokens. It changes nothing at temperature 0.")
+    seed: CountOrZero = Field(default=0, description="Seed for drawing tokens. It changes nothing at temperature 0.")
     server_url: str = Field(default="http://127.0.0.1:8000/v1", description="Kind server: its address.")
     server_api_key_variable: str = Field(
         default="OPENAI_API_KEY",
@@ -259,6 +268,12 @@ class GeneratorSettings(Section):
     server_timeout_seconds: Positive = Field(default=120.0, description="Kind server: longest wait for one request.")
     server_retries: CountOrZero = Field(
         default=4, description="Kind server: how often a failed request is repeated, after growing pauses."
+    )
+    server_reasoning: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
+        default=None,
+        description="Kind server: how long the model may think before it answers, sent as reasoning_effort. Thinking "
+        "takes tokens beside max_new_tokens. If not set, nothing is sent.",
+        examples=["low"],
     )
     server_concurrency: PositiveInt = Field(default=16, description="Kind server: requests sent at the same time.")
     vllm_memory_gib: Positive = Field(default=4.0, description="vLLM on a CPU: GiB for its key-value cache.")
@@ -304,6 +319,37 @@ class ServingSettings(Section):
     max_waiting: PositiveInt = Field(
         default=64,
         description="Questions that may wait in the page's queue. Further ones are asked to come back later.",
+    )
+    origins: list[Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]] = Field(
+        default=[],
+        description="Addresses under which browsers reach the chat by way of a proxy, beside the one that a request is "
+        "for. Pages of other addresses may not use it.",
+        examples=[["https://docs.example.org/rag"]],
+    )
+    max_upload_mib: Positive = Field(
+        default=512.0, description="What one person may send at once, in MiB, all files together."
+    )
+    max_conversation_mib: Positive = Field(default=512.0, description="What the files of one conversation may take.")
+    max_added_mib: Positive = Field(
+        default=4096.0,
+        description="What the files added from the page may take: those of all conversations together, and those of "
+        "the index.",
+    )
+    models: list[Annotated[str, Field(pattern=r"^\S(.*\S)?$")]] = Field(
+        default=[],
+        description="Further models that a person may choose to answer, named as `--llm` takes them. Each is loaded "
+        "when it is first asked. The packaged one is always offered.",
+        examples=[["ollama:qwen3:4b", "openai:gpt-5-mini"]],
+    )
+    metrics: bool = Field(
+        default=False,
+        description="Serve figures for Prometheus at /metrics. With --auth they need an API key. Needs "
+        "prometheus-client.",
+    )
+    traces: bool = Field(
+        default=False,
+        description="Send a trace of each question to where OTEL_EXPORTER_OTLP_ENDPOINT says. Those variables alone "
+        "turn it on, too. Needs opentelemetry-sdk and an exporter.",
     )
 
 
@@ -356,6 +402,7 @@ class Settings(Section):
     index: IndexSettings = IndexSettings()
     documents: DocumentsSettings = DocumentsSettings()
     web: WebSettings = WebSettings()
+    store: StoreSettings = StoreSettings()
     retriever: RetrieverSettings = RetrieverSettings()
     reranker: RerankerSettings = RerankerSettings()
     reader: ReaderSettings = ReaderSettings()

@@ -80,6 +80,6 @@ class ScheduledTraining(WatchedTraining):
         "the tuned weights alone.",
         examples=[0.5],
     )
-    seed: int | None = Field(
+    seed: CountOrZero | None = Field(
         default=None, description="Seed for drawing negatives, ordering rows and dropout.", examples=[0]
     )

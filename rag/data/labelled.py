@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rag.data.packed import or_packed
 from rag.data.passages import Corpus
 from rag.data.qrels import load_qrels
 from rag.data.questions import Question, holds_json, load_questions
@@ -85,7 +86,7 @@ def load_examples(
     corpus lacks is dropped; a question left without one is counted and skipped. Raises DataError naming file and line,
     and where nothing is left to train on.
     """
-    path = Path(path)
+    path = or_packed(Path(path))
     if qrels is None and path.is_dir():
         qrels = path
     if qrels is not None and Path(qrels).is_dir():
@@ -101,7 +102,7 @@ def load_examples(
 
 def _of_split(folder: Path, split: str) -> Path:
     """One split's judgements in a BEIR folder, or in its folder of judgements."""
-    file = (folder / "qrels" if (folder / "qrels").is_dir() else folder) / f"{split}.tsv"
+    file = or_packed((folder / "qrels" if (folder / "qrels").is_dir() else folder) / f"{split}.tsv")
     if not file.is_file():
         raise DataError(f"{folder} holds no qrels/{split}.tsv; name a course file ({split}.txt) or a BEIR folder")
     return file
@@ -142,7 +143,7 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
 
 def _beside(path: Path) -> Qrels:
     """The judgements beside a file of labelled questions; none where there is no such file."""
-    judgements = path.parent / JUDGEMENTS_FILE
+    judgements = or_packed(path.parent / JUDGEMENTS_FILE)
     return load_qrels(judgements) if judgements.is_file() and judgements != path else {}
 
 
@@ -164,7 +165,8 @@ def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelR
     """
     ids: dict[str, list[str]] = defaultdict(list)
     for passage in corpus:
-        ids[passage.text].append(passage.id)
+        if passage.text:  # a title alone is no evidence
+            ids[passage.text].append(passage.id)
     for line, row in json_rows(path):
         evidences = _list_of(str, row.get("evidences"))
         labels = _list_of(int, row.get("retrieval_labels"))

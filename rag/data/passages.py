@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import numpy as np
 
 from rag.types import Passage
 
@@ -28,11 +30,24 @@ class Corpus(Sequence[Passage]):
         """The passage of an id; raises KeyError where there is none."""
         return self._passages[self._rows[passage_id]]
 
+    def ids(self) -> Iterator[str]:
+        """Every id, in order."""
+        return (passage.id for passage in self)
+
+    def of_document(self, name: str) -> list[Passage]:
+        """The passages of a document, in order."""
+        return [passage for passage in self if passage.document == name]
+
+    def marked(self, documents: Collection[str]) -> np.ndarray:
+        """(n,) bool: the passages of these documents."""
+        wanted = frozenset(documents)
+        return np.fromiter((passage.document in wanted for passage in self), bool, len(self))
+
     def sha256(self) -> str:
         """A hash of every id, title, text, source and place, in order."""
         # \x1f and \x1e separate fields and passages: no text can imitate another split of the same characters.
         digest = hashlib.sha256()
-        for p in self._passages:
+        for p in self:
             place = [f"{p.place.start} {p.place.end} {p.place.page}"] if p.place else []
             digest.update("\x1f".join((p.id, p.title, p.text, p.source, *place)).encode("utf-8", "surrogatepass"))
             digest.update(b"\x1e")

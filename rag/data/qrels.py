@@ -7,10 +7,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from rag.data.packed import or_packed
 from rag.data.passages import Corpus
 from rag.data.rows import line_error, numbered_lines
 from rag.errors import DataError
 from rag.types import Qrels
+
+COUNTED_AS_LOST = "pass --allow-unknown to count them as lost"
 
 
 def load_qrels(path: str | Path) -> Qrels:
@@ -27,11 +30,20 @@ def load_qrels(path: str | Path) -> Qrels:
     return merged
 
 
+def qrels_of_folder(path: str | Path) -> Qrels | None:
+    """The judgements of a BEIR folder (`queries.jsonl`, `qrels/*.tsv`); None for a file, or a folder without them."""
+    folder = Path(path)
+    has_judgements = any((folder / "qrels").glob("*.tsv")) or any((folder / "qrels").glob("*.tsv.gz"))
+    return load_qrels(folder) if folder.is_dir() and has_judgements else None
+
+
 def _qrels_files(path: Path) -> list[Path]:
     """The files of judgements at a path; of a BEIR folder, those of the test split where it has one."""
+    path = or_packed(path)
     if path.is_dir():
         folder = path / "qrels" if (path / "qrels").is_dir() else path
-        files = [folder / "test.tsv"] if (folder / "test.tsv").is_file() else sorted(folder.glob("*.tsv"))
+        test = or_packed(folder / "test.tsv")
+        files = [test] if test.is_file() else sorted([*folder.glob("*.tsv"), *folder.glob("*.tsv.gz")])
         if not files:
             raise DataError(f"{path} holds no qrels (*.tsv); name the file of judgements")
         return files
@@ -122,8 +134,11 @@ def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
         yield judgement
 
 
-def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
-    """Raises DataError where a judged passage is not in the corpus; it names the judgement's file and line."""
+def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path, *, otherwise: str = COUNTED_AS_LOST) -> None:
+    """Raises DataError where a judged passage is not in the corpus; it names the judgement's file and line.
+
+    `otherwise` says what else can be done than to index another corpus.
+    """
     unknown = [(qid, pid) for qid, judged in qrels.items() for pid in judged if pid not in corpus]
     if not unknown:
         return
@@ -133,7 +148,7 @@ def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path) -> None:
         file,
         line,
         f"query {qid!r} names passage {pid!r}, which is not in the corpus ({len(unknown)} such judgements)",
-        "index the corpus that the judgements were made for, or pass --allow-unknown to count them as lost",
+        f"index the corpus that the judgements were made for, or {otherwise}",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.data.packed import or_packed, unpacked_suffix
 from rag.data.rows import json_rows, line_error, numbered_lines, optional_text, text_field
 from rag.errors import DataError
 from rag.types import CANNOTANSWER, Query
@@ -35,24 +36,39 @@ class Question:
 def holds_json(file: Path) -> bool:
     """Whether a file of questions holds JSON lines, by its suffix or its first line; else each line is a question."""
     first = next((text for _, text in numbered_lines(file) if text.strip()), "")
-    return file.suffix == ".jsonl" or first.lstrip().startswith("{")
+    return unpacked_suffix(file) == ".jsonl" or first.lstrip().startswith("{")
+
+
+def question_format(path: str | Path) -> str:
+    """How a file of questions is read, in words."""
+    file = _file_of(path)
+    if not holds_json(file):
+        return "plain text, one question a line"
+    row = next((row for _, row in json_rows(file)), {})
+    return "BEIR's queries.jsonl" if "_id" in row and "qid" not in row else "JSON lines in the course layout"
 
 
 def load_questions(path: str | Path) -> list[Question]:
     """Questions from a course file, `queries.jsonl` of BEIR, or plain text with one question a line.
 
-    A file ending in .jsonl, or whose first line begins with `{`, is read as JSON lines. Raises DataError naming file
-    and line, and where there is no question.
+    A file ending in .jsonl or .jsonl.gz, or whose first line begins with `{`, is read as JSON lines. Raises DataError
+    naming file and line, and where there is no question.
     """
-    file = Path(path)
-    if file.is_dir() and (file / "queries.jsonl").is_file():
-        file = file / "queries.jsonl"
-    if not file.is_file():
-        raise DataError(f"{file} does not exist or is not a file; name a file of questions")
+    file = _file_of(path)
     questions = list(_json_questions(file) if holds_json(file) else _plain_questions(file))
     if not questions:
         raise DataError(f"{file} holds no question; write one a line, or JSON objects with qid and question")
     return questions
+
+
+def _file_of(path: str | Path) -> Path:
+    """The file of questions that is meant: of a folder, BEIR's."""
+    file = or_packed(Path(path))
+    if file.is_dir() and (queries := or_packed(file / "queries.jsonl")).is_file():
+        file = queries
+    if not file.is_file():
+        raise DataError(f"{file} does not exist or is not a file; name a file of questions")
+    return file
 
 
 def sample_questions(questions: Sequence[Question], n: int, seed: int = 0) -> list[Question]:

@@ -6,20 +6,23 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from rag.data.packed import raw_lines
 from rag.errors import DataError
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of a UTF-8 file, a byte-order mark dropped; a wrong byte is an error with its line."""
-    with file.open("rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise line_error(
-                    file, number, f"byte {error.start + 1} of the line is not UTF-8", "save the file as UTF-8"
-                ) from error
-            yield number, text.rstrip("\r\n")
+    """(line number, text) of a UTF-8 file, as it is or packed by gzip; a byte-order mark is dropped.
+
+    Raises DataError with the line of a wrong byte, and as `raw_lines` does.
+    """
+    for number, raw in raw_lines(file):
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise line_error(
+                file, number, f"byte {error.start + 1} of the line is not UTF-8", "save the file as UTF-8"
+            ) from error
+        yield number, text.rstrip("\r\n")
 
 
 def json_rows(file: Path) -> Iterator[tuple[int, dict]]:

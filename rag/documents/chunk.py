@@ -19,6 +19,8 @@ MAX_HEADING_CHARACTERS = 120
 _SENTENCE_END = re.compile(rf"{END_BEFORE_SPACE}(?=\s)|\n{{2,}}|{END_WITHOUT_SPACE}")
 _LINE_END = re.compile(r"\n+")
 _WORD = re.compile(r"\S+\s*")
+MAX_CHARACTERS_A_TOKEN = 32
+"""No piece has more characters for each token that a chunk may have, whatever its tokens: blanks may be none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,20 @@ class _Chunker:
         self._document = document
         self._count = count_tokens
         self._settings = settings
-        self._known: dict[str, int] = {}
+        self._longest = MAX_CHARACTERS_A_TOKEN * settings.max_tokens
+        self._known: dict[str, int] = {}  # titles and header lines, which many chunks share
+        self._headers: dict[int, str] = {}  # where a table begins -> its header lines
 
     def chunks(self) -> list[Chunk]:
         chunks: list[Chunk] = []
         current: list[_Piece] = []
+        tokens = 0  # of the current pieces, and of the headings between them
         for piece in self._pieces():
-            if current and self._is_full(current, piece):
+            if current and self._is_full(current, tokens, piece):
                 chunks.append(self._chunk(current))
                 current = self._overlap(current, piece)
+                tokens = sum(each.tokens for each in current) + sum(each.gap_tokens for each in current[1:])
+            tokens += piece.tokens + (piece.gap_tokens if current else 0)
             current.append(piece)
         if current:
             chunks.append(self._chunk(current))
@@ -123,18 +130,28 @@ class _Chunker:
         spans = self._spans()
         ends_before = [0, *(span.end for span in spans)]
         between = [text[end : span.start].strip() for end, span in zip(ends_before, spans, strict=False)]
-        # All at once: that is where a tokenizer is fast.
-        counts = self._count([text[span.start : span.end] for span in spans])
+        # All at once: that is where a tokenizer is fast. What is too long as it is needs no count.
+        wholes = [text[span.start : span.end] if span.end - span.start <= self._longest else "" for span in spans]
+        counts = self._count(wholes)
         gaps = self._count(between)
+        self._count_titles(spans)
         pieces: list[_Piece] = []
-        for span, n_tokens, gap in zip(spans, counts, gaps, strict=True):
+        for span, whole, n_tokens, gap in zip(spans, wholes, counts, gaps, strict=True):
             tokens = max(n_tokens, 1)  # blank lines fill a chunk, too
             room = self._room(span.heading) - self._header_tokens(span.block)
-            if tokens <= room:
+            if whole and tokens <= room:
                 pieces.append(_Piece(span.start, span.end, tokens, gap, span.block, span.heading))
             else:
                 pieces += self._split(span, gap, room)
         return pieces
+
+    def _count_titles(self, spans: Sequence[_Span]) -> None:
+        """Count the tokens of all titles and header lines at once."""
+        headings = dict.fromkeys(span.heading for span in spans)
+        texts = [title_of(self._document.title, heading) for heading in headings]
+        texts += [header for block in self._document.blocks if (header := self._header_lines(block))]
+        texts = list(dict.fromkeys(["", *texts]))
+        self._known |= zip(texts, self._count(texts), strict=True)
 
     def _spans(self) -> list[_Span]:
         """The sentences, lines of code and rows of tables, in order, each below its path of headings."""
@@ -170,12 +187,12 @@ class _Chunker:
 
         def cut(start: int, end: int, tokens: int) -> None:
             gap = gap_tokens if start == span.start else 0  # headings stand before the first piece alone
-            pieces.append(_Piece(start, end, tokens, gap, span.block, span.heading))
+            pieces.append(_Piece(start, end, max(tokens, 1), gap, span.block, span.heading))
 
         first = span.start
         tokens = 0
-        for (word, _), n in zip(words, self._count([text[start:end] for start, end in words]), strict=True):
-            if tokens and tokens + n > room:
+        for (word, end), n in zip(words, self._count([text[start:end] for start, end in words]), strict=True):
+            if (tokens and tokens + n > room) or end - first > self._longest:
                 cut(first, word, tokens)
                 first = word
                 tokens = 0
@@ -198,8 +215,7 @@ class _Chunker:
         header = self._header_of(block)
         return self._tokens(header) if header else 0
 
-    def _is_full(self, current: list[_Piece], piece: _Piece) -> bool:
-        tokens = sum(each.tokens for each in current) + sum(each.gap_tokens for each in current[1:])
+    def _is_full(self, current: list[_Piece], tokens: int, piece: _Piece) -> bool:
         if piece.heading != current[0].heading and tokens >= self._settings.max_tokens // 4:
             return True
         header = self._tokens(self._header(current[0]))
@@ -226,10 +242,24 @@ class _Chunker:
 
     def _header_of(self, block: Block) -> str:
         """The lines that name a table's columns, unless they are too long to be repeated."""
+        if block.start not in self._headers:
+            header = self._header_lines(block)
+            is_short = bool(header) and self._tokens(header) <= self._settings.max_tokens // 4
+            self._headers[block.start] = header if is_short else ""
+        return self._headers[block.start]
+
+    def _header_lines(self, block: Block) -> str:
+        """The lines that name a table's columns; "" where they have too many characters to be counted."""
         if block.kind != "table" or not block.header:
             return ""
-        header = "\n".join(self._document.text[block.start : block.end].split("\n")[: block.header])
-        return header if self._tokens(header) <= self._settings.max_tokens // 4 else ""
+        end = block.start
+        for _ in range(block.header):
+            end = self._document.text.find("\n", end, block.end) + 1
+            if not end:
+                end = block.end + 1
+                break
+        is_long = end - block.start > self._longest
+        return "" if is_long else self._document.text[block.start : end - 1]
 
     def _chunk(self, pieces: list[_Piece]) -> Chunk:
         start = pieces[0].start

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from rag.data.pieces import Pieces, StoredRows
 from rag.documents.address import host_of
-from rag.documents.chunk import ChunkSettings, CountTokens, chunk_document, title_of
-from rag.documents.document import Document
-from rag.documents.duplicates import signature_of
-from rag.documents.parsed import PARSER_VERSION, ParsedDocuments
+from rag.documents.chunk import ChunkSettings, CountTokens, title_of
+from rag.documents.parsed import ParsedDocuments
 from rag.documents.records import HASH_CHARACTERS, DocumentRecord
 from rag.documents.scan import FoundFile, readable
+from rag.documents.split import SplitDocument, split_stored
+from rag.errors import UnreadableFile
 from rag.types import Passage, Place
 
 
@@ -25,7 +26,8 @@ class Ingested:
     `added`, `removed` and `kept` count documents against those that the index held before. `other_kinds` counts files
     of kinds that are not read, by suffix. `near_duplicates` are pairs of hashes with their estimated similarity.
     `not_updated` are web pages that could not be looked at, so that their kept copy stays (address -> reason);
-    `passed_over` counts links that were not followed, by the reason.
+    `passed_over` counts links that were not followed, by the reason. `copies` gives the readable paths of copies that
+    were made of added files, by their own.
     """
 
     fingerprint: str
@@ -39,6 +41,7 @@ class Ingested:
     near_duplicates: Sequence[tuple[str, str, float]] = ()
     not_updated: Mapping[str, str] = field(default_factory=dict)
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 class KnownDocument(NamedTuple):
@@ -49,6 +52,16 @@ class KnownDocument(NamedTuple):
 
 
 _NEW = KnownDocument({}, ())
+UNSAID = ("address", "collection")  # left out of a place where they are empty
+Splitter = Callable[[ParsedDocuments, str, ChunkSettings, CountTokens], SplitDocument | None]
+"""Splits the document of a hash in the store; None where the store lacks it."""
+
+
+def split_here(
+    store: ParsedDocuments, sha256: str, settings: ChunkSettings, count_tokens: CountTokens
+) -> SplitDocument | None:
+    """Split a document of the store in this process, without any limit."""
+    return split_stored(store.index_folder, store.parser_version, sha256, settings, count_tokens)
 
 
 def make_passages(
@@ -58,43 +71,65 @@ def make_passages(
     chunking: Mapping,
     before: Mapping[str, KnownDocument],
     advance: Callable[[int], None] = lambda n: None,
-) -> tuple[list[Passage], list[DocumentRecord]]:
+    *,
+    split: Splitter = split_here,
+    failed: dict[str, str] | None = None,
+) -> tuple[Pieces, list[DocumentRecord]]:
     """The passages of all files that were parsed, and the documents that they are of.
 
     The same bytes under several paths are one document. `chunking` is everything that decides the chunks:
     ChunkSettings' values, and what counts the tokens. `before` holds what is known of each document by its hash; what
-    was split in the same way is not split again.
+    was split in the same way is not split again. `split` splits what is new, and raises UnreadableFile where that
+    cannot be done within its limits: `failed` then gets path -> reason.
     """
     places_of: dict[str, list[FoundFile]] = {}
     for found in files:
         places_of.setdefault(found.sha256, []).append(found)
-    chunking = {**chunking, "parser_version": PARSER_VERSION}
-    passages: list[Passage] = []
+    settings = ChunkSettings(chunking["max_tokens"], chunking["overlap_tokens"])
+    chunking = {**chunking, "parser_version": store.parser_version}
+    passages = Pieces()
     records: list[DocumentRecord] = []
     for sha256, places in places_of.items():
         advance(len(places))
         known: KnownDocument = before.get(sha256, _NEW)
         record, kept = known
         is_split = record.get("chunking") == chunking
-        # A document with scanned pages may have been parsed once more since, with more of its text recognised.
-        document = None if is_split and record.get("ocr") is None else store.read(sha256)
-        if is_split and (document is None or document.ocr == record["ocr"]):
-            passages += [dataclasses.replace(passage, source=places[0].shown_path) for passage in kept]
+        if is_split and (record.get("ocr") is None or _is_read_alike(store, sha256, record["ocr"])):
+            passages.take(_from_place(kept, places[0].shown_path))
             records.append(DocumentRecord(**{**record, "paths": _as_rows(places)}))
-        elif document is not None:
-            made = _passages_of(document, places[0], count_tokens, chunking)
-            passages += made
-            records.append(_record_of(document, places, len(made), chunking))
+            continue
+        try:
+            document = split(store, sha256, settings, count_tokens)
+        except UnreadableFile as error:
+            if failed is None:
+                raise
+            failed.update({found.name: str(error) for found in places})
+            continue
+        if document is not None:
+            passages.take(_passages_of(document, places[0]))
+            records.append(_record_of(document, places, chunking))
     return passages, records
 
 
-def _passages_of(document: Document, place: FoundFile, count_tokens: CountTokens, chunking: Mapping) -> list[Passage]:
+def _from_place(passages: Sequence[Passage], source: str) -> Sequence[Passage]:
+    """The passages of a document with this source; all of them have the same."""
+    if isinstance(passages, StoredRows) and (not passages or passages[0].source == source):
+        return passages
+    return [dataclasses.replace(passage, source=source) for passage in passages]
+
+
+def _is_read_alike(store: ParsedDocuments, sha256: str, ocr: str) -> bool:
+    """Whether a document with scanned pages was not parsed once more since, with more of its text recognised."""
+    document = store.read(sha256)
+    return document is None or document.ocr == ocr
+
+
+def _passages_of(document: SplitDocument, place: FoundFile) -> list[Passage]:
     """The passages of a document.
 
     The id is the first digits of the hash and a number, the title is the document's with the headings above the
     passage, the source is the document's first path.
     """
-    settings = ChunkSettings(chunking["max_tokens"], chunking["overlap_tokens"])
     return [
         Passage(
             id=f"{place.sha256[:HASH_CHARACTERS]}@{n}",
@@ -103,20 +138,20 @@ def _passages_of(document: Document, place: FoundFile, count_tokens: CountTokens
             source=place.shown_path,
             place=Place(chunk.start, chunk.end, chunk.page),
         )
-        for n, chunk in enumerate(chunk_document(document, count_tokens, settings))
+        for n, chunk in enumerate(document.chunks)
     ]
 
 
-def _record_of(document: Document, places: Sequence[FoundFile], n_passages: int, chunking: Mapping) -> DocumentRecord:
+def _record_of(document: SplitDocument, places: Sequence[FoundFile], chunking: Mapping) -> DocumentRecord:
     return DocumentRecord(
         sha256=places[0].sha256,
         kind=document.kind,
         title=document.title,
         paths=_as_rows(places),
-        n_passages=n_passages,
-        n_characters=len(document.text),
+        n_passages=len(document.chunks),
+        n_characters=document.n_characters,
         chunking=chunking,
-        minhash=signature_of(document.text),
+        minhash=document.minhash,
         notes=document.notes,
         ocr=document.ocr,
     )
@@ -124,28 +159,39 @@ def _record_of(document: Document, places: Sequence[FoundFile], n_passages: int,
 
 def _as_rows(places: Sequence[FoundFile]) -> tuple[Mapping, ...]:
     rows = (asdict(place) for place in places)
-    return tuple({key: value for key, value in row.items() if key != "address" or value} for row in rows)
+    return tuple({key: value for key, value in row.items() if key not in UNSAID or value} for row in rows)
 
 
 def collections_of(documents: Sequence[Mapping]) -> dict[str, list[Mapping]]:
-    """Documents by the folder that was named, or in which a named file lies; each with its `path` below that folder.
+    """Documents by their collection, each with its `path` in it, and with `places`: those of its `paths` within it.
 
-    A folder is called by as much of the end of its path as distinguishes it from the others. Web pages are by their
-    host, each with its address as the path.
+    A collection has the name that was given to it, or else that of the folder that was named, or in which a named file
+    lies: as much of the end of its path as distinguishes it from the others. Web pages are by their host, each with its
+    address as the path.
     """
-    by_folder: dict[Path, list[Mapping]] = {}
+    folders = {_folder_of(place) for row in documents for place in row["paths"] if not place.get("collection")}
+    names = {folder: _shortest_name(folder, folders) for folder in sorted(folders)}
+    found: dict[str, list[Mapping]] = {name: [] for name in names.values()}
+    given: dict[str, list[Mapping]] = {}
     for document in documents:
-        found: dict[Path, str] = {}
+        places: dict[str, list[Mapping]] = {}
         for place in document["paths"]:
-            if address := place.get("address"):
-                found.setdefault(Path(host_of(address)), address)
-                continue
-            root = Path(place["root"])
-            folder, path = (root, place["path"]) if place["path"] else (root.parent, root.name)
-            found.setdefault(folder, readable(path))
-        for folder, path in found.items():
-            by_folder.setdefault(folder, []).append({**document, "path": path})
-    return {_shortest_name(folder, by_folder): by_folder[folder] for folder in sorted(by_folder)}
+            places.setdefault(place.get("collection") or names[_folder_of(place)], []).append(place)
+        for name, own in places.items():
+            row = {**document, "path": _path_within(own[0]), "places": tuple(own)}
+            (found[name] if name in found else given.setdefault(name, [])).append(row)
+    return {**found, **{name: given[name] for name in sorted(given)}}
+
+
+def _folder_of(place: Mapping) -> Path:
+    """The folder by which a place without a collection of its own is known; for a web page its host."""
+    if address := place.get("address"):
+        return Path(host_of(address))
+    return Path(place["root"]) if place["path"] else Path(place["root"]).parent
+
+
+def _path_within(place: Mapping) -> str:
+    return place.get("address") or readable(place["path"] or Path(place["root"]).name)
 
 
 def _shortest_name(folder: Path, folders: Iterable[Path]) -> str:

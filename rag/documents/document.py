@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rag.documents.blanks import without_long_blanks
 from rag.documents.titles import sound_title
 
 MAX_TITLE_CHARACTERS = 200
@@ -75,8 +76,11 @@ class TextBuilder:
         self.blocks: list[Block] = []
 
     def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None, header: int = 0) -> None:
-        """Append a block without the whitespace around it, but with the indentation of code; none where it is empty."""
-        text = without_blank_lines(text) if kind == "code" else text.strip()
+        """Append a block without the whitespace around it, but with the indentation of code; none where it is empty.
+
+        Long runs of blanks in it are made short.
+        """
+        text = without_long_blanks(without_blank_lines(text) if kind == "code" else text.strip())
         if not text:
             return
         if self._parts:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import zlib
-from collections.abc import Container, Sequence
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
 
 from rag.documents.records import DocumentRecord
 from rag.scripts import spaced_out
@@ -13,6 +16,7 @@ PERMUTATIONS = 64
 SHINGLE_WORDS = 5
 SCHEME = "affine32"
 SHINGLES_AT_ONCE = 10_000
+_WORD = re.compile(r"\S+")
 
 
 def signature_of(text: str) -> tuple[int, ...]:
@@ -22,13 +26,22 @@ def signature_of(text: str) -> tuple[int, ...]:
     """
     from datasketch import MinHash
 
-    tokens = spaced_out(text.lower()).split()
-    shingles = {" ".join(tokens[n : n + SHINGLE_WORDS]) for n in range(max(len(tokens) - SHINGLE_WORDS + 1, 1))}
     made = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME, hashfunc=zlib.crc32)
-    ordered = sorted(shingles)
-    for start in range(0, len(ordered), SHINGLES_AT_ONCE):  # all at once would take much memory for a long text
-        made.update_batch([shingle.encode("utf-8", "replace") for shingle in ordered[start : start + SHINGLES_AT_ONCE]])
+    shingles = _shingles(spaced_out(text.lower()))
+    # All at once would take much memory for a long text. One that comes again changes no minimum.
+    while some := set(itertools.islice(shingles, SHINGLES_AT_ONCE)):
+        made.update_batch([shingle.encode("utf-8", "replace") for shingle in some])
     return tuple(map(int, made.hashvalues))
+
+
+def _shingles(text: str) -> Iterator[str]:
+    """Each `SHINGLE_WORDS` words that follow each other; all words where there are fewer."""
+    words = (word[0] for word in _WORD.finditer(text))
+    window = deque(itertools.islice(words, SHINGLE_WORDS), SHINGLE_WORDS)
+    yield " ".join(window)
+    for word in words:
+        window.append(word)
+        yield " ".join(window)
 
 
 def near_duplicates(

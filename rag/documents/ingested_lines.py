@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag import fixes
 from rag.documents.scan import readable
+from rag.terminal import shell_word
 
 if TYPE_CHECKING:
     from rag.documents.collection import Ingested
@@ -44,7 +44,7 @@ def ingested_lines(result: Ingested, folder: Path) -> list[str]:
         lines.append(f"{_count(total, 'link')} not followed ({reasons})")
     lines += [f"left out: {path}: {reason}" for path, reason in sorted(result.left_out.items())]
     lines += [f"not updated: {address}: {reason}" for address, reason in sorted(result.not_updated.items())]
-    own = shlex.quote(str(folder))
+    own = shell_word(str(folder))
     if not result.documents:
         return [*lines, f"the index holds no documents; add some: {fixes.ingest(folder, ['PATH'])}"]
     return [*lines, f"ask it: rag ask 'your question' -i {own}, or rag chat -i {own}"]

@@ -39,6 +39,11 @@ PARSERS: dict[str, Callable[[bytes], Document]] = {
 }
 """The parser of each kind of file; `sniff` says which kind a file is of."""
 
+MAX_CHARACTERS = 2**27
+"""So long may a document's text be, and so many blocks may it have: it goes through the main process, too."""
+
+MAX_BLOCKS = 2**21
+
 
 def parse_file(
     path: str | Path,
@@ -69,6 +74,11 @@ def parse_file(
         raise UnreadableFile(f"damaged {kind} file ({type(error).__name__}: {str(error)[:120]})") from error
     if not any(ch.isalnum() for ch in document.text):
         raise UnreadableFile("holds no text")
+    if len(document.text) > MAX_CHARACTERS or len(document.blocks) > MAX_BLOCKS:
+        n_characters, n_blocks = len(document.text), len(document.blocks)
+        raise UnreadableFile(
+            f"holds {n_characters:,} characters in {n_blocks:,} paragraphs; split it into several files"
+        )
     if not document.title:
         return dataclasses.replace(document, title=readable(path.stem))
     return document

@@ -16,18 +16,27 @@ from rag.documents.address import page_name
 from rag.documents.document import Block, Document
 from rag.documents.scan import FoundFile
 from rag.errors import UnreadableFile
-from rag.files import json_if_sound, write_whole
+from rag.files import clear, is_unbroken, json_if_sound, sealed, write_whole
 
 FOLDER = "documents"
+OF_FILE = "of_file"
+"""The key of a kept document that holds the hash of its file."""
 PARSER_VERSION = 4
 """Goes up when a parser makes other text or blocks of the same bytes: what an older one made is parsed again."""
 
 
 class ParsedDocuments:
-    """The store of parsed documents below an index, by the hash of the file."""
+    """The store of parsed documents below an index, by the hash of the file; `parser_version` is this version's."""
 
-    def __init__(self, index_folder: str | Path):
-        self.folder = Path(index_folder) / FOLDER
+    def __init__(self, index_folder: str | Path, parser_version: int | None = None):
+        self.index_folder = Path(index_folder)
+        self.folder = self.index_folder / FOLDER
+        self._parser_version = parser_version
+
+    @property
+    def parser_version(self) -> int:
+        """The version whose documents it holds."""
+        return PARSER_VERSION if self._parser_version is None else self._parser_version
 
     def read(self, sha256: str, ocr: str = "", *, any_version: bool = False) -> Document | None:
         """The document of a file; None where it must be parsed.
@@ -37,19 +46,27 @@ class ParsedDocuments:
         holds: an older one's passages stand in the text of its own parser.
         """
         raw = json_if_sound(self._path(sha256))
-        if raw is None or not (any_version or raw.get("parser_version") == PARSER_VERSION):
+        if raw is None or not (any_version or raw.get("parser_version") == self.parser_version):
+            return None
+        # What an earlier version kept has no hash, and does not name its file either.
+        if not is_unbroken(raw) or raw.get(OF_FILE, sha256) != sha256:
             return None
         try:
             blocks = tuple(Block(**block) for block in raw["blocks"])
             document = Document(raw["kind"], raw["title"], raw["text"], blocks, tuple(raw["notes"]), raw["ocr"])
         except (KeyError, TypeError):
             return None
+        if not isinstance(document.text, str) or not isinstance(document.title, str):
+            return None
         return None if ocr and document.ocr not in (None, ocr) else document
 
     def write(self, sha256: str, document: Document) -> None:
         """Keep a document under the hash of its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path(sha256), json.dumps({"parser_version": PARSER_VERSION, **asdict(document)}))
+        if self._path(sha256).is_dir():
+            clear(self._path(sha256))
+        content = {"parser_version": self.parser_version, OF_FILE: sha256, **asdict(document)}
+        write_whole(self._path(sha256), json.dumps(sealed(content)))
 
     def keep_only(self, hashes: Iterable[str]) -> None:
         """Delete all documents but these."""
@@ -57,7 +74,7 @@ class ParsedDocuments:
         if self.folder.is_dir():
             for path in self.folder.glob("*.json"):
                 if path.stem not in wanted:
-                    path.unlink(missing_ok=True)
+                    clear(path)
 
     def _path(self, sha256: str) -> Path:
         return self.folder / f"{sha256}.json"

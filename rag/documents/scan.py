@@ -29,7 +29,8 @@ _SYSTEM_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "los
 class FoundFile:
     """A file to ingest: the folder or file that was named, the path below it ("" for a named file), and its hash.
 
-    `address` is that of a web page, whose kept body the file is; "" for a file of a person's own.
+    `address` is that of a web page, whose kept body the file is; "" for a file of a person's own. `collection` is the
+    name that was given to where it was found; "" for none.
     """
 
     root: str
@@ -38,6 +39,7 @@ class FoundFile:
     size: int  # bytes
     modified: float  # seconds since 1970
     address: str = ""
+    collection: str = ""
 
     @property
     def full_path(self) -> Path:
@@ -51,7 +53,12 @@ class FoundFile:
     @property
     def shown_path(self) -> str:
         """The path as people know it: with the last part of the folder that was named; the address of a web page."""
-        return self.address or readable((Path(self.root).name / Path(self.path)).as_posix())
+        return self.address or readable(shown_path(self.root, self.path, self.collection))
+
+
+def shown_path(root: str, path: str, collection: str = "") -> str:
+    """A path below a root with the collection's name before it, or else the last part of the root."""
+    return (Path(collection if collection and path else Path(root).name) / path).as_posix()
 
 
 Look = Callable[[Path, os.stat_result], tuple[str, int, float] | None]

@@ -20,7 +20,7 @@ _NUMBERED = re.compile(
     r"(?:slide|folie|diapositiv[aeo]|page|seite|sheet|tabelle|feuille|hoja|document|dokument|documento|book|mappe|classeur"
     r"|libro|presentation|präsentation|présentation|presentación|untitled|unbenannt|scan|img|image|doc|layout"
     r"|tex output|skm)"
-    r"[\s_#-]*[a-z]?[\d.:_-]*\d\)?",
+    r"[\s_#-]*+[a-z]?[\d.:_-]*\d\)?",
     re.I,
 )
 _NO_NAMES = frozenset(
@@ -90,6 +90,10 @@ _NO_NAMES = frozenset(
 )
 
 
+MAX_CHARACTERS = 1_000
+"""So much of a title tells whether it is one."""
+
+
 def sound_title(title: str) -> str:
     """A title from a file's properties, its spaces made single; "" where it is none.
 
@@ -97,7 +101,7 @@ def sound_title(title: str) -> str:
     files, and what a program calls a file that has no title (`Untitled`, `Slide 1`).
     """
     title = " ".join(title.split())
-    bare = title.strip(" .-_:*%()")
+    bare = title.strip(" .-_:*%()")[:MAX_CHARACTERS]
     if not any(ch.isalnum() for ch in bare) or bare.casefold() in _NO_NAMES or title.casefold() in _NO_NAMES:
         return ""
     for wrong in (_MADE_OF_BYTES, _MADE_BY_PRINTING, _ADDRESS, _PATH, _FILE_NAME, _NUMBERED):

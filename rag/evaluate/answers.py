@@ -13,8 +13,10 @@ RIGHT_F1 = 0.5
 _MARKERS = re.compile(r"\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]")
 _LEAKS = {
     "think tags": re.compile(r"</?think>", re.I),
-    "chat markup": re.compile(r"<\|[^|<>\s]{1,40}\|>|^\s*(?:system|user|assistant)\s*:?\s*$", re.I | re.M),
-    "echoed prompt": re.compile(r"^\s*(?:Q|Question|A|Answer|Context|Passages?)\s*:", re.M),
+    "chat markup": re.compile(
+        r"<\|[^|<>\s]{1,40}\|>|^[^\S\n]*+(?:system|user|assistant)[^\S\n]*+:?[^\S\n]*+$", re.I | re.M
+    ),
+    "echoed prompt": re.compile(r"^[^\S\n]*+(?:Q|Question|A|Answer|Context|Passages?)[^\S\n]*+:", re.M),
 }
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n{2,}|(?<=[。！？।؟۔])\s*")
 

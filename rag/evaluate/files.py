@@ -34,7 +34,8 @@ def read_predictions(folder: str | Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(text)
             qid = row["qid"]
-        except (ValueError, KeyError, TypeError) as error:
+            _check_types(row)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path}, line {line}: not a prediction ({error}); run rag batch again") from error
         if qid in seen:
             raise DataError(
@@ -46,6 +47,21 @@ def read_predictions(folder: str | Path) -> list[dict[str, Any]]:
     if not rows:
         raise RunMismatchError(f"{path} is empty; run rag batch again")
     return rows
+
+
+def _check_types(row: dict[str, Any]) -> None:
+    """Raises TypeError where what an evaluation counts is of another type than `rag batch` writes."""
+    if not isinstance(row["qid"], str) or not isinstance(row.get("seconds", {}), dict):
+        raise TypeError("its id is no text, or its seconds have no names")
+    for name in ("retrieved", "reranked"):
+        for pair in row.get(name) or ():
+            if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+                raise TypeError(f"{name} holds {pair!r:.40}")
+            if type(pair[1]) not in (int, float):
+                raise TypeError(f"{name} holds {pair!r:.40}")
+    for name in ("contexts", "citations"):
+        if not all(isinstance(pid, str) for pid in row.get(name) or ()):
+            raise TypeError(f"{name} holds what is no id")
 
 
 def write_evaluation(folder: str | Path, metrics: dict[str, Any], scores: Sequence[dict[str, Any]]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2000
+Z_95 = 1.959964
+"""Standard deviations of a normal distribution on either side of which 5 % lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,17 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
     tail = (1 - level) / 2 * 100
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(low), float(high))
+
+
+def share_interval(n: int, total: int) -> Interval:
+    """The 95 % interval of a share, n of `total` (Wilson 1927, https://doi.org/10.2307/2276774); total is above 0.
+
+    It stays within 0 and 1, and has a width where n is 0 or `total`, too.
+    """
+    share, squared = n / total, Z_95**2 / total
+    middle = (share + squared / 2) / (1 + squared)
+    half = Z_95 * (share * (1 - share) / total + squared / (4 * total)) ** 0.5 / (1 + squared)
+    return Interval(max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 @dataclass(frozen=True, slots=True)

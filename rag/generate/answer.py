@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from rag.generate.citations import cited_by, moved, split_citations
 from rag.generate.copies import contains_words, normalized_words, telling_words
 from rag.generate.markup import without_dialogue, without_markup
-from rag.generate.refusals import TRAILING_REFUSAL, is_refusal
 from rag.types import CANNOTANSWER, Answer, Passage, Span
 
-VERDICT = re.compile(r"\s*\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
-LEADING_ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])+")
-TRAILING_ELLIPSES = re.compile(r"(?:\s|…|\[…\])+\Z")
+VERDICT = re.compile(r"(?<!\s)\s*+\bAnswered by the passages:\W{0,5}(yes|no)\b(?! one).*", re.I | re.S)
+LEADING_ELLIPSES = re.compile(r"\A(?:\s|…|\[…\])++")
+TRAILING_ELLIPSES = re.compile(r"(?<![\s…])(?<!\[…\])(?:\s|…|\[…\])++\Z")
 # An answer without citations cites a passage that holds at least this share of its words.
 SHARE_OF_WORDS = 0.6
 
@@ -30,6 +29,9 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
       and words such as "cannot answer". An empty answer is CANNOTANSWER, and so is one that ends with the verdict
       `Answered by the passages: no`.
     """
+    # Its expressions take long to compile, and what a span answers needs none.
+    from rag.generate.refusals import is_refusal
+
     if parser == "none":
         return Answer(raw, (), raw)
     if parser == "strip":
@@ -58,7 +60,9 @@ def parse_answer(raw: str, passages: Sequence[Passage], parser: str = "layered")
 
 def _core(text: str) -> Span:
     """The answer without a refusal behind it, ellipses at its ends, which come from excerpts, and quotation marks."""
-    core = TRAILING_ELLIPSES.sub("", TRAILING_REFUSAL.sub("", text))
+    from rag.generate.refusals import refusal_at_end
+
+    core = TRAILING_ELLIPSES.sub("", text[: refusal_at_end(text)])
     start = len(core) - len(LEADING_ELLIPSES.sub("", core))
     answer = _unquoted(core[start:])
     start = core.index(answer, start)

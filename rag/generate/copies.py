@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import string
 from collections.abc import Sequence
@@ -37,4 +38,11 @@ def contains_words(words: Sequence[str], wanted: Sequence[str]) -> bool:
 
 def is_copied(words: Sequence[str], passages: Sequence[Passage]) -> bool:
     """Whether these normalized words stand in a passage without gaps."""
-    return bool(words) and any(contains_words(normalized_words(passage.content), words) for passage in passages)
+    wanted = f" {' '.join(words)} "
+    return bool(words) and any(wanted in _normalized_line(passage.content) for passage in passages)
+
+
+@functools.lru_cache(maxsize=64)
+def _normalized_line(content: str) -> str:
+    """A passage's normalized words between spaces: an answer is compared with the same few passages many times."""
+    return f" {' '.join(normalized_words(content))} "

@@ -113,13 +113,13 @@ _VERBS = (
 _ASKS = re.compile(
     "|".join(
         (
-            rf"(?:\A|[.,:;!?…(\[{{\"'“‘*#>-]|\n)\s*{_VERBS}\b",
+            rf"(?:(?:\A|[.,:;!?…(\[{{\"'“‘*#>-])\s*+|\n[^\S\n]*+){_VERBS}\b",
             rf"\b(?:please|kindly|must|should|shall|has to|have to|need to|needs to|to|and|then|just|now|never|always"
             rf"|don't|not|only|instead|simply|so|be|bitte|por favor|s'il vous plaît|veuillez) {_VERBS}\b",
             rf"\b(?:your|every|each|all|any|the|its|whatever) (?:\w+ )?{_ANSWER}\b",
             r"\b(?:you are|you're|you will|you must|from now on|(?:whoever|anyone|anybody) asks|when(?:ever)? asked)\b",
             rf"\b{_MODEL}s?\b|\bassistants?\b|\bsystem (?:prompt|message)\b|\b(?:instructions?|guidelines)\b",
-            r"<\s?[|/!]|\[/?(?:INST|SYS)|```|!\[|\[\s*\d{1,3}\s*\]|^\W*(?:system|assistant|user)\W*:",
+            r"<\s?[|/!]|\[/?(?:INST|SYS)|```|!\[|\[\s*\d{1,3}\s*\]|^[^\w\n]*+(?:system|assistant|user)[^\w:]*+:",
         )
     ),
     re.I | re.M,

@@ -9,22 +9,30 @@ from rag.generate.citations import CITATION
 from rag.generate.copies import is_copied, normalized_words
 from rag.types import Passage
 
-THINK_BLOCK = re.compile(r"<think>.*?</think>", re.DOTALL)
+# Every expression here takes time that grows with the text and no faster, whatever the text is: what is repeated is
+# possessive, and goes on over blanks only where it began before them.
+THINK_BLOCK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 OPEN_THINK = re.compile(r"<think>.*\Z", re.DOTALL)
 CHAT_MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 TURN_MARKER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<\|im_end\|>\s*(?=(?:system|user|assistant)\b)")
 ASSISTANT_TURN = re.compile(r"(?:<\|im_start\|>|<\|start_header_id\|>)\s*assistant\s*(?:<\|end_header_id\|>)?", re.I)
-BARE_ASSISTANT_LINE = re.compile(r"^\s*assistant\s*:?\s*$", re.I | re.M)
+BARE_ASSISTANT_LINE = re.compile(r"^[^\S\n]*+assistant[^\S\n]*+:?[^\S\n]*+$", re.I | re.M)
 LABEL = re.compile(r"\A\s*(?:A|Answer)\s*:\s*", re.I)
-ANSWER_LINE = re.compile(r"^\s*A:[ \t]*", re.M)
+ANSWER_LINE = re.compile(r"^[^\S\n]*+A:[ \t]*", re.M)
 # The same without markup. A role fills a line, or stands before a colon.
 ROLE = re.compile(r"^[ \t]*(system|user|human|assistant)[ \t]*(?::[ \t]*|$)", re.I | re.M)
-JOINED_TRANSCRIPT = re.compile(r"\A\s*system\s.*?\suser\s.*\sassistant[ \t]*\n", re.S)
-ECHO = re.compile(r"\A\s*(?:Q|Question)[ \t]*:\s*[^\n]*?(?:[?.!]\s+|\n\s*)(?:A|Answer)[ \t]*:\s*(?=\S)", re.I)
-NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question)[ \t]*\d{0,2}[ \t]*:[^\n]*", re.I)
+JOINED_TRANSCRIPT = re.compile(r"\A\s*+system\s(?>.*?\suser\s).*\sassistant[ \t]*+\n", re.S)
+ECHO = re.compile(
+    r"\A\s*+(?:Q|Question)[ \t]*+:(?:[^\S\n]*+\n)*+"
+    r"[^\n]*?(?:[?.!]\s++|\n\s*+|(?<=\n)[^\S\n]*+)(?:A|Answer)[ \t]*+:\s*+(?=\S)",
+    re.I,
+)
+NEXT_QUESTION = re.compile(r"\n[^\S\n]*+(?:Q|Question)[ \t]*+(?:\d{1,2}[ \t]*+)?:[^\n]*", re.I)
 # How many words behind a marker must stand in a passage, too, for the marker to count as copied from it.
 WORDS_BEHIND = 3
 WORDS_OF_A_QUESTION = 7
+CHARACTERS_BEHIND = 300
+"""The words behind a marker are looked for in so many characters."""
 
 
 def without_markup(raw: str) -> str:
@@ -62,9 +70,10 @@ def without_dialogue(text: str, passages: Sequence[Passage]) -> str:
     echo = ECHO.match(text)
     if echo and not _is_copied(text, 0, echo.end(), passages):
         text = text[echo.end() :]
+    answer_start = len(text) - len(text.lstrip())
     for question in NEXT_QUESTION.finditer(text):
         words = _words(question[0])[:WORDS_OF_A_QUESTION]
-        if text[: question.start()].strip() and not is_copied(words, passages):
+        if answer_start < question.start() and not is_copied(words, passages):
             text = text[: question.start()]
             break
     return LABEL.sub("", text.strip()).strip()
@@ -92,7 +101,8 @@ def _after_transcript(text: str, passages: Sequence[Passage]) -> str:
 
 def _is_copied(text: str, start: int, end: int, passages: Sequence[Passage]) -> bool:
     """Whether `text[start:end]` and the words behind it stand in a passage."""
-    return is_copied(_words(text[start:end]) + _words(text[end:])[:WORDS_BEHIND], passages)
+    behind = _words(text[end : end + CHARACTERS_BEHIND])[:WORDS_BEHIND]
+    return is_copied(_words(text[start:end]) + behind, passages)
 
 
 def _words(text: str) -> list[str]:

@@ -16,20 +16,24 @@ from rag.sentences import MAX_SENTENCES, sentence_spans
 from rag.types import Span
 
 MAX_WORDS_OF_AN_ITEM = 25  # on average; a list of longer items is a text whose paragraphs have numbers
+MAX_LINES_OF_A_LIST = 200  # a longer one is several
 MAX_WORDS_OF_A_LINE, MAX_CHARACTERS_OF_A_LINE = 12, 200
 MAX_WORDS_OF_AN_ADDRESS_LINE, MAX_LINES_OF_AN_ADDRESS = 6, 6
+CHARACTERS_OF_A_LEAD_IN = 1_000  # its end tells what it is
 COLONS = (":", "：")
 
 _FENCE = re.compile(r"\s*(```|~~~)")
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦▪–]|\(?\d{1,3}[.)]|\(?[a-z]\))\s+\S")
-_ROW = re.compile(r"\s*\||.* \| |.*\S\t+\S|\s*[+|]?[-=+:| ]{5,}$")
+_ROW = re.compile(r"\s*\||.* \| |.*\S\t+\S|(?: *+[^\S \n])*+[-=+:| ]{5,}+$")
 _INDENTED = re.compile(r" {4,}\S|\t+\S")
 _PROSE_END = re.compile(r"\w[\"'”’)\]]{0,2}[.!?…。！？][\"'”’)\]]{0,3}(?=\s|\Z)")
 _CODE = re.compile(
-    r"\s*(?:\$|>>>|#!|%|sudo) ?\S|.*(?:\s--?[a-z][\w-]*|[{};]$|\w\(.*\)|\s=\s|\w=\S|&&|::|->|=>|\s[~.]?/\w|</?\w[^>]*>)"
+    r"\s*(?:\$|>>>|#!|%|sudo) ?\S|.*(?:\s--?[a-z][\w-]*|[{};]$|\s=\s|\w=\S|&&|::|->|=>|\s[~.]?/\w)"
+    r"|(?>.*?\w\().*\)|(?>.*?</?\w)[^>]*>"
 )
 _CONTACT = re.compile(
-    r"\W*(?:[\w .-]{1,30}[:.] ?)?(?:https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.\S+|\+?\d[\d ()/.-]{6,}\d)\W*\Z"
+    r"\W*+(?:[\w .-]{1,30}[:.] ?)?"
+    r"(?:https?://\S++|www\.\S++|[\w.+-]++@[\w-]++\.\S++|\+?\d[\d ()/.-]{6,}\d)\W*+\Z"
 )
 # Never a block, whatever surrounds it: markup of chats. Nor is it code by its signs alone: what names a model.
 _CHAT_MARKUP = re.compile(r"<\s?\||\|\s?>|\[/?(?:INST|SYS)\]|<</?SYS>>")
@@ -81,9 +85,11 @@ def piece_around(text: str, place: int) -> str:
 
 def _joined(text: str, before: Piece, piece: Piece, stands_apart: Callable[[str], bool]) -> Piece | None:
     """Both as one piece, where the first leads in to the second; else None."""
-    lead, own = text[before.start : before.end].rstrip(), text[piece.start : piece.end]
+    lead = text[max(before.start, before.end - CHARACTERS_OF_A_LEAD_IN) : before.end].rstrip()
+    own = text[piece.start : piece.end]
     is_block = piece.block < piece.end
-    gap = text[before.start + len(lead) : piece.start]
+    n_blank = len(text[max(before.start, before.end - CHARACTERS_OF_A_LEAD_IN) : before.end]) - len(lead)
+    gap = text[before.end - n_blank : piece.start]
     if is_block:
         # A sentence that has not ended goes on in the line below it.
         goes_on = before.block == before.end and gap.count("\n") < 2 and not _ends_sentence(lead)
@@ -163,17 +169,19 @@ def _announced_end(lines: Sequence[str], n: int) -> int:
 def _list_end(lines: Sequence[str], n: int, *, is_announced: bool) -> int:
     """The line behind a list; `n` where its items are so long that they are rather the paragraphs of a text."""
     end = n
-    for m in range(n, len(lines)):
+    n_items = n_words = 0
+    indentation = _indentation(lines[n])
+    for m in range(n, min(len(lines), n + MAX_LINES_OF_A_LIST)):
         line = lines[m]
         if not line.strip():
             continue
-        is_within = _indentation(line) > _indentation(lines[n])
-        goes_on = is_within or (m > n and lines[m - 1].strip() and line.lstrip()[0].islower())
-        if not (_ITEM.match(line) or goes_on):
+        is_item = _ITEM.match(line) is not None
+        goes_on = _indentation(line) > indentation or (m > n and lines[m - 1].strip() and line.lstrip()[0].islower())
+        if not (is_item or goes_on):
             break
+        n_items += is_item
+        n_words += len(line.split())
         end = m + 1
-    n_items = sum(_ITEM.match(line) is not None for line in lines[n:end])
-    n_words = sum(len(line.split()) for line in lines[n:end])
     return end if is_announced or n_words <= n_items * MAX_WORDS_OF_AN_ITEM else n
 
 
@@ -187,7 +195,7 @@ def _paragraph_end(lines: Sequence[str], n: int) -> int:
 
 
 def _starts_block(line: str) -> bool:
-    return any(mark.match(line) for mark in (_FENCE, _ITEM, _ROW))
+    return bool(_FENCE.match(line) or _ITEM.match(line) or _ROW.match(line))
 
 
 def _indentation(line: str) -> int:

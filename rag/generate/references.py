@@ -22,6 +22,7 @@ REFERRING_WORD = re.compile(
 )
 """Any word that may refer, whether it does in its sentence or not."""
 SHORT_WORDS = 4
+MAX_CHARACTERS = 2_000
 WITHOUT_SPACES = re.compile(f"[{UNSPACED}]{{1,2}}")  # Chinese, Japanese and others: about two letters a word
 
 AUXILIARY = r"(?:is|are|was|were|am|be|been|do|does|did|can|could|will|would|shall|should|may|might|must|has|have|had)"
@@ -76,7 +77,11 @@ NAMED_BEFORE = re.compile(
 
 
 def refers_back(question: str) -> bool:
-    """Whether a word of the question, or its opening or brevity, shows that it leans on the conversation before it."""
+    """Whether a word of the question, or its opening or brevity, shows that it leans on the conversation before it.
+
+    Of a very long question the beginning is looked at.
+    """
+    question = question[:MAX_CHARACTERS]
     return (
         bool(OPENS_AS_FOLLOW_UP.search(question))
         or _is_fragment(question)

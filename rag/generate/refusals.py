@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from rag.generate.citations import CITATION
 from rag.generate.copies import is_copied, normalized_words
 from rag.scripts import spaced_out
-from rag.types import Passage
+from rag.types import CANNOTANSWER, Passage
 
 REFUSAL = re.compile(r"\A[\s\W]*cannot[\s_]?answer\b", re.I)
-TRAILING_REFUSAL = re.compile(r"[\s(\"']*\bCANNOTANSWER\b(?:[\s.,()\"']*\bCANNOTANSWER\b)*[\s.)\"']*\Z")
 # "…, so the answer is CANNOTANSWER": the refusal is what the sentence comes to.
 LINKED_REFUSAL = re.compile(r"(?:\b(?:is|be|so|therefore|thus|hence|say|reply|respond|with|answer)|[:→>])\Z", re.I)
 # How many words of an opening, and of a clause, must stand in a passage to count as copied from it.
 WORDS_OF_A_COPY = 4
 WORDS_OF_A_COPIED_CLAUSE = 7
+CHARACTERS_OF_A_LINK = 100
 MAX_CLAUSE_CHARACTERS = 300
 MAX_EXCUSES = 4
 
@@ -119,7 +119,7 @@ _CONTRAST = re.compile(
     re.I,
 )
 _EXCUSE = re.compile(
-    r"\A\W*(?:(?:i am )?(?:very |so |really )?sorry|i am afraid|(?:my )?apologies"
+    r"\A\W*+(?:(?:i am )?(?:very |so |really )?sorry|i am afraid|(?:my )?apologies"
     rf"|i apologi[sz]e(?: for[^,.:;]{{0,60}})?|unfortunately|regrettably|sadly|hm+|therefore|thus|so|hence|well"
     rf"|(?:based on|according to|given|from|in) {SOURCE}"
     r"|as an ai(?: (?:language )?model| assistant)?|(?:the|my) (?:\w+ )?answer (?:to (?:the|this|that|your) question )?"
@@ -136,7 +136,7 @@ _EXPLAINS = re.compile(
 )
 # How refusals begin; with one of other words a stream cannot wait.
 _OPENS = re.compile(
-    rf"\A\W*(?:(?:i|it|this|they|there|not?|none|neither|nothing|sorry|my|unfortunately|regrettably|sadly|don't"
+    rf"\A\W*+(?:(?:i|it|this|they|there|not?|none|neither|nothing|sorry|my|unfortunately|regrettably|sadly|don't"
     rf"|insufficient|apologies|cannot\w*)\b|(?:as|based|according|given|from|in|so|thus|therefore)\b"
     rf"|(?:the )?(?:\w+ )?answer\b|{_ALL}(?:{_GIVEN} )*(?:{_SHOWN}|{_WRITTEN})\b|the(?: \w*)?\Z)",
     re.I,
@@ -147,7 +147,8 @@ def is_refusal(text: str, passages: Sequence[Passage]) -> bool:
     """Whether an answer says that the passages do not hold the answer, and nothing else."""
     if _begins_as_refusal(text, passages):
         return True
-    if (trailing := TRAILING_REFUSAL.search(text)) and LINKED_REFUSAL.search(text[: trailing.start()].rstrip(" ,\"'(")):
+    start = refusal_at_end(text)
+    if start < len(text) and LINKED_REFUSAL.search(text[max(start - CHARACTERS_OF_A_LINK, 0) : start].rstrip(" ,\"'(")):
         return True
     refuses = False
     for clause in _clauses(text):
@@ -156,6 +157,30 @@ def is_refusal(text: str, passages: Sequence[Passage]) -> bool:
             return False
         refuses = refuses or kind == "refuses"
     return refuses
+
+
+def refusal_at_end(text: str) -> int:
+    """Where the refusal begins that a text ends with, and what sets it off; the text's length where there is none."""
+    end = _before(text, len(text), ".)\"'")
+    start = len(text)
+    while text.endswith(CANNOTANSWER, 0, end):
+        word = end - len(CANNOTANSWER)
+        if (word and _is_of_a_word(text[word - 1])) or (end < len(text) and _is_of_a_word(text[end])):
+            break
+        start = _before(text, word, "(\"'")
+        end = _before(text, word, ".,()\"'")
+    return start
+
+
+def _before(text: str, end: int, signs: str) -> int:
+    """Where the blanks and these signs begin that stand before a place."""
+    while end and (text[end - 1] in signs or text[end - 1].isspace()):
+        end -= 1
+    return end
+
+
+def _is_of_a_word(ch: str) -> bool:
+    return ch.isalnum() or ch == "_"
 
 
 def may_refuse(beginning: str) -> bool:

@@ -16,7 +16,9 @@ from rag.documents.citation import place_of
 from rag.errors import ConfigError
 from rag.generate.instructions import find_instructions, hidden_characters
 from rag.index.read import open_index
+from rag.index.segments import Vectors
 from rag.retrieve.vectors import FaissIndex
+from rag.types import document_of
 
 # A hub is near to this share of the probes at least, and to so many times the mean.
 PROBES = 1000
@@ -83,7 +85,7 @@ def _is_soup(text: str) -> bool:
     return len(set(words)) / len(words) < SOUP_DISTINCT * expected or letters < SOUP_LETTERS
 
 
-def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]:
+def hubs(corpus: Corpus, index: Vectors, *, seed: int = 0) -> list[Suspicion]:
     """Passages that are near to passages of abnormally many other documents.
 
     That is, among the ten nearest of at least 2 % of the probes and of ten times as many as the mean (Radovanović et
@@ -98,7 +100,7 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
     except ConfigError:  # this kind of index gives no vectors back
         return []
     _, neighbours = index.search(vectors, NEIGHBOURS)
-    document = [passage.document for passage in corpus]
+    document = [document_of(passage_id) for passage_id in corpus.ids()]
     counts: Counter[int] = Counter()
     for row, near in zip(rows, neighbours.tolist(), strict=True):
         counts.update(other for other in near if other >= 0 and document[other] != document[row])
@@ -116,7 +118,7 @@ def hubs(corpus: Corpus, index: FaissIndex, *, seed: int = 0) -> list[Suspicion]
     ]
 
 
-def _of_passages(index: FaissIndex, n_passages: int) -> FaissIndex:
+def _of_passages(index: Vectors, n_passages: int) -> FaissIndex:
     """An exact index of the first rows alone, since not every kind of index can search in a part of itself."""
     vectors = index.vectors(range(n_passages))
     passages = FaissIndex(vectors.shape[1])
@@ -128,6 +130,6 @@ def suspicion_lines(suspicions: Sequence[Suspicion], folder: Path) -> list[str]:
     """The suspicions for a terminal."""
     if not suspicions:
         return [f"nothing suspicious in {folder}"]
-    lines = [f"{s.kind}: {s.place}\n    {s.excerpt}" for s in suspicions]
+    lines = [line for s in suspicions for line in (f"{s.kind}: {s.place}", f"    {s.excerpt}")]
     leave_out = fixes.ingest(folder, forget=["PATH"])
     return [*lines, f"{len(suspicions):,} to look at; leave a file out: {leave_out}"]

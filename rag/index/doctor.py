@@ -18,14 +18,17 @@ from rag.errors import ConfigError, DataError, IndexMismatchError, RagError
 from rag.files import file_sha256
 from rag.index.calibration import is_written, read_calibration
 from rag.index.folder import BUILDING, PREVIOUS, current_generation, read_pointer
-from rag.index.language import is_from_before, language_name
+from rag.index.language import Contents, is_from_before, language_name
 from rag.index.manifest import Manifest, check_source
-from rag.index.read import OpenIndex, open_generation, read_documents, read_sources
+from rag.index.parts import DOCUMENTS, SOURCES, TABLE, damage_to, has_hashes
+from rag.index.read import OpenIndex, open_generation, read_sources, rows_of_documents
+from rag.index.segments import Vectors, passage_files
 from rag.languages import ENGLISH, detect_language
 from rag.lazy import Lazy
 from rag.retrieve.encoder import Encoder
-from rag.retrieve.vectors import FaissIndex
 from rag.scripts import composed, count_words
+from rag.store.note import has_note
+from rag.types import document_of
 
 SAMPLED_VECTORS = 16
 LEAST_COSINE = 0.99
@@ -50,8 +53,9 @@ class Finding:
 def examine(index_folder: str | Path, encoder: Lazy[Encoder]) -> list[Finding]:
     """Everything that is wrong with an index, the worst first; [] for a sound one.
 
-    Looks at the generation that serves: its passages, vectors and BM25 against one another and against `encoder`, the
-    one that serves (16 passages are embedded again); and at the files that it was made from.
+    Looks at the generation that serves: each of its parts against the hash that it was written with; passages, vectors
+    and BM25 against one another and against `encoder`, the one that serves (16 passages are embedded again); and the
+    files that it was made from.
     """
     findings = list(_examine(Path(index_folder), encoder))
     return sorted(findings, key=lambda finding: WORST_FIRST.index(finding.severity))
@@ -60,8 +64,19 @@ def examine(index_folder: str | Path, encoder: Lazy[Encoder]) -> list[Finding]:
 def finding_lines(findings: Sequence[Finding], folder: Path) -> list[str]:
     """The findings for a terminal."""
     if not findings:
-        return [f"{folder} is sound"]
-    return [f"{finding.severity}: {finding.what}\n    fix it: {finding.mend}" for finding in findings]
+        return [f"{folder} is sound{_without_hashes(folder)}"]
+    return [line for each in findings for line in (f"{each.severity}: {each.what}", f"    fix it: {each.mend}")]
+
+
+def _without_hashes(folder: Path) -> str:
+    """What is not seen in an index that an earlier version made, and the command that mends that."""
+    if has_note(folder):
+        return ""
+    generation, manifest = current_generation(folder)
+    if has_hashes(generation):
+        return ""
+    add = fixes.remake(folder, manifest.corpus_path)
+    return f", as far as can be seen: it was made before parts had hashes; add them: {add}"
 
 
 def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
@@ -72,7 +87,7 @@ def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
         return
     corpus: Corpus | None = None
     try:
-        index = open_generation(generation, manifest)
+        index = open_generation(generation, manifest, anew=True)
         corpus = index.corpus
         index.check_holds_passages()
     except DataError as error:  # nothing is wrong, but nothing can be asked
@@ -80,6 +95,10 @@ def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
     except IndexMismatchError as error:  # without its passages there is nothing to hold the other parts against
         yield Finding("broken", error.what, error.fix)
     else:
+        # Other bytes of the same passages: copied, or edited by hand. Without their table, opening is slow.
+        names = () if has_note(folder) else (*(file.name for file in passage_files(generation).values()), TABLE)
+        if damage := next((found for name in names if (found := damage_to(generation, name))), ""):
+            yield Finding("broken", damage, fixes.remake(folder, manifest.corpus_path))
         yield from _vectors(index, encoder)
         yield from _bm25(index)
         yield from _language(index)
@@ -91,7 +110,7 @@ def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
 
 def _or_rolled_back(folder: Path, fix: str) -> str:
     """The fix of an index of which nothing can be read; going back is quicker, where there is a generation before."""
-    if read_pointer(folder, PREVIOUS) is None:
+    if read_pointer(folder, PREVIOUS) is None or fix == fixes.roll_back(folder):
         return fix
     return f"{fixes.roll_back(folder)}, or build it again: {fix}"
 
@@ -108,7 +127,7 @@ def _vectors(index: OpenIndex, serving: Lazy[Encoder]) -> Iterator[Finding]:
     yield from _sampled(encoder, vectors, index)
 
 
-def _sampled(encoder: Encoder, vectors: FaissIndex, index: OpenIndex) -> Iterator[Finding]:
+def _sampled(encoder: Encoder, vectors: Vectors, index: OpenIndex) -> Iterator[Finding]:
     if "PQ" in index.manifest.factory or "SQ" in index.manifest.factory:
         return  # compressed vectors differ by design
     size = min(SAMPLED_VECTORS, len(index.corpus))
@@ -149,7 +168,7 @@ def _bm25(index: OpenIndex) -> Iterator[Finding]:
 def _language(index: OpenIndex) -> Iterator[Finding]:
     """Whether an index from before languages were found takes other passages for English."""
     if is_from_before(index.manifest):
-        language = detect_language([passage.content for passage in index.corpus])
+        language = detect_language(Contents(index.corpus))
         if language != ENGLISH:
             what = f"it was made as if in English, and its passages are in {language_name(language)}"
             yield Finding("stale", what, fixes.encode_again(index.folder.parent))
@@ -169,14 +188,18 @@ def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpu
     """Whether passages and documents agree, and whether the files are still those that were ingested."""
     try:
         sources = read_sources(generation)
-        documents = read_documents(generation)
+        documents = rows_of_documents(generation)
     except IndexMismatchError as error:
         yield Finding("broken", error.what, error.fix)
         return
+    counts = [] if corpus is None else list(_counts(corpus, documents, _anew(folder, generation, manifest, sources)))
+    yield from counts
+    if not counts and not has_note(folder):
+        for name in (DOCUMENTS, SOURCES):
+            if damage := damage_to(generation, name):
+                yield Finding("broken", damage, fixes.ingest(folder))
     if not documents:
         return
-    if corpus is not None:
-        yield from _counts(corpus, documents, _ingested_anew(folder, generation, manifest, sources))
     parsed = ParsedDocuments(folder)
     n_lost = sum(parsed.read(row["sha256"], any_version=True) is None for row in documents)
     if n_lost:
@@ -185,8 +208,10 @@ def _documents(folder: Path, generation: Path, manifest: Manifest, corpus: Corpu
 
 
 def _counts(corpus: Corpus, documents: Sequence[Mapping], fix: str) -> Iterator[Finding]:
-    """Whether every document has as many passages as it says, and every passage a document."""
-    found = Counter(passage.document for passage in corpus)
+    """Whether every document has as many passages as it says, and every passage a document; nothing without any."""
+    if not documents:
+        return
+    found = Counter(map(document_of, corpus.ids()))
     listed = {row["sha256"][:HASH_CHARACTERS]: row["n_passages"] for row in documents}
     n_orphans = sum(n for name, n in found.items() if name not in listed)
     if n_orphans:
@@ -196,7 +221,7 @@ def _counts(corpus: Corpus, documents: Sequence[Mapping], fix: str) -> Iterator[
         yield Finding("broken", f"{n_wrong:,} documents have more or fewer passages than listed", fix)
 
 
-def _ingested_anew(folder: Path, generation: Path, manifest: Manifest, sources: Mapping) -> str:
+def _anew(folder: Path, generation: Path, manifest: Manifest, sources: Mapping) -> str:
     """The command that makes an index of documents from nothing but its files, as it is set now."""
     settings = []
     if manifest.factory != "Flat":

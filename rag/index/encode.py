@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import itertools
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from rag.data.passages import Corpus
 from rag.errors import IndexMismatchError
+from rag.files import clear
 from rag.index.manifest import read_manifest
-from rag.index.read import WINDOWS, OpenIndex, open_generation
-from rag.progress import progress
+from rag.index.parts import WINDOWS
+from rag.index.read import OpenIndex, open_generation
+from rag.index.segments import Vectors
+from rag.index.unhashed import ARRAY_ERRORS
+from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
-from rag.retrieve.vectors import FaissIndex
 from rag.retrieve.windows import mix_windows, window_contents
 
 SHARD_PASSAGES = 4096
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError)
 EXACT_FACTORIES = ("Flat", "HNSW16", "HNSW32", "HNSW64")
 
 
@@ -32,7 +41,7 @@ class KnownVectors:
 
     def __init__(self, generation: Path | None, fingerprint: EncoderFingerprint):
         self.some_cut = False
-        self._index: FaissIndex | None = None
+        self._index: Vectors | None = None
         self._rows: dict[str, int] = {}  # content of a passage -> its row
         # Length of windows in sentences -> (title, text) of a passage -> the rows of its windows, in order.
         self._window_rows: dict[int, dict[tuple[str, str], list[int]]] = {}
@@ -41,7 +50,7 @@ class KnownVectors:
         with contextlib.suppress(IndexMismatchError):
             manifest = read_manifest(generation)
             if manifest.encoder == fingerprint and manifest.factory in EXACT_FACTORIES:
-                self._learn(open_generation(generation, manifest))
+                self._learn(open_generation(generation, manifest, anew=True))
 
     def _learn(self, opened: OpenIndex) -> None:
         self._index = opened.vectors()
@@ -87,27 +96,55 @@ def encode_in_shards(
     vectors = np.empty((len(texts), encoder.fingerprint.dimension), np.float32)
     for position, vector in known.items():
         vectors[position] = vector
-    # The same texts make the same shards in every run: a shard is known by its number alone.
     left = [position for position in range(len(texts)) if position not in known]
     by_length = np.array(sorted(left, key=lambda position: -len(texts[position])), np.int64)
     shards = [by_length[i : i + SHARD_PASSAGES] for i in range(0, len(by_length), SHARD_PASSAGES)]
     files = [building / f"shard-{what}-{number:05d}.npz" for number in range(len(shards))]
+    # What is left to encode may be other texts than in the run that a kill ended.
+    hashes = [_hash_of([texts[row] for row in rows.tolist()]) for rows in shards]
+    for rows, file, of_texts in zip(shards, files, hashes, strict=True):
+        if file.exists() and _read_shard(file, (len(rows), vectors.shape[1]), of_texts) is None:
+            say(f"{file} is damaged or of other texts, and these are encoded")
+            clear(file)
     done = sum(len(rows) for rows, file in zip(shards, files, strict=True) if file.exists())
     cut = 0
     if not left:
         return vectors, 0
     with progress("Encoding", len(left), what, already_done=done) as bar:
-        for rows, file in zip(shards, files, strict=True):
+        for rows, file, of_texts in zip(shards, files, hashes, strict=True):
             if not file.exists():
                 encoded, n_cut = encoder.encode_passages([texts[row] for row in rows.tolist()], advance=bar.advance)
                 temporary = file.with_suffix(".tmp")
                 with temporary.open("wb") as stream:
-                    np.savez(stream, vectors=encoded, cut=n_cut)
+                    np.savez(stream, vectors=encoded, cut=n_cut, texts=of_texts)
                 os.replace(temporary, file)
-            with np.load(file) as shard:
-                vectors[rows] = shard["vectors"]
-                cut += int(shard["cut"])
+            shard = _read_shard(file, (len(rows), vectors.shape[1]), of_texts)
+            if shard is None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+            vectors[rows] = shard[0]
+            cut += shard[1]
     return vectors, cut
+
+
+def _hash_of(texts: Sequence[str]) -> np.ndarray:
+    """(32,) uint8: a hash of texts in their order."""
+    digest = hashlib.blake2b(digest_size=32)
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _read_shard(file: Path, shape: tuple[int, int], of_texts: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """(float32 vectors of that shape, how many texts were cut); None where it is damaged, or of other texts."""
+    with contextlib.suppress(*ARRAY_ERRORS, *_ZIP_ERRORS):
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as shard:
+            vectors, cut = shard["vectors"], shard["cut"]
+            if not np.array_equal(shard["texts"], of_texts):
+                return None
+        if vectors.shape == shape and vectors.dtype == np.float32 and np.isfinite(vectors).all() and cut.shape == ():
+            return vectors, int(cut)
+    return None
 
 
 def with_windows(
@@ -117,12 +154,31 @@ def with_windows(
 
     Writes windows.npy, which says whose each window is.
     """
+    vectors, owners = windows_of(corpus, wholes, n_sentences, known, encoder, building)
+    with (building / WINDOWS).open("wb") as stream:
+        np.save(stream, owners)
+    return np.concatenate([wholes, vectors])
+
+
+class KnownWindows(Protocol):
+    """Vectors of windows that need not be encoded again."""
+
+    def of_windows(self, corpus: Corpus, owners: Sequence[int], n_sentences: int) -> dict[int, np.ndarray]:
+        """The vectors of windows, by their position among `owners`, which holds the row of each one's passage."""
+        ...
+
+
+def windows_of(
+    corpus: Corpus, wholes: np.ndarray, n_sentences: int, known: KnownWindows, encoder: Encoder, building: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """((m, d) float32 vectors of the windows of n passages, (m,) int64 the row of each one's passage).
+
+    `wholes`, (n, d), are the vectors of the passages.
+    """
     windows = [(row, text) for row, passage in enumerate(corpus) for text in window_contents(passage, n_sentences)]
     owners = np.array([row for row, _ in windows], np.int64)
     mixed = known.of_windows(corpus, owners.tolist(), n_sentences)
     vectors, _ = encode_in_shards("windows", [text for _, text in windows], mixed, encoder, building)
     fresh = np.setdiff1d(np.arange(len(windows)), list(mixed))
     vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]])
-    with (building / WINDOWS).open("wb") as stream:
-        np.save(stream, owners)
-    return np.concatenate([wholes, vectors])
+    return vectors, owners

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag import fixes
+from rag.data.pieces import by_document
 from rag.documents.address import canonical, covers, is_address
 from rag.documents.collection import KnownDocument
 from rag.documents.records import HASH_CHARACTERS
 from rag.documents.scan import IN_A_CIRCLE, FoundFile, Look, Scan, fault_of, look_now, readable, resolved, scan
 from rag.errors import DataError, IndexMismatchError
-from rag.index.folder import is_index, read_current, serves
+from rag.index.folder import is_index, known_generation, read_current, serves
 from rag.index.manifest import read_if_sound, read_manifest
 from rag.index.read import open_generation, read_documents, read_sources
 from rag.progress import say
-from rag.types import Passage
 
 MAX_REASONS = 3
+MAX_LEFT_OUT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,16 @@ class Followed:
     """What an index follows.
 
     `roots` are files, folders and addresses, `forgotten` what is left out below them; `depths` says for addresses how
-    many links away pages are taken. `unusable` was named, and can never be followed (path -> reason).
+    many links away pages are taken. `names` gives collections: what lies below a path, or was found from an address,
+    belongs to the one of the longest path. `left_out` are the files that could not be read last time, `unusable` what
+    was named, and can never be followed (path -> reason).
     """
 
     roots: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     depths: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -47,8 +53,32 @@ class Followed:
 
     def as_json(self) -> dict:
         """As a generation keeps it (`read_sources`)."""
-        stored: dict = {"roots": self.roots, "forgotten": self.forgotten}
-        return {**stored, "depths": self.depths} if self.depths else stored
+        more = {"depths": self.depths, "names": self.names, "left_out": self.left_out}
+        return {"roots": self.roots, "forgotten": self.forgotten} | {key: value for key, value in more.items() if value}
+
+    def leaving_out(self, reasons: Mapping[str, str]) -> Followed:
+        """The same, with why files could not be read (path -> reason); of very many the first."""
+        first = sorted(reasons)[:MAX_LEFT_OUT]
+        return dataclasses.replace(self, left_out={name: reasons[name] for name in first})
+
+    def named(self, files: Iterable[FoundFile], found_from: Callable[[str], Iterable[str]]) -> list[FoundFile]:
+        """Files with their collections; `found_from` gives the roots that led to an address."""
+        files, paths = list(files), [Path(path) for path in self.names if not is_address(path)]
+        if not self.names:
+            return files
+        paths.sort(key=lambda path: len(path.parts), reverse=True)
+        return [self._named(file, paths, found_from) for file in files]
+
+    def _named(self, file: FoundFile, paths: Sequence[Path], found_from: Callable[[str], Iterable[str]]) -> FoundFile:
+        if file.address:
+            names = [self.names[root] for root in found_from(file.address) if root in self.names]
+            return dataclasses.replace(file, collection=names[0]) if names else file
+        full = file.full_path
+        at = next((path for path in paths if full.is_relative_to(path)), None)
+        if at is None:
+            return file
+        below = "" if at == full else full.relative_to(at).as_posix()
+        return dataclasses.replace(file, root=str(at), path=below, collection=self.names[str(at)])
 
 
 def check_named(paths: Sequence[str | Path], index_folder: str | Path) -> None:
@@ -62,7 +92,7 @@ def check_named(paths: Sequence[str | Path], index_folder: str | Path) -> None:
             raise DataError(f"{path} does not exist; name files or folders to ingest")
         elif serves(index_folder) and resolved(path).is_relative_to(resolved(index_folder)):
             raise DataError(f"{path} lies in the index {index_folder}; name other files or folders to ingest")
-    if not paths and not serves(index_folder):
+    if not paths and known_generation(index_folder) is None:
         raise DataError(f"{index_folder} holds no index yet; name files or folders to ingest")
 
 
@@ -72,7 +102,7 @@ def documents_before(index_folder: str | Path) -> tuple[dict[str, KnownDocument]
     Where the index is damaged, no document is known: all are split again. Raises IndexMismatchError for an index of a
     corpus file, and where nobody can say any more which files to follow.
     """
-    generation = read_current(Path(index_folder))
+    generation = known_generation(index_folder)
     if generation is None:
         return {}, Followed()
     try:
@@ -88,14 +118,23 @@ def documents_before(index_folder: str | Path) -> tuple[dict[str, KnownDocument]
     try:
         corpus = open_generation(generation, manifest).corpus
         rows = read_documents(generation)
+        passages = by_document(corpus, [row["sha256"][:HASH_CHARACTERS] for row in rows])
     except IndexMismatchError as error:
         say(f"{error.what}; ingesting everything again")
         return {}, followed
-    passages: dict[str, list[Passage]] = {}
-    for passage in corpus:
-        passages.setdefault(passage.document, []).append(passage)
-    documents = {row["sha256"]: KnownDocument(row, passages.get(row["sha256"][:HASH_CHARACTERS], [])) for row in rows}
-    return documents, followed
+    found = {row["sha256"]: KnownDocument(row, passages[row["sha256"][:HASH_CHARACTERS]]) for row in rows}
+    # One whose passages are not all there is split again.
+    return {sha256: one for sha256, one in found.items() if _is_whole(one)}, followed
+
+
+def _is_whole(document: KnownDocument) -> bool:
+    return len(document.passages) == document.record.get("n_passages", len(document.passages))
+
+
+def known_addresses(index_folder: str | Path) -> list[str]:
+    """The addresses that an index follows; [] where there is none."""
+    generation = read_current(Path(index_folder))
+    return list(Followed(**read_sources(generation)).sites) if generation is not None else []
 
 
 def holds_nothing(index_folder: str | Path) -> bool:
@@ -110,10 +149,12 @@ def followed_now(
     forget: Sequence[str | Path],
     index_folder: str | Path,
     depth: int | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Followed:
     """What to follow from now on; naming something again includes it again, also below what was forgotten.
 
-    `depth` is of the addresses among `paths`; None keeps what one had. Raises DataError where nothing is left to
+    `depth` is of the addresses among `paths`; None keeps what one had. `names` gives collections to what lies below
+    paths and addresses. Raises DataError where nothing is left to
     follow, unasked, for something to forget that is not followed, and for a depth without an address.
     """
     if depth is not None and not any(map(is_address, paths)):
@@ -130,11 +171,13 @@ def followed_now(
     if not roots and not dropped and not faults:
         raise DataError(f"{index_folder} follows nothing; name files or folders to ingest")
     depths = {root: before.depths.get(root, 0) if depth is None else depth for root in named if is_address(root)}
+    called = before.names | {_named(path): name for path, name in (names or {}).items()}
     return Followed(
         roots,
         [path for path in forgotten if any(_is_below(path, root) for root in roots)],
         {root: n for root, n in {**before.depths, **depths}.items() if n and root in roots},
-        {readable(path): fault for path, fault in faults.items()},
+        {path: name for path, name in called.items() if any(_is_below(path, root) for root in roots)},
+        unusable={readable(path): fault for path, fault in faults.items()},
     )
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag.compute.hardware import describe_hardware
-from rag.data.passages import Corpus
-from rag.documents.collection import Ingested, KnownDocument, make_passages
+from rag.data.pieces import Pieces
+from rag.documents.collection import Ingested, KnownDocument, Splitter, make_passages, split_here
 from rag.documents.duplicates import near_duplicates
 from rag.documents.ocr import usable
 from rag.documents.parsed import ParsedDocuments, parse_all
 from rag.documents.records import DocumentRecord
-from rag.documents.scan import FoundFile, Look, Scan, look_now, readable, resolved
+from rag.documents.scan import FoundFile, Look, Scan, look_now
 from rag.documents.web.crawl import Visit, WebLimits, follow_sites
 from rag.documents.web.store import WebPages
 from rag.documents.worker import ParserProcess
@@ -35,9 +34,8 @@ from rag.index.follow import (
 from rag.index.read import kept_documents
 from rag.index.write import build_generation
 from rag.lazy import Lazy
-from rag.progress import progress
+from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder
-from rag.types import Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +89,16 @@ def ingest(
     *,
     forget: Sequence[str | Path] = (),
     depth: int | None = None,
+    names: Mapping[str, str] | None = None,
     watching: Watching | None = None,
 ) -> Ingested:
     """Ingest files, folders and web pages, and bring the index up to date with those ingested before.
 
     Without paths, it only follows those. `forget` names what to leave out from now on, until it is named again; so the
     last documents can be taken out, too. `depth` is how many links away from the addresses among `paths` pages are
-    taken. Documents that are gone are dropped, changed ones replaced; a passage whose content the index holds already
-    is not encoded again. A file that cannot be read is listed with its reason and stops nothing. Raises DataError where
+    taken. `names` gives collections to what lies below paths, or is found from addresses. Documents that are gone are
+    dropped, changed ones replaced; a passage whose content the index holds already is not encoded again. A file that
+    cannot be read is listed with its reason and stops nothing. Raises DataError where
     nothing readable is left, unasked, and IndexMismatchError for an index that was made from a corpus file.
 
     Nothing that serves changes before the new generation is whole. A killed run leaves texts of parsed files and shards
@@ -109,7 +109,7 @@ def ingest(
     with writer_lock(index_folder):
         # What the index holds, and which files it is to hold.
         before, followed = documents_before(index_folder)
-        followed = followed_now(followed, paths, forget, index_folder, depth)
+        followed = followed_now(followed, paths, forget, index_folder, depth, names)
         pages = WebPages(index_folder)
         files, found, visit = _files(followed, before.values(), index_folder, pages, reading, watching)
         may_end_empty = bool(forget) or watching.may_end_empty or holds_nothing(index_folder)
@@ -117,20 +117,22 @@ def ingest(
             raise nothing_to_read(followed, found, index_folder)
         # Parse what is new or changed. Each text is stored as soon as it is parsed: a killed run has lost one file.
         store = ParsedDocuments(index_folder)
-        failed = _parse(files, store, reading)
-        # Split it. What has not changed keeps its passages, and these their vectors.
-        encoder = making.encoder.get()
-        passages, documents = _split(files, store, encoder, reading, before)
+        parser = ParserProcess(seconds=reading.seconds_per_file, ocr_languages=reading.ocr_languages)
+        with contextlib.closing(parser):
+            failed = _parse(files, store, parser, reading)
+            # Split it. What has not changed keeps its passages, and these their vectors.
+            encoder = making.encoder.get()
+            passages, documents = _split(files, store, parser, encoder, reading, before, failed)
         # What was read before and cannot be read any more is no wish for an index without documents.
         if files and not passages and not (may_end_empty and before.keys().isdisjoint(file.sha256 for file in files)):
             raise nothing_readable(followed, files, failed, index_folder)
         # Encode, write, and switch to the new generation.
         manifest = build_generation(
-            Corpus(passages),
+            passages.corpus(),
             index_folder,
             encoder,
             documents=[dataclasses.asdict(document) for document in documents],
-            sources=followed.as_json(),
+            sources=followed.leaving_out({**found.left_out, **failed}).as_json(),
             encoder_model=making.encoder_model,
             factory=making.factory,
             window_sentences=making.window_sentences,
@@ -178,7 +180,8 @@ def _files(
     if followed.sites and watching.visits:
         visit = follow_sites(pages, followed.sites, followed.forgotten, reading.web)
         found.left_out |= visit.left_out
-    return [*found.files, *pages.files(followed.sites, followed.forgotten)], found, visit
+    files = [*found.files, *pages.files(followed.sites, followed.forgotten)]
+    return followed.named(files, pages.roots_of), found, visit
 
 
 def uploads_folder(index_folder: str | Path) -> Path:
@@ -187,75 +190,43 @@ def uploads_folder(index_folder: str | Path) -> Path:
     return index.with_name(index.name + ".uploads")
 
 
-def add_uploads(
-    files: Sequence[str | Path],
-    index_folder: str | Path,
-    uploads: str | Path,
-    reading: Reading,
-    making: Making,
-) -> Ingested:
-    """Copy files into the folder `uploads`, and ingest it beside what the index holds.
-
-    A name that is taken by other content gets a number; only the last part of a name counts. New copies that cannot be
-    read are deleted again, and all of them where the work fails or is stopped.
-    """
-    new = _copied(files, Path(uploads))
-    try:
-        result = ingest([uploads], index_folder, reading, making)
-    except Exception:
-        for path in new:
-            path.unlink(missing_ok=True)
-        raise
-    for path in new:
-        if readable(str(resolved(path))) in result.left_out:
-            path.unlink()
-    return result
-
-
-def _copied(files: Sequence[str | Path], folder: Path) -> list[Path]:
-    """Copy files into a folder; returns the copies that are new there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    new: list[Path] = []
-    for file in map(Path, files):
-        name = Path(re.sub(r"[\x00-\x1f/\\\\]", "_", file.name).lstrip(".") or "upload")
-        target = folder / name
-        n = 0
-        while target.exists() and target.read_bytes() != file.read_bytes():
-            n += 1
-            target = folder / f"{name.stem} ({n}){name.suffix}"
-        if not target.exists():
-            new.append(target)
-            shutil.copyfile(file, target)
-    return new
-
-
-def _parse(files: Sequence[FoundFile], store: ParsedDocuments, reading: Reading) -> dict[str, str]:
+def _parse(
+    files: Sequence[FoundFile], store: ParsedDocuments, parser: ParserProcess, reading: Reading
+) -> dict[str, str]:
     """Parse what the store lacks, in a process of its own; returns path -> reason for those that cannot be read."""
-    parser = ParserProcess(seconds=reading.seconds_per_file, ocr_languages=reading.ocr_languages)
-    try:
-        with progress("Reading", len(files), "files") as bar:
-            parser.on_page = lambda: bar.advance(0)
-            return parse_all(files, store, parser.parse, bar.advance, usable(reading.ocr_languages))
-    finally:
-        parser.close()
+    with progress("Reading", len(files), "files") as bar:
+        parser.on_page = lambda: bar.advance(0)
+        return parse_all(files, store, parser.parse, bar.advance, usable(reading.ocr_languages))
 
 
 def _split(
     files: Sequence[FoundFile],
     store: ParsedDocuments,
+    parser: ParserProcess,
     encoder: Encoder,
     reading: Reading,
     before: Mapping[str, KnownDocument],
-) -> tuple[list[Passage], list[DocumentRecord]]:
-    """The passages of all files, and their documents. Raises ConfigError where passages would not fit the encoder."""
-    if reading.chunk_tokens > encoder.room_tokens:
-        raise ConfigError(
-            f"documents.chunk_tokens is {reading.chunk_tokens}, but the encoder takes {encoder.room_tokens} at most"
-        )
+    failed: dict[str, str],
+) -> tuple[Pieces, list[DocumentRecord]]:
+    """The passages of all files, and their documents; files that cannot be split are added to `failed`.
+
+    Passages are as long as the encoder takes, at most. Raises ConfigError where its prompt leaves no room for any.
+    """
+    room = encoder.room_tokens
+    if room < 1:
+        raise ConfigError("the encoder's prompt leaves no room for passages: set a shorter encoder.passage_prompt")
+    longest = min(reading.chunk_tokens, room)
+    if longest < reading.chunk_tokens:
+        asked = reading.chunk_tokens
+        say(f"documents.chunk_tokens is {asked}, but the encoder takes {room}: passages have {room} tokens at most")
     chunking = {
-        "max_tokens": reading.chunk_tokens,
+        "max_tokens": longest,
         "overlap_tokens": reading.overlap_tokens,
         "encoder": encoder.fingerprint.weights_sha256,
     }
+    split: Splitter = getattr(parser, "split", split_here)  # a parser may leave it to this process
     with progress("Splitting", len(files), "files") as bar:
-        return make_passages(files, store, encoder.count_tokens, chunking, before, bar.advance)
+        parser.on_page = lambda: bar.advance(0)
+        return make_passages(
+            files, store, encoder.count_tokens, chunking, before, bar.advance, split=split, failed=failed
+        )

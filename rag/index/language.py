@@ -13,7 +13,10 @@ another was named.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rag.data.passages import Corpus
+from rag.data.stored import is_of
 from rag.index.manifest import Manifest
 from rag.languages import ENGLISH, detect_language
 from rag.progress import say
@@ -30,15 +33,29 @@ def bm25_of(corpus: Corpus, own: Manifest | None, named: str | None, *, from_scr
     """
     is_old = own is not None and is_from_before(own)
     before = "" if own is None or is_old else own.bm25.get("found", own.language)
-    found = detect_language([passage.content for passage in corpus], before=before)
+    found = detect_language(Contents(corpus), before=before)
     language = named or (own.language if own is not None and before == found else found)
     if own is not None and is_old and not from_scratch and language == ENGLISH:
-        if own.corpus_sha256 == corpus.sha256():
+        if is_of(corpus, own.corpus_sha256):
             return own.bm25
     elif named is None and language != (ENGLISH if own is None else own.language):
         say(f"the passages are taken for {language_name(language)}; if they are not: --set index.language=NAME")
     beside = {} if language == found else {"found": found}
     return {**SHAPE, "language": language, "analyzer": VERSION, **beside}
+
+
+class Contents(Sequence[str]):
+    """The contents of a corpus; each is read when it is asked for."""
+
+    def __init__(self, corpus: Corpus):
+        self._corpus = corpus
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def __getitem__(self, row):
+        found = self._corpus[row]
+        return [passage.content for passage in found] if isinstance(row, slice) else found.content
 
 
 def is_from_before(manifest: Manifest) -> bool:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from rag import fixes
 from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
 from rag.errors import DataError, IndexMismatchError
-from rag.files import file_sha256, read_json
+from rag.files import SEAL, file_sha256, is_unbroken, read_json
+from rag.index.checked import sha256_checked
 from rag.languages import ENGLISH
 from rag.retrieve.analyzer import Analyzer
 from rag.retrieve.encoder import EncoderFingerprint
+from rag.store.note import has_note
 
 FORMAT_VERSION = 1
+SEGMENTED_VERSION = 2
+"""The format of a generation in segments (`rag.index.segments`), which earlier versions cannot read."""
 MANIFEST = "manifest.json"
+PARTS, REPLACED = "parts", "replaced"
+"""What its file holds beside the manifest itself: what `rag.index.parts` knows of the other files."""
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (int, float), "dict": (dict,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +78,44 @@ def read_manifest(generation: Path) -> Manifest:
 
     Raises IndexMismatchError where it is missing, damaged, edited, or of another format.
     """
+    if has_note(generation.parent):
+        from rag.index.stored import stored_manifest
+
+        return stored_manifest(generation)
     index_folder = generation.parent
     try:
         stored = read_json(generation / MANIFEST, DataError)
     except DataError as error:
         raise IndexMismatchError(str(error), fixes.make_index(index_folder)) from error
     version = stored.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, SEGMENTED_VERSION) and is_unbroken(stored):
         raise IndexMismatchError(
-            f"{generation} has index format {version}, this version reads {FORMAT_VERSION}",
-            fixes.remake(index_folder, stored.get("corpus_path", "CORPUS")),
+            f"{generation} has index format {version}, this version reads {FORMAT_VERSION} and {SEGMENTED_VERSION}",
+            fixes.remake(index_folder, str(stored.get("corpus_path", "CORPUS"))),
         )
     try:
-        fingerprint = stored.pop("fingerprint")
-        manifest = Manifest(**{**stored, "encoder": EncoderFingerprint(**stored["encoder"])})
-        if manifest.fingerprint != fingerprint:
-            raise ValueError(f"its fingerprint should be {manifest.fingerprint}, not {fingerprint}")
-    except (ValueError, TypeError, KeyError) as error:
+        return manifest_of_json(stored)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         what = f"{generation / MANIFEST} is damaged ({error})"
         raise IndexMismatchError(what, fixes.make_index(index_folder)) from error
+
+
+def manifest_of_json(stored: Mapping) -> Manifest:
+    """The manifest that its file, or a store, holds. Raises ValueError, TypeError or KeyError where it is damaged."""
+    own = {key: value for key, value in stored.items() if key not in (PARTS, REPLACED, SEAL)}
+    fingerprint = own.pop("fingerprint")
+    encoder = EncoderFingerprint(**own["encoder"])
+    manifest = Manifest(**{**own, "encoder": encoder})
+    for record in (manifest, encoder):
+        for part in fields(record):
+            if not isinstance(value := getattr(record, part.name), _TYPES.get(str(part.type), object)):
+                raise TypeError(f"{part.name} is {value!r:.40}")
+    if not isinstance(manifest.language, str) or type(manifest.analyzer.version) is not int:
+        raise TypeError(f"bm25 is {manifest.bm25!r:.80}")
+    if manifest.fingerprint != fingerprint:
+        raise ValueError(f"its fingerprint should be {manifest.fingerprint}, not {fingerprint}")
+    if not is_unbroken(stored):
+        raise ValueError("its bytes are not those that were written")
     return manifest
 
 
@@ -98,15 +127,18 @@ def read_if_sound(generation: Path | None) -> Manifest | None:
 
 
 def manifest_json(manifest: Manifest) -> dict:
-    """A manifest as its file holds it."""
+    """A manifest as its file holds it, without what `rag.index.parts` adds."""
     return {**asdict(manifest), "fingerprint": manifest.fingerprint}
 
 
-def check_source(manifest: Manifest, index_folder: Path) -> None:
-    """Refuse an index whose corpus file is still there but no longer the same (IndexMismatchError)."""
+def check_source(manifest: Manifest, index_folder: Path, keeps: Path | None = None) -> None:
+    """Refuse an index whose corpus file is still there but no longer the same (IndexMismatchError).
+
+    `keeps` is the generation that remembers the hash of a file that has not changed since; None takes it anew.
+    """
     if not source_is_there(manifest):
         return  # an index may travel without the file that it was made from
-    if source_sha256(manifest.corpus_path) == manifest.corpus_file_sha256:
+    if source_sha256(manifest.corpus_path, keeps) == manifest.corpus_file_sha256:
         return
     now = len(load_corpus(manifest.corpus_path))
     raise IndexMismatchError(
@@ -121,11 +153,12 @@ def source_is_there(manifest: Manifest) -> bool:
     return manifest.corpus_path == EMBEDDED or Path(manifest.corpus_path).is_file()
 
 
-def source_sha256(corpus_path: str) -> str:
-    """A hash of a corpus file, or of the embedded corpus."""
+def source_sha256(corpus_path: str, keeps: Path | None = None) -> str:
+    """A hash of a corpus file, or of the embedded corpus; `keeps` as for `check_source`."""
     if corpus_path == EMBEDDED:
         return load_corpus(EMBEDDED).sha256()
-    return file_sha256(corpus_file(corpus_path))
+    file = corpus_file(corpus_path)
+    return file_sha256(file) if keeps is None else sha256_checked(keeps, file.absolute(), file_sha256)
 
 
 def _digest(*values: object) -> str:

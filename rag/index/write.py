@@ -3,8 +3,11 @@
 INDEX/CURRENT                     names the generation that serves, replaced atomically
 INDEX/PREVIOUS                    names the one before it, which `roll_back` goes back to
 INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerprint, settings, format version
-                  /passages.jsonl /vectors.faiss /bm25/
+                  /passages.jsonl /passages.npy /vectors.faiss /bm25/
+                  /checked.json   hashes of files that have not changed since (`rag.index.checked`)
                   /windows.npy    for an index with windows: the passage of each vector behind the passages' own
+                  /segments.json …
+                                  for an index that was changed in small steps (`rag.index.segments`)
                   /documents.jsonl /sources.json
                                   for an index of documents: the documents, and the files and folders it follows
 INDEX/building/                   finished shards of a build under way; a killed build goes on from them
@@ -21,7 +24,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,17 +33,43 @@ import numpy as np
 
 from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
 from rag.data.passages import Corpus
+from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
 from rag.errors import DataError
-from rag.files import json_if_sound, json_line, write_json, write_whole
+from rag.files import clear, json_if_sound, json_line, room_for, write_json, write_whole
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_windows
-from rag.index.folder import BUILDING, read_current, serve_generation, switch_to, touch_source, twins_of, writer_lock
+from rag.index.folder import (
+    BUILDING,
+    known_generation,
+    read_current,
+    serve_generation,
+    switch_to,
+    touch_source,
+    twins_of,
+    writer_lock,
+)
 from rag.index.language import bm25_of
-from rag.index.manifest import FORMAT_VERSION, MANIFEST, Manifest, manifest_json, read_if_sound, source_sha256
-from rag.index.read import BM25, DOCUMENTS, PASSAGES, SOURCES, VECTORS, damage_of
+from rag.index.manifest import FORMAT_VERSION, SEGMENTED_VERSION, Manifest, read_if_sound, source_sha256
+from rag.index.parts import (
+    BM25,
+    DOCUMENTS,
+    PASSAGES,
+    SOURCES,
+    TABLE,
+    VECTORS,
+    Parts,
+    has_hashes,
+    parts_of,
+    replace_files,
+    write_manifest,
+)
+from rag.index.read import damage_of
+from rag.index.segments import save_vectors
+from rag.index.update import small_change, write_change
 from rag.progress import say
 from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.vectors import FaissIndex
+from rag.store.note import has_note
 
 
 def build_index(
@@ -101,14 +129,32 @@ def build_generation(
     """
     started = time.monotonic()
     target = Path(target)
-    _refuse_equal_ids(corpus)
-    current = read_current(target)
+    lines, ids = lines_of(corpus)
+    _refuse_equal_ids(corpus, ids)
+    if has_note(target):
+        from rag.index.stored import build_stored
+
+        return build_stored(
+            target,
+            corpus,
+            encoder,
+            documents=documents,
+            sources=sources,
+            from_scratch=from_scratch,
+            language=language,
+            window_sentences=window_sentences,
+            corpus_path=corpus_path,
+            corpus_file_sha256=corpus_file_sha256,
+            encoder_model=encoder_model,
+            hardware=hardware,
+        )
+    current = known_generation(target)
     own = read_if_sound(current)
     wanted = Manifest(
         format_version=FORMAT_VERSION,
         corpus_path=corpus_path,
         corpus_file_sha256=corpus_file_sha256,
-        corpus_sha256=corpus.sha256(),
+        corpus_sha256=_hash_of(corpus, lines, own),
         n_passages=len(corpus),
         passages_cut=0,
         encoder_model=encoder_model,
@@ -120,25 +166,45 @@ def build_generation(
     )
     if not from_scratch and (kept := _serve_what_is_there(target, current, wanted, documents, sources)):
         return kept
-    building = _prepare_building(target, wanted, current, from_scratch=from_scratch)
-    vectors, passages_cut = _encode(corpus, encoder, building, wanted, known_of=None if from_scratch else current)
-    _write_parts(building, corpus, vectors, wanted)
-    if documents is not None:
-        write_documents(building, documents, sources)
-    manifest = dataclasses.replace(
-        wanted,
-        passages_cut=passages_cut,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - started, 1),
-    )
-    # Last of all files: without a manifest, nobody takes a folder for a generation.
-    write_json(building / MANIFEST, manifest_json(manifest))
-    switch_to(target, building, manifest, previous=current)
+    with room_for(target, "the index stays as it was"):
+        building = _prepare_building(target, wanted, current, from_scratch=from_scratch)
+        change = None if from_scratch else small_change(corpus, lines, ids, current, wanted, own)
+        linked = Parts()
+        if change is not None:
+            passages_cut, linked = write_change(building, change, encoder)
+            wanted = dataclasses.replace(wanted, format_version=SEGMENTED_VERSION)
+        else:
+            vectors, passages_cut = _encode(
+                corpus, encoder, building, wanted, known_of=None if from_scratch else current
+            )
+            _write_parts(building, corpus, vectors, wanted)
+        if documents is not None:
+            for name, content in _contents(documents, sources).items():
+                write_whole(building / name, content)
+        manifest = dataclasses.replace(
+            wanted,
+            passages_cut=passages_cut,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+        )
+        # Last of all files: without a manifest, nobody takes a folder for a generation.
+        write_manifest(building, manifest, Parts({**linked.named, **parts_of(building, but=linked.named).named}))
+        switch_to(target, building, manifest, previous=current)
     return manifest
 
 
-def _refuse_equal_ids(corpus: Corpus) -> None:
-    twice = next((pid for pid, n in Counter(passage.id for passage in corpus).items() if n > 1), None)
+def _hash_of(corpus: Corpus, lines: np.ndarray, own: Manifest | None) -> str:
+    """What the manifest says of the passages; an index from before there were digests keeps the hash that it has."""
+    if own is not None and not own.corpus_sha256.startswith(DIGEST) and own.corpus_sha256 == corpus.sha256():
+        return own.corpus_sha256
+    return digest_of(lines)
+
+
+def _refuse_equal_ids(corpus: Corpus, ids: np.ndarray) -> None:
+    ordered = np.sort(ids)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return
+    twice = next((pid for pid, n in Counter(corpus.ids()).items() if n > 1), None)
     if twice is not None:
         raise DataError(f"two passages have the id {twice!r}")
 
@@ -163,11 +229,13 @@ def _serve_what_is_there(
         if damage := damage_of(generation, existing):
             say(f"{generation} is damaged and is built again ({damage})")
             continue
-        if generation != current:
+        if not has_hashes(generation):
+            write_manifest(generation, existing, parts_of(generation))
+        if generation != read_current(target):
             serve_generation(target, generation, previous=current)
         # The passages are the same; the paths of their files may be others.
         if documents is not None:
-            write_documents(generation, documents, sources)
+            replace_files(generation, existing, _contents(documents, sources))
         return touch_source(generation, existing, wanted)
     return None
 
@@ -180,9 +248,14 @@ def _prepare_building(target: Path, wanted: Manifest, current: Path | None, *, f
     key = {"fingerprint": wanted.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
     key_file = building / "key.json"
     if from_scratch or json_if_sound(key_file) != key:
-        shutil.rmtree(building, ignore_errors=True)
+        clear(building)
         building.mkdir()
         write_json(key_file, key)
+    # What a killed build has written of the parts is written again. It may be linked from the generation that serves:
+    # nothing may be written into it.
+    for path in building.iterdir():
+        if path != key_file and not path.name.startswith("shard-"):
+            clear(path)
     return building
 
 
@@ -205,24 +278,18 @@ def _encode(
 
 
 def _write_parts(building: Path, corpus: Corpus, vectors: np.ndarray, wanted: Manifest) -> None:
-    """Vectors, BM25 and passages."""
+    """Vectors, BM25, and passages with their table."""
     index = FaissIndex(vectors.shape[1], wanted.factory)
     if len(vectors):
         index.train(vectors)
         index.add(vectors)
-    index.save(building / VECTORS)
+    save_vectors(index, building / VECTORS)
     if corpus:
         BM25Retriever(corpus, analyzer=wanted.analyzer).save(building / BM25)
-    with (building / PASSAGES).open("w", encoding="utf-8") as stream:
-        for passage in corpus:
-            # Not asdict, which takes longer than all the rest.
-            row: dict = {"id": passage.id, "title": passage.title, "text": passage.text, "source": passage.source}
-            if place := passage.place:
-                row["place"] = {"start": place.start, "end": place.end, "page": place.page}
-            stream.write(json.dumps(row) + "\n")
+    write_table(building / TABLE, *described(corpus, path=building / PASSAGES))
 
 
-def write_documents(generation: Path, documents: Sequence[Mapping], sources: Mapping | None) -> None:
-    """Note in a generation which documents its passages are of, and what it follows (`read_sources`)."""
-    write_json(generation / SOURCES, dict(sources or {"roots": [], "forgotten": []}))
-    write_whole(generation / DOCUMENTS, b"".join(json_line(row) for row in documents))
+def _contents(documents: Sequence[Mapping], sources: Mapping | None) -> dict[str, bytes]:
+    """What a generation notes of the documents that its passages are of, and of what it follows (`read_sources`)."""
+    followed = json.dumps(dict(sources or {"roots": [], "forgotten": []}), indent=2) + "\n"
+    return {SOURCES: followed.encode(), DOCUMENTS: b"".join(json_line(row) for row in documents)}

@@ -13,7 +13,7 @@ from typing import Any
 
 from rag import fixes
 from rag.errors import ConfigError, ModelError
-from rag.files import file_sha256, json_if_sound, read_json, write_json
+from rag.files import SEAL, file_sha256, json_if_sound, read_json, write_json
 from rag.models.adapters import CARD, FILE_KINDS, FILES, NAMESPACE, WEIGHTS, Adapter, read_adapter
 from rag.models.beside import CALIBRATION
 from rag.models.cache import RECORD
@@ -136,7 +136,7 @@ def _for_any_index(path: Path) -> dict[str, Any]:
     calibration = read_json(path, ConfigError, fix="name the calibration.json of an index")
     if "elsewhere" not in calibration:
         raise ConfigError(f"{path} was not made with a reader; calibrate with reader.enabled = true")
-    kept = {key: value for key, value in calibration.items() if key not in ("index", "serving", "elsewhere")}
+    kept = {key: value for key, value in calibration.items() if key not in ("index", "serving", "elsewhere", SEAL)}
     evidence = {**calibration["elsewhere"], "reader": {"depth": calibration["elsewhere"]["reader"]["depth"]}}
     return {**kept, "queries": Path(calibration["queries"]).name, "evidence": evidence}
 

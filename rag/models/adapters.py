@@ -14,6 +14,7 @@ Those in `packaged_adapters/`, which are part of this package, are models of the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from typing import Any
 
 from rag.errors import DamagedFileError, ModelError
 from rag.files import file_sha256, read_json
+from rag.models.catalog import PACKAGED
 
 PACKAGED_ADAPTERS = Path(__file__).parent / "packaged_adapters"
 NAMESPACE = "rag-qa/"
@@ -118,6 +120,18 @@ def packaged_adapter(name: str) -> Adapter | None:
     return adapter
 
 
+def untuned(name: str) -> str | None:
+    """The model that an adapter of this package was tuned of, where both have the same role; None for other models.
+
+    It is None for a span reader that was made of a reranker.
+    """
+    adapter = packaged_adapter(name)
+    if adapter is None:
+        return None
+    base = PACKAGED.get(adapter.base)
+    return adapter.base if base is not None and base.role == adapter.role else None
+
+
 def packaged_names() -> list[str]:
     """The names of the adapters in this package."""
     return [NAMESPACE + path.parent.name for path in sorted(PACKAGED_ADAPTERS.glob(f"*/{CARD}"))]
@@ -126,6 +140,12 @@ def packaged_names() -> list[str]:
 def packaged_adapters() -> list[Adapter]:
     """Every adapter in this package, in order of name; raises as `read_adapter`."""
     return [adapter for adapter in map(packaged_adapter, packaged_names()) if adapter is not None]
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256_of(weights: Path, state: tuple[int, ...]) -> str:
+    """The hash of a file in this state: adapters are asked about with every question, and hashing them takes longer."""
+    return file_sha256(weights)
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -147,7 +167,8 @@ def read_adapter(folder: Path) -> Adapter:
             config_dropped=tuple(merge["config_dropped"]),
             base_files=tuple(merge["base_files"]),
         )
-        weights_sha256 = file_sha256(folder / WEIGHTS)
+        stat = (folder / WEIGHTS).stat()
+        weights_sha256 = _sha256_of(folder / WEIGHTS, (stat.st_size, stat.st_ino, stat.st_mtime_ns))
         adapter = Adapter(
             name=str(card["name"]),
             role=str(card["role"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -11,7 +12,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from rag.files import json_if_sound, write_json
+from rag.compute.kept import is_whole, note_files
+from rag.errors import ModelError
+from rag.files import clear, is_read_only, json_if_sound, write_json
+from rag.progress import say
 
 RECORD = "rag_model.json"
 
@@ -25,18 +29,37 @@ def model_folder(home: Path, model: str) -> Path:
 
 
 def cached_model(home: Path, model: str, **made_from: str) -> Path | None:
-    """The folder of a model, if it is there and whole: the record is written last.
+    """The folder of a model, if it is there and whole: the record is written last, and no file has changed since.
 
     `made_from` are entries that its record has to hold; a model that was made from something else does not count.
     """
     folder = model_folder(home, model)
-    if not (folder / RECORD).is_file():
+    if not (folder / RECORD).exists():
         return None
-    if made_from:
-        record = json_if_sound(folder / RECORD) or {}
-        if any(record.get(key) != value for key, value in made_from.items()):
-            return None
+    record = json_if_sound(folder / RECORD)
+    if record is None or not is_whole(folder):
+        _say_damaged(folder)
+        return None
+    if any(record.get(key) != value for key, value in made_from.items()):
+        return None
     return folder
+
+
+def _check_writable(folder: Path, model: str) -> None:
+    """Raises ModelError where a model cannot be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if is_read_only(error):
+            fix = "set RAG_HOME to a folder of your own"
+            raise ModelError(f"{model} cannot be kept in {folder} ({error.strerror}); {fix}") from error
+        raise
+
+
+@functools.cache
+def _say_damaged(folder: Path) -> None:
+    say(f"{folder} is damaged, and is made again")
 
 
 def make_once(home: Path, model: str, make: Make, **made_from: str) -> Path:
@@ -44,8 +67,10 @@ def make_once(home: Path, model: str, make: Make, **made_from: str) -> Path:
 
     Several processes make it once. What `make` raises is passed on and leaves nothing.
     """
+    if (kept := cached_model(home, model, **made_from)) is not None:
+        return kept  # no lock is needed, nor a folder that can be written
     target = model_folder(home, model)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _check_writable(target.parent, model)
     with FileLock(f"{target}.lock"):
         if cached_model(home, model, **made_from):
             return target
@@ -57,7 +82,7 @@ def make_once(home: Path, model: str, make: Make, **made_from: str) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
             finished, record = make(Path(scratch))
             write_json(finished / RECORD, {**record, **made_from})
-            if target.exists():
-                shutil.rmtree(target)
+            note_files(finished)
+            clear(target)
             os.rename(finished, target)
     return target

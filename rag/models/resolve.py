@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rag import fixes
 from rag.errors import ConfigError, ModelError
 from rag.files import read_json
 from rag.models.adapters import NAMESPACE, Adapter, is_adapter, packaged_adapter, packaged_names, read_adapter
@@ -129,7 +130,7 @@ def _merged(
             return work / "merged", {**record, "prompts": dict(base.prompts)}
 
         folder = make_once(home, kept_as, merge, adapter=adapter.digest)
-    record = read_json(folder / RECORD, ModelError)
+    record = read_json(folder / RECORD, ModelError, fix=f"merge it again: {fixes.remove(folder)}")
     return ResolvedModel(name, folder, "adapter", record.get("prompts", {}))
 
 
@@ -161,12 +162,27 @@ def resolve_generator(name: str, *, source: str = "auto", home: Path | None = No
     try:
         return resolve(name, source=source, home=home)
     except ModelError as error:
-        is_here = name in PACKAGED or name.startswith(NAMESPACE) or Path(name).expanduser().is_dir()
-        if source != "auto" or is_here or hub_answers():
+        if not _has_stand_in(name, source) or hub_answers():
             raise
         fallback = resolve(FALLBACK_GENERATOR, source=source, home=home)
         notice = f"{name} cannot be reached ({_first_reason(error)}); using the packaged {FALLBACK_GENERATOR} instead"
         return ResolvedModel(fallback.name, fallback.folder, fallback.source, fallback.prompts, notice)
+
+
+def stand_in_of(name: str, *, source: str = "auto", home: Path | None = None) -> str:
+    """The packaged generator where `resolve_generator` would take it now in the place of `name`, else "".
+
+    Nothing is fetched; the hub is asked whether it answers where the model is not here.
+    """
+    if not _has_stand_in(name, source) or cached_on_hub(name) is not None:
+        return ""
+    return "" if cached_model(home or rag_home(), name) is not None or hub_answers() else FALLBACK_GENERATOR
+
+
+def _has_stand_in(name: str, source: str) -> bool:
+    """Whether the packaged generator may take a model's place: it comes from the hub alone."""
+    is_here = name in PACKAGED or name.startswith(NAMESPACE) or Path(name).expanduser().is_dir()
+    return source == "auto" and not is_here
 
 
 def _first_reason(error: ModelError) -> str:

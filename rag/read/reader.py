@@ -17,7 +17,8 @@ import numpy as np
 
 from rag.compute.hardware import choose_precision, default_device
 from rag.compute.quiet import quiet_transformers
-from rag.compute.runner import BatchRunner, Tokenized, reading_weights, valid_unicode
+from rag.compute.reading import reading_weights
+from rag.compute.runner import BatchRunner, Tokenized, valid_unicode
 from rag.compute.tokenizer import load_tokenizer
 from rag.errors import ModelError
 from rag.read.best_span import make_best_span_module
@@ -131,7 +132,9 @@ class SpanReader:
         with reading_weights(self.folder):
             model = AutoModelForQuestionAnswering.from_pretrained(self.folder, local_files_only=True)
         (pair,) = self._tokenizer(["a"], ["b"], truncation=False).encodings
-        return make_best_span_module(model, pair.ids[-1], MAX_SPAN_TOKENS)
+        module = make_best_span_module(model, pair.ids[-1], MAX_SPAN_TOKENS)
+        module.is_compared = False  # of two spans that are as good, rounding may prefer either
+        return module
 
 
 def _cut(encoding: Any, max_length_tokens: int) -> Iterator[tuple[list[int], list[int], list[Span]]]:

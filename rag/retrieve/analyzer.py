@@ -41,7 +41,7 @@ _SPELLINGS = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3", "\u0e40\u0e40"
 # Two ways to place the tone of a Vietnamese syllable.
 _TONES = dict(
     re.findall(
-        r"(\w+) (\w+)", "oà òa oá óa oả ỏa oã õa oạ ọa oè òe oé óe oẻ ỏe oẽ õe oẹ ọe uỳ ùy uý úy uỷ ủy uỹ ũy uỵ ụy"
+        r"\b(\w+) (\w+)", "oà òa oá óa oả ỏa oã õa oạ ọa oè òe oé óe oẻ ỏe oẽ õe oẹ ọe uỳ ùy uý úy uỷ ủy uỹ ũy uỵ ụy"
     )
 )
 _TONED = re.compile(rf"(?<!q)(?:{'|'.join(_TONES)})(?!\w)")

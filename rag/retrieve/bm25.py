@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,27 @@ from rag.retrieve.analyzer import Analyzer
 from rag.types import Hit, ranked
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)
+
+
+_FOR_INDEXING = ("numba", "scipy", "scipy.sparse")
+
+
+def import_for_search() -> None:
+    """Import bm25s without the packages that it uses for making an index: they take longer than all the rest of it.
+
+    Only where one question is asked, and before other threads import anything: for them, too, these packages are not
+    there meanwhile. An index is made without them as well, only slower.
+    """
+    if "bm25s" in sys.modules:
+        return
+    before = {name: sys.modules[name] for name in _FOR_INDEXING if name in sys.modules}
+    sys.modules.update(dict.fromkeys(_FOR_INDEXING))  # type: ignore[arg-type]  # None: as if it were not installed
+    try:
+        importlib.import_module("bm25s")
+    finally:
+        for name in _FOR_INDEXING:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 class BM25Retriever:
@@ -31,6 +54,8 @@ class BM25Retriever:
         self._weights: np.ndarray | None = None  # (n,) float32, 0 for a passage that must not be found
         self._bm25 = bm25s.BM25(k1=k1, b=b)
         words = analyzer.tokenized([passage.content for passage in corpus])
+        # What `save` counts; a word alone that no question has is not counted.
+        self._words: Sequence[Sequence[int]] | None = words.ids if words.vocab else None
         if not words.vocab:  # bm25s needs one: a word that no question has
             words = type(words)([[0] for _ in corpus], {"": 0})
         self._bm25.index(words, show_progress=False)
@@ -47,6 +72,7 @@ class BM25Retriever:
         retriever.corpus = corpus
         retriever.analyzer = analyzer
         retriever._weights = None
+        retriever._words = None
         try:
             retriever._bm25 = bm25s.BM25.load(str(folder), mmap=True)
         except (OSError, ValueError, KeyError) as error:
@@ -54,8 +80,12 @@ class BM25Retriever:
         return retriever
 
     def save(self, folder: Path) -> None:
-        """Write the index into `folder`; the passages are not part of it."""
+        """Write an index made from passages into `folder`, with how often each has each word; without the passages."""
+        from rag.retrieve.counts import write_counts
+
         self._bm25.save(str(folder), show_progress=False)
+        if self._words is not None:
+            write_counts(folder, self._words, len(self.corpus))
 
     def restricted_to(self, rows: np.ndarray) -> BM25Retriever:
         """The same index, in which only the passages marked in `rows`, (n,) bool, may be found."""

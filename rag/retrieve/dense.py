@@ -8,6 +8,7 @@ import numpy as np
 
 from rag.data.passages import Corpus
 from rag.retrieve.encoder import Encoder
+from rag.retrieve.segmented import SegmentedIndex
 from rag.types import Hit, VectorIndex, ranked
 
 
@@ -21,7 +22,7 @@ class DenseRetriever:
     def __init__(
         self,
         encoder: Encoder,
-        index: VectorIndex,
+        index: VectorIndex | SegmentedIndex,
         corpus: Corpus,
         within: np.ndarray | None = None,
         windows: np.ndarray | None = None,

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from rag.compute.hardware import choose_precision, default_device
 from rag.compute.quiet import quiet_transformers
+from rag.compute.reading import reading_weights
 from rag.compute.remembered import remembered_weights_sha256
-from rag.compute.runner import BatchRunner, reading_weights
+from rag.compute.runner import BatchRunner, valid_unicode
 from rag.compute.tokenizer import load_tokenizer
 from rag.errors import ModelError
-from rag.files import read_json, weights_sha256
+from rag.files import weights_sha256
+from rag.retrieve.checkpoint import Checkpoint, read_checkpoint
+from rag.retrieve.own_forward import UNLIMITED_TOKENS, OwnForward
 from rag.scripts import composed
-
-# The names under which checkpoints store the prompt of a query and of a passage.
-PROMPT_ALIASES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +37,23 @@ class EncoderFingerprint:
 class Encoder:
     """Embeds queries and passages with the checkpoint's own prompts, pooling and length.
 
-    `prompts` ({"query": …, "passage": …}) are for a checkpoint that names none, as the original E5 folders do; where it
-    names its own, those win. `max_length_tokens` can shorten the checkpoint's length, not extend it. `cache_root` keeps
-    the graphs that are compiled for a CPU. A `lazy` encoder loads its weights with the first texts to embed.
+    `prompts` ({"query": …, "passage": …}) are for a checkpoint that names none; where it names its own, those win.
+    Without either, the family of `name`, or of the folder, decides (`rag.models.prompts`); an unknown one has none.
+    `max_length_tokens` can shorten the checkpoint's length, and `truncate_dim` its vectors; neither extends them.
+    `cache_root` keeps the graphs that are compiled for a CPU. A `lazy` encoder loads its weights with the first texts
+    to embed. `notes` are sentences on what a user should know of the checkpoint.
 
-    Raises ModelError where `folder` is not a checkpoint, or no prompt is known for queries or passages.
+    Raises ModelError where `folder` is not a checkpoint that can be read.
     """
 
     def __init__(
         self,
         folder: str | Path,
         *,
+        name: str = "",
         prompts: Mapping[str, str] | None = None,
         max_length_tokens: int | None = None,
+        truncate_dim: int | None = None,
         precision: str = "auto",
         device: str | None = None,
         cache_root: str | Path | None = None,
@@ -59,24 +62,37 @@ class Encoder:
         self.folder = Path(folder)
         self.device = device or default_device()
         self.precision = choose_precision(precision, self.device)
-        _modules(self.folder)  # anything but a checkpoint is refused before its settings are read
-        self.prompts = _prompts(self.folder, prompts)
+        checkpoint = read_checkpoint(self.folder)
+        self.prompts = checkpoint.prompts(prompts, name)
+        self.notes = _notes(checkpoint, prompts, name)
+        self._is_lower_case = checkpoint.is_lower_case
         weights = _weights_sha256(self.folder, cache_root)
-        model_length = _max_length(self.folder)
+        model_length = checkpoint.max_length() or UNLIMITED_TOKENS
         length = min(max_length_tokens or model_length, model_length)
+        self._limit_tokens = min(length, checkpoint.positions() or length)
+        cache = Path(cache_root) / f"{weights[:16]}-{checkpoint.graph_name}" if cache_root else None
+        self._runner = self._make_runner(checkpoint, cache, lazy=lazy)
+        width = checkpoint.width()
+        if width is None and isinstance(self._runner, OwnForward):
+            width = self._runner.dimension()
+        if width is None:
+            raise ModelError(f"the files of {self.folder} do not say how long its vectors are; fetch the model again")
         self.fingerprint = EncoderFingerprint(
             weights_sha256=weights,
             query_prompt=self.prompts["query"],
             passage_prompt=self.prompts["passage"],
-            pooling=_pooling(self.folder),
+            pooling=checkpoint.pooling,
             max_length_tokens=length,
-            dimension=_dimension(self.folder),
+            dimension=min(width, truncate_dim or width),
         )
-        cache = Path(cache_root) / f"{weights[:16]}-{self.fingerprint.pooling}" if cache_root else None
-        self._runner = BatchRunner(
-            load_tokenizer(_transformer_folder(self.folder), cache),
+
+    def _make_runner(self, checkpoint: Checkpoint, cache: Path | None, *, lazy: bool) -> BatchRunner | OwnForward:
+        if not checkpoint.is_compiled:
+            return OwnForward(self.folder, max_length_tokens=self._limit_tokens, device=self.device, lazy=lazy)
+        return BatchRunner(
+            load_tokenizer(checkpoint.transformer, cache),
             self._build_module,
-            max_length_tokens=length,
+            max_length_tokens=self._limit_tokens,
             device=self.device,
             precision=self.precision,
             cache_folder=cache,
@@ -85,7 +101,7 @@ class Encoder:
 
     def encode_queries(self, queries: Sequence[str], *, label: str = "") -> np.ndarray:
         """Embed queries with the query prompt. Returns (n, d) float32, unit length, in input order."""
-        return self._encode([self.prompts["query"] + composed(text) for text in queries], label)[0]
+        return self._encode("query", [composed(text) for text in queries], label)[0]
 
     def encode_passages(
         self, passages: Sequence[str], *, label: str = "", advance: Callable[[int], object] | None = None
@@ -95,33 +111,48 @@ class Encoder:
         Returns ((n, d) float32 of unit length in input order, how many passages were cut at the encoder's length).
         `label` shows a progress bar; without one, `advance` is called with the number of passages in each batch.
         """
-        return self._encode([self.prompts["passage"] + composed(text) for text in passages], label, advance)
+        return self._encode("passage", [composed(text) for text in passages], label, advance)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text by itself, without prompt or special tokens."""
-        return self._runner.count_tokens(texts)
+        return self._runner.count_tokens([self._written(text) for text in texts])
 
     def count_cut(self, passages: Sequence[str]) -> int:
         """How many passages are longer than the encoder's length, and would be cut."""
-        lengths = self._runner.count_tokens([self.prompts["passage"] + text for text in passages], special=True)
-        return sum(length > self.fingerprint.max_length_tokens for length in lengths)
+        prompted = [self._written(self.prompts["passage"] + text) for text in passages]
+        return sum(length > self._limit_tokens for length in self._runner.count_tokens(prompted, special=True))
 
     @property
     def room_tokens(self) -> int:
         """Tokens that a passage may take beside the prompt and the special tokens."""
-        taken = self._runner.count_tokens([self.prompts["passage"]], special=True)[0]
-        return self.fingerprint.max_length_tokens - taken
+        taken = self._runner.count_tokens([self._written(self.prompts["passage"])], special=True)[0]
+        return self._limit_tokens - taken
+
+    def _written(self, text: str) -> str:
+        """The text in small letters, where the checkpoint says so."""
+        return text.lower() if self._is_lower_case else text
 
     def _encode(
-        self, texts: list[str], label: str, advance: Callable[[int], object] | None = None
+        self,
+        role: Literal["query", "passage"],
+        texts: list[str],
+        label: str,
+        advance: Callable[[int], object] | None = None,
     ) -> tuple[np.ndarray, int]:
         if not texts:
             return np.zeros((0, self.fingerprint.dimension), np.float32), 0
-        tokenized = self._runner.tokenize(texts)
-        vectors = self._runner.run(tokenized, label=label, unit="passages", advance=advance)
+        prompt = self.prompts[role]
+        if isinstance(self._runner, OwnForward):
+            texts = [valid_unicode(text) for text in texts]
+            vectors, n_cut = self._runner.embed(texts, prompt, role, label=label, advance=advance)
+        else:
+            tokenized = self._runner.tokenize([self._written(prompt + text) for text in texts])
+            vectors = self._runner.run(tokenized, label=label, unit="passages", advance=advance)
+            n_cut = int(tokenized.was_cut.sum())
+        vectors = vectors[:, : self.fingerprint.dimension]
         # Not every checkpoint ends with a Normalize module, and bf16 does not give exact unit length.
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors, int(tokenized.was_cut.sum())
+        return vectors, n_cut
 
     def _build_module(self) -> Any:
         """A torch module: (input_ids, attention_mask[, token_type_ids]) int64 (b, t) -> sentence embeddings (b, d)."""
@@ -130,7 +161,7 @@ class Encoder:
 
         quiet_transformers()
         with reading_weights(self.folder):
-            model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+            model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True, trust_remote_code=False)
         names = ("input_ids", "attention_mask", "token_type_ids")
 
         class SentenceEmbedding(torch.nn.Module):
@@ -148,79 +179,16 @@ def _weights_sha256(folder: Path, cache_root: str | Path | None) -> str:
     return weights_sha256(folder) if cache_root is None else remembered_weights_sha256(folder, Path(cache_root))
 
 
-def _modules(folder: Path) -> list[dict[str, Any]]:
-    """What modules.json holds: the checkpoint's modules in order, each with `path` and `type`."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        raise ModelError(
-            f"{folder} is not a sentence-transformers checkpoint (modules.json is missing); save it with "
-            "SentenceTransformer(...).save_pretrained, so that pooling and prompts are stored with the weights"
+def _notes(checkpoint: Checkpoint, prompts: Mapping[str, str] | None, name: str) -> tuple[str, ...]:
+    notes: list[str] = []
+    if not checkpoint.names_prompts(prompts, name):
+        notes.append(
+            f"{name or checkpoint.folder} names no prompts: questions and passages are embedded as they are "
+            "(others: --set encoder.query_prompt='…')"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _transformer_folder(folder: Path) -> Path:
-    return folder / _modules(folder)[0]["path"]
-
-
-def _module_folder(folder: Path, type_suffix: str) -> Path | None:
-    return next((folder / m["path"] for m in _modules(folder) if m["type"].endswith(type_suffix)), None)
-
-
-def _prompts(folder: Path, given: Mapping[str, str] | None) -> dict[str, str]:
-    """{"query": …, "passage": …}: the checkpoint's own prompt, else the given one, else a stored empty one."""
-    stored = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("prompts") or {}
-    found = {}
-    for role, names in PROMPT_ALIASES.items():
-        # sentence-transformers writes empty prompts for roles that a checkpoint does not name, so an empty one counts
-        # only where nothing else is known.
-        prompt = next((stored[name] for name in names if stored.get(name)), None)
-        if prompt is None:
-            prompt = (given or {}).get(role)
-        if prompt is None and any(name in stored for name in names):
-            prompt = ""
-        if prompt is None:
-            raise ModelError(
-                f"{folder} does not say which prompt a {role} takes; set it: --set encoder.{role}_prompt='{role}: ' "
-                "(or '' for none)"
-            )
-        found[role] = prompt
-    return found
-
-
-def _max_length(folder: Path) -> int:
-    """The longest text, in tokens, that the checkpoint takes; 512 where it does not say."""
-    transformer = _transformer_folder(folder)
-    length = read_json(transformer / "sentence_bert_config.json", ModelError, default={}).get("max_seq_length")
-    if length:
-        return int(length)
-    # Newer sentence-transformers keep the length with the tokenizer, which says 10^30 where it knows none.
-    limits = (
-        read_json(transformer / "config.json", ModelError, default={}).get("max_position_embeddings"),
-        read_json(transformer / "tokenizer_config.json", ModelError, default={}).get("model_max_length"),
-    )
-    return int(min((limit for limit in limits if limit), default=512))
-
-
-def _dimension(folder: Path) -> int:
-    """The length of a vector."""
-    pooling = _module_folder(folder, "Pooling")
-    stored = read_json(pooling / "config.json", ModelError, default={}) if pooling else {}
-    dimension = stored.get("word_embedding_dimension") or stored.get("embedding_dimension")
-    if not dimension:
-        dimension = read_json(_transformer_folder(folder) / "config.json", ModelError, default={})["hidden_size"]
-    return int(dimension)
-
-
-def _pooling(folder: Path) -> str:
-    """The name of the pooling: `mean`, `lasttoken`, … or `none`; several that are concatenated are joined by `+`."""
-    pooling = _module_folder(folder, "Pooling")
-    if pooling is None:
-        return "none"
-    stored = read_json(pooling / "config.json", ModelError, default={})
-    if "pooling_mode" in stored:
-        return str(stored["pooling_mode"])
-    # Older checkpoints have one switch per mode: `pooling_mode_mean_tokens: true`.
-    prefix = "pooling_mode_"
-    modes = [key.removeprefix(prefix) for key, on in sorted(stored.items()) if key.startswith(prefix) and on is True]
-    return "+".join(modes)
+    if checkpoint.similarity != "cosine":
+        notes.append(
+            f"{name or checkpoint.folder} was trained to be compared by {checkpoint.similarity}; here its vectors have "
+            "unit length and are compared by cosine, which may rank otherwise"
+        )
+    return tuple(notes)

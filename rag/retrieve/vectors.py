@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from rag.compute.hardware import n_threads
 from rag.errors import ConfigError, IndexMismatchError
 
 TRAINING_POINTS_PER_CELL = 64
+_MAPPED_WHOLE = (b"IxFI", b"IxF2", b"IxFl", b"IHNf")
+"""How the files begin of flat indexes, by their metric, and of graphs over flat vectors."""
 
 
 class FaissIndex:
@@ -40,7 +44,8 @@ class FaissIndex:
         faiss.omp_set_num_threads(n_threads())
         index = cls.__new__(cls)
         try:
-            index._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+            with _readable(path) as name:
+                index._index = faiss.read_index(name, _mapped(path))
         except RuntimeError as error:
             raise IndexMismatchError(f"{path} is missing or damaged") from error
         index._tune(nprobe, ef_search)
@@ -121,4 +126,30 @@ class FaissIndex:
         """Write the index to one file."""
         import faiss
 
-        faiss.write_index(self._index, str(path))
+        with _readable(path) as name:
+            faiss.write_index(self._index, name)
+
+
+def _mapped(path: Path) -> int:
+    """FAISS's flag for mapping a file into memory; there is one for flat and graph indexes, and one for others."""
+    import faiss
+
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        if stream.read(4) in _MAPPED_WHOLE:
+            return faiss.IO_FLAG_MMAP_IFC
+    return faiss.IO_FLAG_MMAP
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[str]:
+    """A name of the file that FAISS takes: none that is no text, so the folder is opened for it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{folder}/{path.name}"
+        finally:
+            os.close(folder)
+    else:
+        yield str(path)

@@ -45,6 +45,7 @@ from rag.runs.stored import (
     RETRIEVED,
     RUN_FILE,
     SPANS,
+    STAGE_KEYS,
     StoredStages,
     generated_row,
     hit_pairs,
@@ -90,6 +91,8 @@ def run_batch(
             ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
             identity["oracle"] = hashlib.sha256(json_line(ids)).hexdigest()
         _check_identity(folder, identity)
+        for name in (*STAGE_KEYS, PREDICTIONS):  # what is damaged is made again, before anything is read
+            resume_jsonl(folder / name)
         others = {Path(other): read_identity(Path(other)) for other in reuse}
         for other, theirs in others.items():
             take_over(folder, other, theirs, identity)

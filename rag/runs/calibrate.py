@@ -16,10 +16,10 @@ from rag.build.serving import Serving
 from rag.build.threshold import reader_record
 from rag.data.questions import Question
 from rag.errors import ConfigError, DataError
+from rag.evaluate.calibration_words import choice_in_words, too_few
 from rag.evaluate.evidence import calibrate_evidence
 from rag.evidence import RERANK, features_of
-from rag.files import write_json
-from rag.index.calibration import CALIBRATION_FILE
+from rag.index.calibration import write_calibration
 from rag.pipeline import Pipeline
 from rag.runs.batch import run_batch
 from rag.runs.stored import StoredStages
@@ -61,7 +61,8 @@ def make_calibration(
         min_precision=min_precision,
         max_wrong_refusals=max_wrong_refusals,
     )
-    return store_calibration(serving, result, {"queries": str(queries)})
+    more = f"add questions to {queries} and calibrate again"
+    return [*too_few(result, more), *store_calibration(serving, result, {"queries": str(queries)})]
 
 
 def require_reranker(serving: Serving) -> None:
@@ -84,9 +85,7 @@ def store_calibration(serving: Serving, result: dict, made_from: Mapping) -> lis
         **made_from,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    path = serving.index_folder / CALIBRATION_FILE
-    write_json(path, result)
-    return _summary(result, path)
+    return _summary(result, serving, write_calibration(serving.index_folder, result))
 
 
 def calibration_identity(serving: Serving, queries: str | Path) -> dict:
@@ -123,18 +122,27 @@ def own_folder(index_folder: Path, name: str, identity: Mapping) -> Path:
     return folder
 
 
-def _summary(result: dict, path: Path) -> list[str]:
-    lines = [f"{result['n']:,} questions, {result['n_unanswerable']:,} unanswerable; AUC {result['auc']:.3f}"]
+def _summary(result: dict, serving: Serving, path: Path) -> list[str]:
+    found = "not known" if result["auc"] is None else f"{result['auc']:.3f}"
+    lines = [f"{result['n']:,} questions, {result['n_unanswerable']:,} unanswerable; AUC {found}"]
     if "compared" in result:
         lines += _compared_lines(result["compared"], is_kept="evidence" in result)
     if "unanswerable_share" in result:
         lines.append(f"precision counts as if {result['unanswerable_share']:.0%} of the questions were unanswerable")
     used = result.get("evidence", result)
+    if used["threshold"] is not None:
+        point = next(p for p in used["curve"] if p["threshold"] == used["threshold"])
+        figures = ", ".join(f"{name} {point[name]:.3f}" for name in point if name != "threshold")
+        lines.append(f"threshold {used['threshold']:.3f}: {figures}")
+    lines += choice_in_words(result)
+    abstain = serving.settings.abstain
+    for name in ("rerank_threshold", "strictness"):
+        if (value := getattr(abstain, name)) is not None:
+            lines.append(f"abstain.{name} = {value:g} in your settings goes before it")
+            break
     if used["threshold"] is None:
         return [*lines, f"no threshold refuses within the limits and helps; none is set ({path})"]
-    point = next(p for p in used["curve"] if p["threshold"] == used["threshold"])
-    figures = ", ".join(f"{name} {point[name]:.3f}" for name in point if name != "threshold")
-    return [*lines, f"threshold {used['threshold']:.3f}: {figures}", f"stored in {path}"]
+    return [*lines, f"stored in {path}"]
 
 
 def _compared_lines(compared: dict, *, is_kept: bool) -> list[str]:

@@ -30,6 +30,7 @@ from rag.data.labelled import Example, load_examples
 from rag.data.near_twins import pieces, pieces_by_shape
 from rag.data.passages import Corpus
 from rag.data.questions import Question, sample_questions
+from rag.evaluate.calibration_words import too_few
 from rag.evaluate.evidence import calibrate_by
 from rag.evaluate.unanswerable import Withheld, answers_twin, unanswered_twin
 from rag.evidence import EvidenceModel, features_of
@@ -95,10 +96,12 @@ def make_written_calibration(
         unanswerable_share=UNANSWERABLE_SHARE,
     )
     lines = store_calibration(serving, result, {"queries": str(file), "questions": WRITTEN, "made": made})
+    more = f"ask about more passages with --sample {2 * (sample or PASSAGES)}, or calibrate on questions of your own"
     by = "all evidence, weighed as the reader's own calibration does" if "evidence" in result else "the rerank score"
     return [
         f"{file}: {len(found):,} written questions are answered from their passages; without their documents "
         f"{n_withheld:,} are unanswerable, as near-twins {made['near_twins']:,}",
+        *too_few(result, more),
         *lines,
         f"refused by {by}; people's questions are harder to tell apart than these",
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rag.files import json_if_sound, write_json
+from rag.progress import say
 
 
 class StageCost:
@@ -20,7 +23,15 @@ class StageCost:
 
     def __init__(self, path: Path):
         self._path = path
-        self._record = json_if_sound(path) or {"stages": {}}
+        self._record: dict = {"stages": {}}
+        if path.exists():
+            stored = json_if_sound(path)
+            if stored is not None and _is_cost(stored):
+                self._record = stored
+            else:
+                aside = path.with_name(path.name + ".damaged")
+                os.replace(path, aside)
+                say(f"{path} is damaged; it is kept as {aside.name}, and what earlier starts took is not counted")
 
     @contextlib.contextmanager
     def of(self, stage: str | None) -> Iterator[dict]:
@@ -36,6 +47,17 @@ class StageCost:
             record["seconds"] = round(record["seconds"] + time.perf_counter() - started, 2)
             record["peak_memory_gib"] = round(max(record["peak_memory_gib"], _memory_gib()), 2)
             write_json(self._path, self._record)
+
+
+def _is_cost(stored: Mapping) -> bool:
+    """Whether a record holds numbers for each stage."""
+    stages = stored.get("stages")
+    return isinstance(stages, dict) and all(
+        isinstance(stage, dict)
+        and {"seconds", "peak_memory_gib"} <= stage.keys()
+        and all(type(value) in (int, float) and math.isfinite(value) for value in stage.values())
+        for stage in stages.values()
+    )
 
 
 def _memory_gib() -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag import fixes
 from rag.build.identity import prompt_of_run
 from rag.build.indexes import corpus_of
 from rag.data.passages import Corpus
@@ -20,6 +21,7 @@ from rag.lazy import Lazy
 from rag.progress import say
 from rag.resume import read_jsonl
 from rag.runs.stored import RETRIEVED, RUN_FILE
+from rag.store.note import has_note
 
 if TYPE_CHECKING:
     from rag.retrieve.encoder import Encoder
@@ -85,14 +87,18 @@ def _references(
 
 def _run_record(run_folder: str | Path) -> dict:
     """RUN/run.json; {} where it is missing. Raises RunMismatchError where it is damaged."""
-    fix = "run rag batch again into another folder"
-    return read_json(Path(run_folder) / RUN_FILE, RunMismatchError, fix=fix, default={})
+    fix = f"run the batch again into another folder: {fixes.batch('RUN')}"
+    record = read_json(Path(run_folder) / RUN_FILE, RunMismatchError, fix=fix, default={})
+    settings = record.get("settings", {})
+    if not isinstance(settings, dict) or not isinstance(settings.get("prompt", {}), dict):
+        raise RunMismatchError(f"{Path(run_folder) / RUN_FILE} is damaged (it holds no settings); {fix}")
+    return record
 
 
 def _run_corpus(run_folder: str | Path, identity: dict, index: str | Path | None) -> Corpus | None:
     """The corpus that a run answered from, where its index is still there; an index given must be the run's."""
     folder = index or identity.get("index_path")
-    if not folder or (index is None and not (Path(folder) / "CURRENT").is_file()):
+    if not folder or (index is None and not (has_note(folder) or (Path(folder) / "CURRENT").is_file())):
         return None
     if serving_manifest(folder)[1].fingerprint != identity.get("index"):
         if index is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rag.errors import RunMismatchError
+from rag import fixes
+from rag.errors import DataError, RunMismatchError
 from rag.files import json_line, read_json, write_whole
 from rag.resume import flatten, read_jsonl
 from rag.runs.known_answers import KnownAnswers
@@ -27,8 +29,9 @@ def known_scores(others: Mapping[Path, dict], identity: dict) -> KnownScores:
         keys = [k for k in ours.keys() | theirs.keys() if k == "reranker" or k.startswith("settings.reranker.")]
         shaping = {"index", *keys} - {"settings.reranker.depth"}
         if "oracle" not in theirs and all(ours.get(key) == theirs.get(key) for key in shaping):
-            for row in read_jsonl(other / PREDICTIONS):
-                known.update(((row["query"], pid), score) for pid, score in row["reranked"])
+            with _naming(other / PREDICTIONS):
+                for row in read_jsonl(other / PREDICTIONS):
+                    known.update(((row["query"], pid), score) for pid, score in row["reranked"])
     return known
 
 
@@ -39,9 +42,22 @@ def known_answers(others: Mapping[Path, dict], identity: dict) -> KnownAnswers:
     for other, theirs in others.items():
         keys = {k for k in ours.keys() | theirs.keys() if k == "generator" or k.startswith("settings.generator.")}
         if all(ours.get(key) == theirs.get(key) for key in keys):
-            rows = read_jsonl(other / GENERATED)
-            known.update((row["prompt_sha256"], row["raw"]) for row in rows if row.get("prompt_sha256"))
+            with _naming(other / GENERATED):
+                rows = read_jsonl(other / GENERATED)
+                known.update((row["prompt_sha256"], row["raw"]) for row in rows if row.get("prompt_sha256"))
     return known
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raises DataError, which names the file, where a row of it is not what a batch writes."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path} holds a damaged row ({error}); leave its run out of --reuse, or make it again: "
+            f"{fixes.batch(path.parent)}"
+        ) from error
 
 
 def take_over(folder: Path, other: Path, theirs: dict, identity: dict) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rag import fixes
 from rag.config import Settings
 from rag.data.passages import Corpus
 from rag.data.questions import Question
+from rag.errors import DataError
 from rag.files import json_if_sound
 from rag.pipeline import Pipeline
 from rag.progress import say
@@ -52,13 +55,35 @@ def hit_pairs(hits: Iterable[Hit]) -> list[list]:
     return [[hit.passage.id, round(hit.score, 9)] for hit in hits]
 
 
+def _of(stage: str) -> Callable[[Callable], Callable]:
+    """What a method makes of a row of this stage; raises DataError, which names the file, where the row is damaged."""
+
+    def checked(method: Callable[[StoredStages, Question], Response]) -> Callable[[StoredStages, Question], Response]:
+        @functools.wraps(method)
+        def read(self: StoredStages, question: Question) -> Response:
+            try:
+                return method(self, question)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                path = self.folder / stage
+                raise DataError(
+                    f"{path} holds a damaged row for the question {question.id!r} ({error}); set it aside, and the "
+                    f"same command makes it again: {fixes.set_aside(path)}"
+                ) from error
+
+        return read
+
+    return checked
+
+
 class StoredStages:
     """The finished stages of a run folder, joined into responses again."""
 
     def __init__(self, folder: Path, corpus: Corpus):
+        self.folder = folder
         self._corpus = corpus
         self._rows = {name: {row["qid"]: row for row in read_jsonl(folder / name)} for name in STAGE_KEYS}
 
+    @_of(RETRIEVED)
     def retrieved(self, question: Question) -> Response:
         row = self._rows[RETRIEVED][question.id]
         return Response(
@@ -68,11 +93,13 @@ class StoredStages:
             timings={"retrieve": row["seconds"]},
         )
 
+    @_of(RERANKED)
     def reranked(self, question: Question) -> Response:
         response, row = self.retrieved(question), self._rows[RERANKED][question.id]
         timings = {**response.timings, "rerank": row["seconds"]}
         return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
 
+    @_of(SPANS)
     def read(self, question: Question) -> Response:
         response, row = self.reranked(question), self._rows[SPANS].get(question.id)
         if row is None:
@@ -80,6 +107,7 @@ class StoredStages:
         spans = {pid: ReadSpan(*values) for pid, values in row["spans"].items()}
         return dataclasses.replace(response, spans=spans, timings={**response.timings, "read": row["seconds"]})
 
+    @_of(EXCERPTS)
     def excerpted(self, question: Question) -> Response:
         response, row = self.read(question), self._rows[EXCERPTS].get(question.id)
         if row is None:
@@ -87,6 +115,7 @@ class StoredStages:
         timings = {**response.timings, "excerpt": row["seconds"]}
         return dataclasses.replace(response, excerpts=_spans(row), timings=timings)
 
+    @_of(GENERATED)
     def generated(self, question: Question) -> Response:
         response, row = self.excerpted(question), self._rows[GENERATED][question.id]
         hits = {hit.passage.id: hit for hit in response.reranked}

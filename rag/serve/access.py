@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from fastapi import Request
 
-from rag.serve.users import RateLimit, Users
+from rag.serve.users import RateLimit, Users, address_of, bearer_key
 
 TRIES_A_MINUTE = 10
 
@@ -38,25 +38,33 @@ def person_of(request: gr.Request) -> str:
 
 def asker_of(request: gr.Request) -> str:
     """Whom a question is counted for: the person, else the address."""
-    return person_of(request) or (request.client.host if request.client else "")
+    return person_of(request) or (address_of(request.client.host) if request.client else "")
 
 
 def key_of(users: Users | None, request: Request) -> str:
     """The person whose API key a request carries, "" for none. Without users, the address it comes from."""
     if users is None:
-        return request.client.host if request.client else ""
-    return users.of_key(request.headers.get("authorization", "").removeprefix("Bearer ")) or ""
+        return address_of(request.client.host) if request.client else ""
+    return users.of_key(bearer_key(request.headers.get("authorization", ""))) or ""
+
+
+def sender_of(page: gr.Blocks, users: Users | None, request: Request) -> str | None:
+    """Who sends a request: the person who is logged in on the page, or whose API key it carries.
+
+    None for nobody; "" where nobody has to log in.
+    """
+    if users is None:
+        return ""
+    cookies = (f"access-token-{page.app.cookie_id}", f"access-token-unsecure-{page.app.cookie_id}")
+    person = next(filter(None, (page.app.tokens.get(request.cookies.get(name)) for name in cookies)), None)
+    if person is None:
+        return key_of(users, request) or None
+    return person if users.knows(person) else None
 
 
 def may_read(page: gr.Blocks, users: Users | None, request: Request) -> bool:
     """Whether a request outside the page comes from someone who is logged in there, or carries an API key."""
-    if users is None:
-        return True
-    cookies = (f"access-token-{page.app.cookie_id}", f"access-token-unsecure-{page.app.cookie_id}")
-    person = next(filter(None, (page.app.tokens.get(request.cookies.get(name)) for name in cookies)), None)
-    if person is None:
-        return bool(key_of(users, request))
-    return users.knows(person)
+    return sender_of(page, users, request) is not None
 
 
 def password_check(users: Users) -> Callable[[str, str], Any]:

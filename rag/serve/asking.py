@@ -12,7 +12,7 @@ from rag.marks import with_marks
 from rag.read.span_answer import span_json
 from rag.serve.chat import Chat
 from rag.serve.source_pages import source_link
-from rag.serve.turns import Options, outcome
+from rag.serve.turns import Options, Turn, outcome
 from rag.serve.users import RateLimit
 from rag.types import Answer, Response
 
@@ -28,6 +28,11 @@ def answer_once(chat: Chat, options: Options, limit: RateLimit, who: str, questi
     if (seconds := limit.wait_seconds(who)) > 0:
         raise RagError(f"too many questions in a minute; ask again in {seconds:.0f} s")
     (turn,) = collections.deque(chat.ask(question, (), options), maxlen=1)
+    return answer_record(turn)
+
+
+def answer_record(turn: Turn) -> dict:
+    """The record of a turn that is done, as `answer_once` returns it; raises RagError with the error of the turn."""
     if turn.error:
         raise RagError(turn.error)
     response, answer = outcome(turn)

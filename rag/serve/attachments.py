@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 from rag.documents.ingested_lines import ingested_lines
 from rag.errors import DataError, IndexMismatchError, RagError
 from rag.index.folder import serves
+from rag.private import keep_private, private_folder
 from rag.serve.sources import Sources
+from rag.serve.upload_room import check_room
 from rag.types import Retriever
 
 if TYPE_CHECKING:
@@ -38,44 +40,73 @@ class Indexing:
     """How files become an index and are searched, always with the encoder that serves now.
 
     `add` takes the files, the index folder and the folder for copies. `update` ingests the files of an index again,
-    `retrievers` searches it; both take the index folder.
+    `retrievers` searches it; both take the index folder. `remove` takes the SHA-256 of a document, the index folder and
+    the folder of copies.
     """
 
     add: Callable[[Sequence[str | Path], Path, Path], Ingested]
     update: Callable[[Path], object]
     retrievers: Callable[[Path], Retrievers]
+    remove: Callable[[str, Path, Path], object] | None = None
 
 
 class Attachments:
     """The files of conversations. Each conversation has a key of 32 hex digits that nobody can guess.
 
     `kept` gives the keys of the conversations that are kept; files of others are deleted a day after their last use.
-    A `root` whose name begins with a dot is not ingested with the folder around it.
+    A `root` whose name begins with a dot is not ingested with the folder around it. The files of a conversation may
+    take `max_bytes`, those of all together `max_all_bytes`.
     """
 
-    def __init__(self, root: str | Path, indexing: Indexing, kept: Callable[[], Collection[str]] = tuple):
+    def __init__(
+        self,
+        root: str | Path,
+        indexing: Indexing,
+        kept: Callable[[], Collection[str]] = tuple,
+        max_bytes: int = 2**29,
+        max_all_bytes: int = 2**32,
+    ):
         self._root = Path(root)
         self._indexing = indexing
         self._kept = kept
+        self._max_bytes, self._max_all_bytes = max_bytes, max_all_bytes
         self._open: OrderedDict[str, tuple[Retrievers, Sources]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, key: str, paths: Sequence[str | Path]) -> list[str]:
         """Add copies of files to a conversation; returns lines that say what was done.
 
-        Raises DataError where none of them can be read.
+        Raises DataError where none of them can be read, or all of them would take too much room.
         """
+        return ingested_lines(self.take_in(key, paths), Path("this conversation"))[:-1]
+
+    def take_in(self, key: str, paths: Sequence[str | Path]) -> Ingested:
+        """As `add`; returns what was done."""
         folder = self._folder(key)
+        private_folder(self._root)
         self.sweep()
+        check_room(folder / "files", paths, self._max_bytes, "the files of a conversation")
+        check_room(self._root, paths, self._max_all_bytes, "the files of all conversations")
         try:
-            result = self._indexing.add(paths, folder / "index", folder / "files")
-            return ingested_lines(result, Path("this conversation"))[:-1]
+            return self._indexing.add(paths, folder / "index", folder / "files")
         except RagError:
             # A first attempt that failed leaves nothing behind.
             if not serves(folder / "index"):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
+            keep_private(folder)
+            self._close(key)
+
+    def remove(self, key: str, sha256: str) -> None:
+        """Take a document out of a conversation, and delete its copy. Raises DataError where it is not there."""
+        folder = self._folder(key)
+        if self._indexing.remove is None or not serves(folder / "index"):
+            raise DataError("this conversation has no files of its own")
+        try:
+            self._indexing.remove(sha256, folder / "index", folder / "files")
+        finally:
+            keep_private(folder)
             self._close(key)
 
     def documents(self, key: str) -> list[Mapping]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.errors import DataError
-from rag.files import json_line, write_whole
-from rag.serve.asking import marked_text
+from rag.files import json_line
+from rag.marks import with_marks
+from rag.private import write_private
 from rag.serve.history import History, Judged
 from rag.serve.turns import Turn
+from rag.serve.view.cards import find_cards, numbers_of, title_of
+from rag.serve.view.turn import shown_answer
+from rag.terminal import harmless
 from rag.types import CANNOTANSWER
 
 FEEDBACK_START = b'{"qid": "chat_'
+_FENCE = re.compile(r"`{3,}|~{3,}")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def export_feedback(history: History, output: str | Path) -> int:
@@ -25,7 +32,7 @@ def export_feedback(history: History, output: str | Path) -> int:
     if path.is_file() and not all(line.startswith(FEEDBACK_START) for line in path.read_bytes().splitlines()):
         raise DataError(f"{path} holds something else than feedback; name another file with -o")
     rows = list(feedback_questions(history))
-    write_whole(path, b"".join(json_line(row) for row in rows))
+    write_private(path, b"".join(json_line(row) for row in rows))
     return len(rows)
 
 
@@ -64,24 +71,67 @@ def _training_question(judged: Judged) -> dict:
 
 
 def as_markdown(title: str, turns: Sequence[Turn]) -> str:
-    """A conversation with its sources, to keep or to send."""
+    """A conversation with its sources, to keep or to send: its answers stay Markdown, in which no HTML comes alive."""
     lines = [f"# {_line(title)}", ""]
     for turn in turns:
         lines += [f"**{_line(turn.question)}**", ""]
         if turn.searched_for:
             lines += [f"*searched for: {_line(turn.searched_for)}*", ""]
-        if turn.error:
-            lines += [f"({_line(turn.error)})", ""]
-        if turn.response is None or turn.response.answer is None:
-            continue
-        answer, contexts = turn.response.answer, turn.response.contexts
-        marked = marked_text(turn.response, answer, _escaped)
-        lines += [NOT_IN_DOCUMENTS if answer.abstained else marked, ""]
-        for number, hit in enumerate(contexts, 1):
-            if hit.passage.id in answer.citations:
-                quote = "\n".join(f"    > {_escaped(line)}" for line in hit.passage.text.splitlines())
-                lines += [f"- [{number}] {_line(hit.passage.title)} ({_line(place_of(hit.passage))})", "", quote, ""]
+        lines += _answer_lines(turn)
     return "\n".join(lines)
+
+
+def _answer_lines(turn: Turn) -> Iterator[str]:
+    if turn.error:
+        yield from (f"({_line(turn.error)})", "")
+    answer = shown_answer(turn)
+    if answer is None:
+        if turn.stopped or not turn.done:
+            yield from ("(stopped before there was an answer)", "")
+        elif not turn.error:
+            yield from (NOT_IN_DOCUMENTS, "")
+        return
+    cards = find_cards(turn, answer)
+    numbers = numbers_of(cards)
+    yield from (without_html(with_marks(answer, lambda pid: f"[{numbers[pid]}]" if pid in numbers else "")), "")
+    if turn.stopped or not turn.done:
+        yield from ("(stopped)", "")
+    for card in cards:
+        if card.is_cited:
+            passage = card.hit.passage
+            place = place_of(passage) if passage.place else passage.source
+            named = _line(title_of(passage, card.n)) + (f" ({_line(place)})" if place else "")
+            quote = "\n".join(f"    > {_escaped(line)}" for line in (card.sentence_text or passage.text).splitlines())
+            yield from (f"- [{card.n}] {named}", "", quote, "")
+
+
+def without_html(markdown: str) -> str:
+    """Markdown in which no HTML and no picture comes alive, in whatever shows it; what else it means stays.
+
+    Only blocks of code that are fenced at the beginning of a line stay as they are: others may end before they seem to.
+    """
+    lines, fence = [], ""
+    for line in harmless(markdown).split("\n"):
+        match = _FENCE.match(line)
+        if fence:
+            fence = "" if _closes(line, fence) else fence
+        elif match and not (line[0] == "`" and "`" in line[match.end() :]):
+            fence = match[0]
+            line = line[: match.end()] + _plain(line[match.end() :])
+        else:
+            line = _plain(line)
+        lines.append(line)
+    return "\n".join([*lines, *([fence] if fence else [])])
+
+
+def _closes(line: str, fence: str) -> bool:
+    """Whether a line ends a block of code: a fence as long as its own, hardly indented, with nothing behind it."""
+    bare = line.strip(" \t")
+    return len(bare) >= len(fence) and not bare.strip(fence[0]) and not line.startswith((" " * 4, "\t"))
+
+
+def _plain(line: str) -> str:
+    return _TAG.sub("&lt;", line).replace("![", "!\\[")
 
 
 def _line(text: str) -> str:
@@ -89,5 +139,5 @@ def _line(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that means nothing in Markdown."""
-    return "".join(f"\\{ch}" if ch in "\\`*_{}[]<>#|!" else ch for ch in text)
+    """Text that means nothing in Markdown, nor to a terminal."""
+    return "".join(f"\\{ch}" if ch in "\\`*_{}[]<>#|!" else ch for ch in harmless(text))

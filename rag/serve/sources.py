@@ -109,9 +109,7 @@ def _among_others(passage: Passage, corpus: Corpus) -> Source:
     text, title = "", ""
     blocks: list[Block] = []
     start, end = 0, 0
-    for other in corpus:
-        if other.document != name:
-            continue
+    for other in corpus.of_document(name):
         heading = other.title if other.title != title else ""
         title = other.title
         parts: list[tuple[BlockKind, str]] = [("heading", heading), ("text", other.text)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from rag.errors import DataError
 from rag.pipeline import Depths
 from rag.types import Answer, Response
 
@@ -15,7 +16,9 @@ class Options:
     """How to answer a question, as far as a person may choose.
 
     `strictness` None means as calibrated. `collections` None searches all documents. `attached` is the key of a
-    conversation's own files, which are searched too; "" for none.
+    conversation's own files, which are searched too; "" for none. `model` is the generator that answers, by the name
+    that it is offered by; "" for the usual one. `may_read` are the collections that the person may read; None for all.
+    `detail` is `short` or `detailed`; "" as the generator's prompt has it.
     """
 
     retriever: str = "hybrid"
@@ -23,6 +26,22 @@ class Options:
     strictness: float | None = None
     collections: tuple[str, ...] | None = None
     attached: str = ""
+    model: str = ""
+    may_read: tuple[str, ...] | None = None
+    detail: str = ""
+
+    @property
+    def searched(self) -> tuple[str, ...] | None:
+        """The collections to search in: of those that were chosen, what the person may read. None for all.
+
+        Raises DataError for one that they may not read, as for one that is not there.
+        """
+        if self.may_read is None or self.collections is None:
+            return self.may_read if self.collections is None else self.collections
+        for name in self.collections:
+            if name not in self.may_read:
+                raise no_collection(name, self.may_read)
+        return self.collections
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,11 @@ class Turn:
     refused: bool = False
     attached: str = ""
     narrowed: bool = False
+
+
+def no_collection(name: str, known: Collection[str]) -> DataError:
+    """The error for a collection that is not among those that are known, whether it is there or not."""
+    return DataError(f"there is no collection {name!r}; choose among {', '.join(known) or 'none'}")
 
 
 def settle(turns: Sequence[Turn]) -> list[Turn]:

@@ -6,12 +6,15 @@ import contextlib
 import fnmatch
 import functools
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import ModelError
 from rag.files import json_if_sound
+from rag.progress import say
 from rag.train.run import is_first_process
 
 if TYPE_CHECKING:
@@ -65,11 +68,39 @@ def as_kept(model: Module, base: Mapping[str, Tensor], tuned_share: float) -> It
 def last_checkpoint(target: Path) -> Path | None:
     """The newest whole checkpoint of a run; None where there is none.
 
-    trainer_state.json is written last: a checkpoint that a kill cut short lacks that file, or a part of it.
+    trainer_state.json is written last: a checkpoint that a kill cut short lacks that file, or a part of it. One of
+    which a file is damaged is said to be left out.
     """
     states = (target / "checkpoints").glob("checkpoint-*/trainer_state.json")
-    whole = [path.parent for path in states if json_if_sound(path) is not None]
-    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    begun = [path.parent for path in states if json_if_sound(path) is not None and _step_of(path.parent) >= 0]
+    for folder in sorted(begun, key=_step_of, reverse=True):
+        damaged = next((path for path in sorted(folder.iterdir()) if _is_damaged(path)), None)
+        if damaged is None:
+            return folder
+        say(f"{damaged} is damaged, and its checkpoint is left out")
+    return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    """The step at which a checkpoint was written; -1 where its name holds none."""
+    step = checkpoint.name.rpartition("-")[2]
+    return int(step) if step.isascii() and step.isdigit() else -1
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a file of weights, or of what the optimizer knows, cannot be read to its end."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt"):
+                return False
+        if path.suffix in (".pt", ".pth"):
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is not None
+    except (SafetensorError, OSError, zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError):
+        return True
+    return False
 
 
 def check_averageable(models: Sequence[Path]) -> None:

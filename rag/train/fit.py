@@ -9,6 +9,7 @@ RUN/model/          the finished checkpoint
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import resource
@@ -23,6 +24,7 @@ from rag.files import write_json
 from rag.progress import say
 from rag.resume import read_jsonl
 from rag.train.checkpoints import as_kept, last_checkpoint, mix_with_base
+from rag.train.drift import Sums, by_layer, layer_sums, logged_drift
 from rag.train.run import COST_FILE, Schedule, Watch, is_first_process, n_processes
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def fit(
     label: str,
     section: str = "training",
     separation: Callable[[], float | None] | None = None,
+    drift: Callable[[], Sums] | None = None,
     collate: Callable[[Sequence[Any]], Mapping[str, Tensor]] | None = None,
     eval_dataset: Dataset | None = None,
     metric: str | None = None,
@@ -56,7 +59,8 @@ def fit(
     """Train `model` in place, up to its best checkpoint by `metric`, by default the evaluator's primary metric.
 
     `trainer_class` is one of sentence-transformers' trainers, which take their kinds of loss, or `PlainTrainer`.
-    `separation` is logged with each step (see `Telemetry`), `collate` makes batches of rows where the trainer's own way
+    `separation` is logged with each step (see `Telemetry`), `drift` at each look at dev, by default how far the weights
+    have moved from where they began (`rag.train.drift`). `collate` makes batches of rows where the trainer's own way
     does not fit, `section` names the settings in messages, and further `arguments` go to `arguments_class`. The first
     column of `dataset` holds the questions.
 
@@ -75,6 +79,7 @@ def fit(
         name: tensor.detach().cpu() if name in frozen else tensor.detach().cpu().clone()
         for name, tensor in model.state_dict().items()
     }
+    moved = drift or functools.partial(_moved, model, before)
     chosen_by = metric or str(evaluator.primary_metric)
     n_steps = schedule.steps(len(dataset))
     trainer = _judging_as_kept(trainer_class, model, before, schedule.tuned_share)(
@@ -89,7 +94,15 @@ def fit(
         loss=loss,
         evaluator=evaluator,
         **({} if collate is None else {"data_collator": collate}),
-        callbacks=[Telemetry(target, writes=is_first_process(), separation=separation, label=label)],
+        callbacks=[
+            Telemetry(
+                target,
+                writes=is_first_process(),
+                separation=separation,
+                drift=lambda: logged_drift(moved()),
+                label=label,
+            )
+        ],
     )
     _train(trainer, target, device, section)
     _check_sound(model, target, section)
@@ -97,6 +110,11 @@ def fit(
     mix_with_base(model, before, schedule.tuned_share)
     if is_first_process():
         _write_results(model, before, target, dataset, schedule, device)
+
+
+def _moved(model: Module, before: Mapping[str, Tensor]) -> Sums:
+    """How far each layer has moved since `before`."""
+    return layer_sums(before, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
 
 
 def _warmup_steps(schedule: Schedule, n_steps: int, section: str) -> int:
@@ -136,7 +154,7 @@ def _arguments(target: Path, schedule: Schedule, watch: Watch, n_steps: int, dev
         "load_best_model_at_end": True,
         "metric_for_best_model": f"eval_{metric}",
         "greater_is_better": not metric.endswith("loss"),
-        "logging_steps": watch.log_steps,
+        "logging_steps": watch.log_every(n_steps),
         # The filter would log a loss that is not a number as 0, and telemetry could not see the divergence.
         "logging_nan_inf_filter": False,
         "report_to": watch.report_to,
@@ -196,10 +214,10 @@ def _write_results(
     model: Module, before: Mapping[str, Tensor], target: Path, dataset: Dataset, schedule: Schedule, device: str
 ) -> None:
     """What the run cost, how far each layer has moved, and the curves."""
-    from rag.train.telemetry import LOG_FILE, layer_drift, plot_log
+    from rag.train.telemetry import LOG_FILE, plot_log
 
     write_json(target / COST_FILE, _cost(read_jsonl(target / LOG_FILE), dataset, schedule, device))
-    drift = layer_drift(before, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
+    drift = by_layer(_moved(model, before))
     write_json(target / "drift.json", drift)
     plot_log(target, drift)
 

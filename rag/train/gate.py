@@ -263,5 +263,8 @@ def watched_ids(model: str | Path) -> set[str]:
     place = Path(model).resolve()
     for folder in (place, *place.parents[:2]):
         if (folder / TRAINING_FILE).is_file():
-            return set(read_json(folder / TRAINING_FILE, ModelError, default={}).get(WATCHED, ()))
+            watched = read_json(folder / TRAINING_FILE, ModelError).get(WATCHED, [])
+            if not isinstance(watched, list) or not all(isinstance(qid, str) for qid in watched):
+                raise ModelError(f"{folder / TRAINING_FILE} is damaged (its {WATCHED} are no ids); train again")
+            return set(watched)
     return set()

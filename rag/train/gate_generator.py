@@ -15,7 +15,7 @@ import numpy as np
 
 from rag.build import parts
 from rag.build.chosen_prompt import settled
-from rag.build.identity import generator_identity
+from rag.build.identity import generator_identity, generator_record
 from rag.build.pipelines import make_pipeline, sentence_margin
 from rag.build.serving import Serving
 from rag.data.answers import references
@@ -116,7 +116,7 @@ def _answers(serving: Serving, target: Path, corpus: Corpus, judged: Found, side
     pipeline = make_pipeline(serving, interactive=False)
     made_of = [
         generator_identity(serving.settings),
-        settled(serving.settings).generator.model_dump(mode="json"),
+        generator_record(settled(serving.settings)),
         pipeline.prompt.sha256(),
         [pipeline.order, pipeline.sentence_margin, pipeline.depths.contexts, repr(pipeline.rerank_threshold)],
         [dataclasses.asdict(contexts) for _, contexts in judged],

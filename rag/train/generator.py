@@ -49,7 +49,7 @@ def train_generator(
     """
     from transformers import TrainingArguments
 
-    from rag.train.lora import add_lora, load_causal
+    from rag.train.lora import add_lora, load_causal, lora_sums
     from rag.train.plain_trainer import PlainTrainer
 
     target = Path(target)
@@ -80,6 +80,7 @@ def train_generator(
         watch,
         label=f"Training ({recipe.name})",
         section="training.generator",
+        drift=functools.partial(lora_sums, model),
         collate=collate,
         remove_unused_columns=False,
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.compute.hardware import default_device, fastest_precision
 from rag.compute.quiet import quiet_transformers
 from rag.errors import ModelError
+from rag.train.drift import Sums, by_layer, layer_of
 from rag.train.generator_recipes import GeneratorRecipe
-from rag.train.telemetry import layer_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -61,26 +61,42 @@ def add_lora(model: PreTrainedModel, recipe: GeneratorRecipe) -> PeftModel:
     return get_peft_model(model, config)
 
 
+def lora_sums(model: PeftModel) -> Sums:
+    """How far the adapters have moved each layer that has one, as `rag.train.drift` counts it."""
+    import torch
+
+    sums: Sums = {}
+    with torch.no_grad():
+        for name, layer in _adapted(model):
+            _add(sums, name, layer.get_delta_weight("default").float(), layer.get_base_layer().weight)
+    return sums
+
+
 def merge_lora(model: PeftModel) -> tuple[PreTrainedModel, dict[str, float]]:
     """(the plain model, whose weights are base plus adapter, in bf16; how far each layer moved: |change| / |base|).
 
     Sums are taken in fp32 and rounded once.
     """
     import torch
-    from peft.tuners.lora import LoraLayer
 
-    sums: dict[str, list[float]] = {}
-    for name, module in model.named_modules():
-        if not isinstance(module, LoraLayer):
-            continue
-        layer: Any = module
+    sums: Sums = {}
+    for name, layer in _adapted(model):
         weight = layer.get_base_layer().weight
         with torch.no_grad():
             change = layer.get_delta_weight("default").float()
-            own = sums.setdefault(layer_of(f"{name}."), [0.0, 0.0])
-            own[0] += float(change.pow(2).sum())
-            own[1] += float(weight.float().pow(2).sum())
+            _add(sums, name, change, weight)
             weight.copy_(weight.float() + change)
     plain = model.unload()
-    drift = {layer: math.sqrt(change / size) if size else 0.0 for layer, (change, size) in sorted(sums.items())}
-    return plain.to(torch.bfloat16), drift
+    return plain.to(torch.bfloat16), by_layer(sums)
+
+
+def _adapted(model: PeftModel) -> list[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+
+
+def _add(sums: Sums, name: str, change: Tensor, weight: Tensor) -> None:
+    own = sums.setdefault(layer_of(f"{name}."), [0.0, 0.0])
+    own[0] += float(change.pow(2).sum())
+    own[1] += float(weight.float().pow(2).sum())

@@ -82,7 +82,7 @@ def _pair_scorer(serving: Serving, index: OpenIndex, scorer: Scorer) -> tuple[Pa
     encoder = serving.load_encoder()
     index.check_encoder(encoder.fingerprint)
     vectors = index.vectors()
-    row_of = {passage.id: row for row, passage in enumerate(index.corpus)}
+    row_of = {passage_id: row for row, passage_id in enumerate(index.corpus.ids())}
 
     def cosine(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         queries = list(dict.fromkeys(query for query, _ in pairs))

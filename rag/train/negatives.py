@@ -120,9 +120,9 @@ def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
         try:
             pairs = {name: tuple((pid, score) for pid, score in row[name]) for name in ("positives", "negatives")}
             mined[row["qid"]] = Mined(**{**row, **pairs, "origins": tuple(row["origins"])})
+            unknown = next((pid for name in pairs for pid, _ in pairs[name] if pid not in corpus), None)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} holds no mined negatives; name what rag mine wrote: --negatives FILE") from error
-        unknown = next((pid for name in pairs for pid, _ in pairs[name] if pid not in corpus), None)
         if unknown is not None:
             raise DataError(f"{path} names the passage {unknown!r}, which the index lacks; mine from this index")
     if not mined:

@@ -42,7 +42,7 @@ def training_rows(
         raise ConfigError(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
         )
-    row_of = {passage.id: row for row, passage in enumerate(corpus)}
+    row_of = {passage_id: row for row, passage_id in enumerate(corpus.ids())}
     rng = random.Random(recipe.seed)
     rows = []
     for example in examples:

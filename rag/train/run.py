@@ -16,6 +16,8 @@ TRAINING_FILE = "training.json"
 WATCHED = "watched"
 """In TRAINING_FILE: the ids of the dev questions that chose the checkpoint, or the one to start from."""
 COST_FILE = "cost.json"
+LEAST_LOGGED = 20
+"""How many steps of a run are logged at least; all of them where it has no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +49,18 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How a run is watched: how often the model is evaluated on dev, and where figures go besides the log."""
+    """How a run is watched: how often the model is evaluated on dev, and where figures go besides the log.
+
+    Every `log_steps`-th step is logged; in a short run more of them, so that there are `LEAST_LOGGED`.
+    """
 
     evaluations: int = 4
     log_steps: int = 10
     report_to: str = "none"
+
+    def log_every(self, n_steps: int) -> int:
+        """The steps from one line of the log to the next, in a run of `n_steps`."""
+        return max(1, min(self.log_steps, n_steps // LEAST_LOGGED))
 
 
 def is_first_process() -> bool:

@@ -1,7 +1,9 @@
 """What a training run writes down: one JSON line per logging step, warnings by rule, plots.
 
-RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation and seconds, and at every evaluation the dev
-metrics. A resumed run continues the same file. RUN/curves.png and RUN/warnings.json are updated at evaluations.
+RUN/log.jsonl holds step, epoch, loss, learning_rate, grad_norm, separation and seconds; `learning_rate/GROUP` is the
+rate of each group of parameters. At every evaluation it holds the dev metrics, and how far the weights have moved away
+from the base's: `drift` all together, `drift/LAYER` each layer. A resumed run continues the same file. RUN/curves.png
+and RUN/warnings.json are updated at evaluations.
 """
 
 from __future__ import annotations
@@ -10,23 +12,24 @@ import contextlib
 import itertools
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rag.files import write_json, write_whole
 from rag.progress import Progress, progress, say
 from rag.resume import read_jsonl
+from rag.train.curves import LOG_FILE, plot_log
+from rag.train.drift import layer_drift, layer_of  # noqa: F401 (named here since the first version)
 
-LOG_FILE, WARNINGS_FILE = "log.jsonl", "warnings.json"
+WARNINGS_FILE = "warnings.json"
+PARTS = {"embeddings": "embeddings", "layer": "layers", "head": "head"}
 CURVES_EVERY_SECONDS = 30.0
 COLLAPSED_SHARE = 0.05
 """Of the spread of scores at the start: with less separation than that, positives and negatives score alike."""
-ON_DEV = ("@10", "_f1", "_exact_match")
-"""Parts of the names of figures on dev that are drawn together."""
 CHOOSES = ("mrr@10", "f1_with_null")
 """What the names of the figures end with that choose checkpoints."""
 FALLING_EVALUATIONS = 2
@@ -36,9 +39,9 @@ FALLING_EVALUATIONS = 2
 class Telemetry(TrainerCallback):
     """Writes the log, shows the progress, and stops a run that diverges.
 
-    `separation` is called at each logging step for the mean margin between positive and hardest negative. If several
-    processes train together, each has a Telemetry, so that all of them stop; only the one that `writes` writes and
-    shows anything.
+    `separation` is called at each logging step for the mean margin between positive and hardest negative, `drift` at
+    each evaluation for the drift of each layer and of all (`rag.train.drift`). If several processes train together,
+    each has a Telemetry, so that all of them stop; only the one that `writes` writes and shows anything.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class Telemetry(TrainerCallback):
         *,
         writes: bool = True,
         separation: Callable[[], float | None] | None = None,
+        drift: Callable[[], Mapping[str, float]] | None = None,
         label: str = "Training",
     ):
         self.folder = folder
         self.separation = separation
+        self.drift = drift
         self.label = label
         self.writes = writes
         self.diverged = False
@@ -61,19 +66,35 @@ class Telemetry(TrainerCallback):
         self._drawn = time.monotonic()
         self._seconds_before = 0.0
         self._started = time.monotonic()
+        self._groups: list[str] = []
+        self._rates: dict[str, float] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if not self.writes:
             return
         path = self.folder / LOG_FILE
         # A resumed run does again what came after its checkpoint, and logs it again.
-        earlier = [row for row in read_jsonl(path) if row["step"] <= state.global_step]
+        # One that was killed before its first checkpoint has looked at the base twice.
+        rows = {(row["step"], "loss" in row): row for row in read_jsonl(path) if row["step"] <= state.global_step}
+        earlier = [*rows.values()]
         write_whole(path, "".join(json.dumps(row) + "\n" for row in earlier))
         self._seconds_before = max((row.get("seconds", 0.0) for row in earlier), default=0.0)
         self._started = time.monotonic()
         bar = progress(self.label, state.max_steps, "steps", already_done=state.global_step)
         self._bar = self._shown.enter_context(bar)
         self._step = state.global_step
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        """Keep the rates that this step was made with: the schedule changes them before the step is logged."""
+        optimizer = kwargs.get("optimizer")
+        if optimizer is None or not self.writes:
+            return
+        if len(self._groups) != len(optimizer.param_groups):
+            self._groups = group_names(kwargs.get("model"), optimizer.param_groups)
+        rates = zip(self._groups, optimizer.param_groups, strict=True)
+        self._rates = {f"learning_rate/{name}": float(group["lr"]) for name, group in rates if group["params"]}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if self._bar is None:
@@ -127,12 +148,35 @@ class Telemetry(TrainerCallback):
         if "loss" in logs and self.separation is not None:
             found = self.separation()
             row["separation"] = None if found is None else _number(found)
+        if "loss" in logs:
+            row |= self._rates
+        if self.writes and self.drift is not None and any(name.startswith("eval_") for name in logs):
+            row |= {name: _number(value) for name, value in self.drift().items()}
         if self.writes:
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
         if any(value is None for name, value in row.items() if name in ("loss", "grad_norm")):
             self.diverged = True
             control.should_training_stop = True
+
+
+def group_names(model: Any, groups: Sequence[Mapping]) -> list[str]:
+    """A name for each group of an optimizer's parameters: the parts of the model, and whether biases and norms alone.
+
+    "embeddings+layers" and "embeddings+layers, biases and norms" are the trainer's own two; a name that would stand
+    twice gets a number.
+    """
+    names = {} if model is None else {id(parameter): name for name, parameter in model.named_parameters()}
+    made: list[str] = []
+    for group in groups:
+        parts = {layer_of(names.get(id(parameter), "")).partition(" ")[0] for parameter in group["params"]}
+        shown = [plural for part, plural in PARTS.items() if part in parts]
+        name = "+".join(shown) or "empty"
+        if group["params"] and all(parameter.ndim < 2 for parameter in group["params"]):
+            name += ", biases and norms"
+        n_before = sum(other.partition(" #")[0] == name for other in made)
+        made.append(f"{name} #{n_before + 1}" if n_before else name)
+    return made
 
 
 def _number(value: float) -> float | None:
@@ -196,71 +240,3 @@ def _epoch_drop(steps: Sequence[Mapping]) -> float | None:
             trend = 1 - level / (sum(inside) / len(inside))
             drops.append(drop - max(trend, 0.0))
     return max(drops) if drops and max(drops) > 0.15 else None
-
-
-def plot_log(folder: Path, drift: Mapping[str, float] | None = None) -> Path | None:
-    """Draw loss, learning rate, gradient norm, separation, dev metrics and drift per layer into `curves.png`.
-
-    Returns its path; None where there is nothing to draw yet.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    log = read_jsonl(folder / LOG_FILE)
-    logged = sorted({name for row in log for name, value in row.items() if value is not None})
-    wanted = {
-        "loss": ["loss", "eval_loss", "eval_dev_loss"],
-        "learning_rate": ["learning_rate"],
-        "grad_norm": ["grad_norm"],
-        "separation": ["separation", "eval_dev_separation"],
-        "refusals": ["eval_dev_refusal_auc"],
-        "dev": [name for name in logged if name.startswith("eval_") and any(part in name for part in ON_DEV)],
-    }
-    panels = [(title, [name for name in names if name in logged]) for title, names in wanted.items()]
-    panels = [(title, names) for title, names in panels if names]
-    n = len(panels) + (1 if drift else 0)
-    if not n:
-        return None
-    n_rows = (n + 1) // 2
-    figure, axes = plt.subplots(n_rows, 2, figsize=(11, 3 * n_rows), squeeze=False)
-    flat = list(axes.flat)
-    for axis, (title, columns) in zip(flat, panels, strict=False):
-        for column in columns:
-            points = [(row["step"], row[column]) for row in log if row.get(column) is not None]
-            marker = "o" if column.startswith("eval_") else None
-            axis.plot(*zip(*points, strict=True), marker=marker, label=column.removeprefix("eval_"))
-        axis.set(title=title, xlabel="step")
-        if columns != [title]:
-            axis.legend()
-    if drift:
-        axis = flat[len(panels)]
-        axis.barh(list(drift), list(drift.values()))
-        axis.set(title="drift: |after - before| / |before|")
-        axis.invert_yaxis()
-    for axis in flat[n:]:
-        axis.set_visible(False)
-    figure.tight_layout()
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
-
-
-def layer_drift(before: Mapping, after: Mapping) -> dict[str, float]:
-    """Layer -> the norm of the change of its weights over their norm; layers in their order."""
-    sums: dict[str, list[float]] = {}
-    for name, old in before.items():
-        layer = layer_of(name)
-        old, new = old.float(), after[name].float()
-        change, size = sums.setdefault(layer, [0.0, 0.0])
-        sums[layer] = [change + float((new - old).pow(2).sum()), size + float(old.pow(2).sum())]
-    return {layer: math.sqrt(change / size) if size else 0.0 for layer, (change, size) in sorted(sums.items())}
-
-
-def layer_of(parameter: str) -> str:
-    """`layer 07`, `embeddings` or `head`, by the name of a parameter."""
-    if found := re.search(r"(?:layer|layers|h)\.(\d+)\.", parameter):
-        return f"layer {int(found[1]):02d}"
-    return "embeddings" if "embed" in parameter else "head"

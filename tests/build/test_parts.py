@@ -11,6 +11,7 @@ from rag.build.indexes import make_index
 from rag.build.pipelines import make_pipeline
 from rag.build.retrievers import Retrievers
 from rag.build.serving import serving_over
+from rag.build.threshold import calibration_beside, reader_record
 from rag.config import load_settings
 from rag.config.reader import ANSWER_MARGIN
 from rag.errors import ConfigError, ModelError
@@ -158,6 +159,20 @@ def test_without_that_reader_the_rerank_logit_decides_alone_and_another_is_told_
     assert serving_over(by_hand, index).rerank_threshold == -7.0
 
 
+def test_a_calibration_made_with_another_reranker_does_not_count_and_that_is_said_once(data, tmp_path, capsys):
+    settings, folder = data
+    other = shutil.copytree(settings.reranker.model, tmp_path / "other")
+    manifest = serving_over(settings, folder / "index").manifest
+    record = {"reranker_model": str(other), "serving": str(other), "index": manifest.fingerprint, "curve": []}
+    write_json(folder / "index" / CALIBRATION_FILE, record | {"threshold": -1.5})
+    assert [serving_over(settings, folder / "index").rerank_threshold for _ in range(2)] == [None] * 2
+    said = capsys.readouterr().err
+    assert said.count("calibrated with another reranker") == 1
+    assert f"--set reranker.model={other}" in said
+    promote(settings.reranker.model, other)  # the same reranker serves, under another name
+    assert serving_over(settings, folder / "index").rerank_threshold == -1.5
+
+
 def test_a_calibration_beside_the_reader_serves_every_index_that_has_none_of_its_own(read, tmp_path):
     settings, index, calibrate = read
     folder = tmp_path / "reader"
@@ -185,6 +200,58 @@ def test_a_calibration_beside_the_reader_serves_every_index_that_has_none_of_its
     write_json(folder / "rag_calibration.json", {"evidence": {}})
     with pytest.raises(ModelError, match="holds no calibration"):
         threshold()
+
+
+def test_a_calibration_beside_the_reranker_comes_first_and_names_its_reader(read, tmp_path):
+    settings, index, _ = read
+    folders = {name: tmp_path / name for name in ("reranker", "reader")}
+    for name, folder in folders.items():
+        shutil.copytree(getattr(settings, name).model, folder)
+        section = getattr(settings, name).model_copy(update={"model": str(folder)})
+        settings = settings.model_copy(update={name: section})
+    curve = [{"threshold": 0.5}, {"threshold": 1.5}]
+    evidence = EVIDENCE | {"bias": 0.0, "threshold": 1.0, "curve": curve, "reader": {"depth": 3}}
+    named = {"model": str(folders["reader"]), "serving": str(folders["reader"]), "depth": 3}
+    kept = {"reranker_model": str(folders["reranker"]), "threshold": -1.5, "curve": []}
+    write_json(folders["reader"] / "rag_calibration.json", kept | {"evidence": evidence})
+    write_json(
+        folders["reranker"] / "rag_calibration.json",
+        kept | {"threshold": -0.5, "evidence": evidence | {"threshold": 2.0, "reader": named}},
+    )
+
+    def threshold(**changes):
+        changed = settings.model_copy(update={"reader": settings.reader.model_copy(update=changes)})
+        return serving_over(changed, index).rerank_threshold
+
+    assert threshold() == EvidenceThreshold(2.0, EvidenceModel.of(evidence))
+    assert [threshold(enabled=False), threshold(depth=2)] == [-0.5, -0.5]  # its logit decides alone
+    (folders["reranker"] / "rag_calibration.json").unlink()
+    assert threshold() == EvidenceThreshold(1.0, EvidenceModel.of(evidence))
+
+
+@pytest.mark.parametrize("reranker", ["rag-qa/minilm-reranker-openqa", "cross-encoder/ms-marco-MiniLM-L-12-v2"])
+def test_the_packaged_models_refuse_by_the_evidence_of_reranker_and_reader_together(reranker):
+    settings = load_settings(None, [f"reranker.model={reranker}"])
+    calibration = calibration_beside(settings, reranker, settings.reader.model)
+    assert calibration["evidence"]["features"] == ["rerank", "reader"]
+    assert calibration["reranker_model"] == reranker
+
+
+def test_a_calibration_with_other_weights_of_a_packaged_reader_does_not_count(read):
+    settings, index, calibrate = read
+    reader = settings.reader.model_copy(update={"model": "rag-qa/minilm-reader-openqa"})
+    settings = settings.model_copy(update={"reader": reader})
+    calibrate(serving_over(settings, index).manifest)
+    kept = json.loads((index / CALIBRATION_FILE).read_text("utf-8"))
+    record = reader_record(settings, reader.model)
+    for weights, expected in ((record["weights"], 2.0), ("0" * 16, None)):
+        kept["evidence"]["reader"] = {**record, "weights": weights}
+        write_json(index / CALIBRATION_FILE, kept)
+        threshold = serving_over(settings, index).rerank_threshold
+        assert getattr(threshold, "value", None) == expected  # else the rerank logit decides alone
+    del kept["evidence"]["reader"]["weights"]  # as it was written before weights were a part of it
+    write_json(index / CALIBRATION_FILE, kept)
+    assert serving_over(settings, index).rerank_threshold == -1.5
 
 
 def test_a_span_answers_where_the_prompt_asks_for_a_phrase_unless_it_is_set_otherwise(read):

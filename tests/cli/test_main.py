@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from rag.cli import stopping
 from rag.cli.main import app, main
 from rag.errors import DataError, IndexMismatchError
 from rag.index.write import build_index
@@ -32,10 +34,58 @@ def test_the_version_is_that_of_the_installed_package():
 
 def test_the_help_shows_the_commands_by_what_they_are_for():
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
-    titles = ["Documents and index", "Ask", "Chat", "Many questions", "Measure", "Train", "Models"]
+    titles = ["Use", "Measure", "Train", "Manage"]
     places = [shown.index(f"─ {title} ─") for title in titles]
     assert places == sorted(places)
-    assert shown.index("─ Chat ─") < shown.index("feedback") < shown.index("─ Many questions ─")
+    assert shown.index("─ Train ─") < shown.index("feedback") < shown.index("─ Manage ─") < shown.index("rollback")
+
+
+def commands(command, name=()):
+    """Every command that can be called, by its words."""
+    if not hasattr(command, "commands"):
+        return {name: command}
+    found = {}
+    for own, inner in command.commands.items():
+        found |= commands(inner, (*name, own))
+    return found
+
+
+@pytest.mark.parametrize("words", commands(get_command(app)), ids=" ".join)
+def test_every_command_has_h_q_v_and_an_example_of_itself(words):
+    shown = CliRunner().invoke(app, [*words, "-h"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 0
+    for option in ("-h", "-q", "-v"):
+        assert f" {option} " in shown.output
+    assert f"Example: rag {' '.join(words)}" in shown.output
+
+
+def test_what_was_meant_is_asked():
+    for arguments, meant in (
+        (["ak", "x"], "Did you mean 'ask'"),
+        (["ask", "x", "--indx", "y"], "--index"),
+        (["train", "rerankr"], "Did you mean 'reranker'"),
+    ):
+        result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert meant in result.output
+
+
+def test_q_is_heard_before_and_behind_the_command(tmp_path, passages, encoder, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RAG_INDEX", raising=False)
+    corpus = write_corpus(tmp_path / "corpus.txt", passages)
+    CliRunner().invoke(app, ["index", str(corpus), "-o", str(tmp_path / "index")])
+    for arguments, is_said in ((["doctor"], True), (["-q", "doctor"], False), (["doctor", "-q"], False)):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert ("the only index here" in result.stderr) is is_said
+
+
+def test_v_shows_where_an_error_comes_from(tmp_path):
+    assert "Traceback" not in rag("rollback", tmp_path / "none").stderr
+    told = rag("rollback", tmp_path / "none", "-v").stderr
+    assert "Traceback" in told
+    assert told.splitlines()[-1].startswith("rag: ")
 
 
 def test_the_help_loads_nothing_heavy():
@@ -112,3 +162,14 @@ def test_an_index_without_a_calibration_comes_with_the_command_that_makes_one(en
     assert CliRunner().invoke(app, command).output.splitlines()[-1].endswith(f"--written -i {tmp_path / 'own'}")
     (tmp_path / "own" / "calibration.json").write_text("{}", "utf-8")
     assert "calibrate" not in CliRunner().invoke(app, command).output
+
+
+def test_who_calls_the_command_as_a_function_goes_on_after_it(monkeypatch, capsys):
+    stopping.all_is_said()
+    monkeypatch.setattr(sys, "argv", ["rag", "--version"])
+    try:
+        with pytest.raises(SystemExit):
+            main()
+    finally:
+        stopping._is_all_said.clear()
+    assert capsys.readouterr().out.startswith("rag ")

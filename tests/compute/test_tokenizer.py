@@ -84,3 +84,11 @@ def test_a_damaged_one_is_made_again(tiny_reranker_folder, tmp_path, file):
 def test_without_a_cache_nothing_is_written(tiny_reranker_folder, tmp_path):
     assert type(load_tokenizer(tiny_reranker_folder, None)) is type(AutoTokenizer.from_pretrained(tiny_reranker_folder))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_without_its_tokenizer_is_refused(tiny_reranker_folder, tmp_path):
+    """Transformers makes one of special tokens alone, which reads every word as unknown."""
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_reranker_folder, bare, ignore=shutil.ignore_patterns("tokenizer*", "vocab*", "special*"))
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        load_tokenizer(bare, tmp_path / "cache")

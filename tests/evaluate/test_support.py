@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rag.cli.lines import metrics_lines
+from rag.cli.metric_lines import metrics_lines
 from rag.data.questions import Question
 from rag.evaluate.evaluation import evaluate
 from rag.evaluate.support import auc_interval, support_figures
@@ -101,7 +101,7 @@ def test_an_evaluation_reads_the_support_of_predictions_and_shows_it():
     assert found["auc"] == {"support": 1.0, "reranker": 0.0, "reader": 1.0, "best passage": 0.5}
     assert metrics["support"]["word_for_word"] == 0.5
     shown = "\n".join(metrics_lines(metrics))
-    assert "gold in the context         1.0000  (1 right, 1 wrong; alone: reranker 0.0000, reader 1.0000" in shown
+    assert "gold in the context         1.0  (1 right, 1 wrong; alone: reranker 0.0, reader 1.0" in shown
 
 
 @pytest.mark.parametrize("answer", ["Clara", CANNOTANSWER])

@@ -4,12 +4,16 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers each chat request with its last message in capitals; fails as often as `failures` says first."""
+    """Answers each chat request with its last message in capitals; fails as often as `failures` says first.
+
+    `refusal` gives the status and the JSON with which a body is refused, None for one that is answered. `pages` are
+    the JSON records that it gives by their path, `key` the one that it wants to be asked with, "" for none.
+    """
 
     daemon_threads = True
 
@@ -19,6 +23,12 @@ class ChatServer(ThreadingHTTPServer):
         self.requests: list[dict] = []
         self.delay_seconds = 0.0
         self.known_fields: set[str] | None = None
+        self.pages: dict[str, object] = {}
+        self.asked: list[str] = []
+        self.key = ""
+        self.finish_reason: str | None = None
+        self.answer: str | None = None
+        self.refusal: Callable[[dict], tuple[int, object] | None] = lambda body: None
 
     @property
     def url(self):
@@ -39,8 +49,21 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.server.key and self.headers["Authorization"] != f"Bearer {self.server.key}":
+            self._send(401, {"error": {"message": "wrong key"}})
+        elif self.path in self.server.pages:
+            self._send(200, self.server.pages[self.path])
+        else:
+            self._send(404, {"error": {"message": "nothing here"}})
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in self.server.pages:
+            self.server.asked.append(f"{self.path} {body['model']}")
+            self._send(200, self.server.pages[self.path])
+            return
         self.server.requests.append(body)
         time.sleep(self.server.delay_seconds)
         if self.server.failures:
@@ -49,15 +72,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.known_fields is not None and (odd := body.keys() - self.server.known_fields):
             self._send(400, {"error": {"message": f"Unrecognized request argument supplied: {', '.join(odd)}"}})
             return
-        answer = body["messages"][-1]["content"].upper()
+        if (refused := self.server.refusal(body)) is not None:
+            self._send(*refused)
+            return
+        answer = body["messages"][-1]["content"].upper() if self.server.answer is None else self.server.answer
+        ended = {} if self.server.finish_reason is None else {"finish_reason": self.server.finish_reason}
         if not body.get("stream"):
-            self._send(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]})
+            self._send(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}, **ended}]})
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         for word in answer.split(" "):
-            chunk = {"choices": [{"index": 0, "delta": {"content": word + " "}}]}
+            chunk = {"choices": [{"index": 0, "delta": {"content": word + " "}, **ended}]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
 

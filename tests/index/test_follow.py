@@ -11,7 +11,7 @@ from rag.build.indexes import examine_index, ingest_documents, rebuild_index
 from rag.build.retrievers import Retrievers
 from rag.cli.main import app
 from rag.config import load_settings
-from rag.errors import DataError
+from rag.errors import DataError, UnreadableFile
 from rag.index import follow
 from rag.index.audit import audit
 from rag.index.folder import roll_back
@@ -183,9 +183,12 @@ def test_forgetting_one_file_does_not_lose_others_that_cannot_be_read_any_more(f
     ingest_documents(SETTINGS, [folder / "a.txt", folder / "sub"], index)
     for text in (index / "documents").iterdir():
         text.unlink()
-    monkeypatch.setattr("rag.documents.collection.PARSER_VERSION", 99)
     monkeypatch.setattr("rag.documents.parsed.PARSER_VERSION", 99)
-    monkeypatch.setattr("rag.documents.parsed.ParsedDocuments.read", lambda *arguments: None)
+
+    def parse(*given):
+        raise UnreadableFile("cannot be read any more")
+
+    monkeypatch.setattr("rag.index.ingest.ParserProcess.parse", parse)
     with pytest.raises(DataError, match="none of 2 files can be read"):
         ingest_documents(SETTINGS, [], index, forget=[folder / "sub"])
     assert len(open_index(index).corpus) == 2

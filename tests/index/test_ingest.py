@@ -115,9 +115,19 @@ def test_nothing_to_read_is_an_error_and_leaves_the_index_as_it_is(folder, encod
     assert len(texts(tmp_path / "index")) == 5
 
 
-def test_chunks_must_fit_the_encoder(folder, encoder, tmp_path):
-    with pytest.raises(ConfigError, match="290"):
-        ingest_documents(load_settings(None, ["documents.chunk_tokens=291"]), [folder], tmp_path / "index")
+def test_passages_are_as_long_as_the_encoder_takes_and_no_longer(encoder, tmp_path, capsys):
+    (tmp_path / "long.txt").write_text("harbour " * 1000, "utf-8")
+    ingest_documents(load_settings(None, ["documents.chunk_tokens=291"]), [tmp_path / "long.txt"], tmp_path / "index")
+    told = capsys.readouterr().err
+    assert "documents.chunk_tokens is 291, but the encoder takes 290: passages have 290 tokens at most" in told
+    longest = max(len(text.split()) for text in texts(tmp_path / "index"))
+    assert longest == 290 - len(["long"])  # the title stands before each passage
+
+
+def test_an_encoder_whose_prompt_leaves_no_room_is_refused(folder, encoder, tmp_path):
+    encoder.room_tokens = 0
+    with pytest.raises(ConfigError, match=r"no room for passages: set a shorter encoder\.passage_prompt"):
+        ingest_documents(SETTINGS, [folder], tmp_path / "index")
 
 
 @pytest.mark.parametrize("damaged", [None, "{", "[]", '{"roots": 7}'])

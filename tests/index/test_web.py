@@ -16,8 +16,8 @@ from rag.documents.web import crawl, fetch, visit
 from rag.documents.web.store import WebPages
 from rag.errors import DataError
 from rag.index.read import open_index, read_documents, read_sources
-from rag.serve.html import sources_html
 from rag.serve.sources import Sources
+from rag.serve.view import turn_view
 from tests.fakes.web_site import WebSite, page, reply
 
 FAST = ["documents.chunk_tokens=40", "web.allow_private=true", "web.seconds_between_requests=0"]
@@ -461,14 +461,14 @@ def test_cards_and_pages_of_sources_show_the_address_as_a_link(site, index, enco
     sources = Sources(index, lambda: opened)
     (passage,) = opened.corpus
     link = f'<a href="{site.address}/" target="_blank" rel="noopener noreferrer nofollow">{site.address}/</a>'
-    card = sources_html([Turn("q", response=Response(Query("q", "q"), contexts=(Hit(passage, 1.0),)), done=True)])
-    assert link in card
-    assert "Start" in card
+    turn = Turn("q", response=Response(Query("q", "q"), contexts=(Hit(passage, 1.0),)), done=True)
+    (card,) = turn_view(turn, number=1)["sources"]
+    assert (card["address"], card["title"]) == (f"{site.address}/", "Start")
     source = sources.find(passage.id)
     assert source.paths == (next((index / "web").glob("*.html")),)
     shown = source_html(source)
     assert link in shown
-    assert "<h1>Start</h1>" in shown
+    assert '<h1 dir="auto">Start</h1>' in shown
     sources.close()
 
 

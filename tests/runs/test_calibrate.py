@@ -87,7 +87,7 @@ def test_calibrating_again_goes_on_with_its_own_run(serving, monkeypatch):
     monkeypatch.setattr(SpanReader, "read", lambda *given: pytest.fail("read again"))
     again = serving_over(made.settings, made.index_folder)  # which refuses by evidence now
     make_calibration(again, "dev.txt", QUESTIONS, None, **LIMITS)
-    assert {**stored(made), "created": None} == {**first, "created": None}
+    assert {**stored(made), "created": None, "sha256": None} == {**first, "created": None, "sha256": None}
 
 
 def test_without_a_reader_the_record_is_that_of_the_rerank_logit_alone(serving):
@@ -97,6 +97,6 @@ def test_without_a_reader_the_record_is_that_of_the_rerank_logit_alone(serving):
     lines = make_calibration(made, "dev.txt", QUESTIONS, None, **LIMITS)
     assert stored(made).keys() == {
         *("threshold", "curve", "auc", "n", "n_unanswerable", "min_precision", "max_wrong_refusals"),
-        *("reranker_model", "serving", "index", "queries", "created"),
+        *("reranker_model", "serving", "index", "queries", "created", "sha256"),
     }
     assert not any(line.startswith("AUC of each") for line in lines)

@@ -1,349 +1,470 @@
-"""The chat page in a real browser, over the real models: ask, watch it stream, click a citation, follow up."""
+"""The chat page in a real browser, driven as a person would, over a chat that answers at once."""
 
 import json
-import shutil
-import socket
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rag.build.indexes import make_index
-from rag.compute.quiet import quiet_libraries
-from rag.config import load_settings
-from rag.data.passages import Corpus
 from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
-from rag.pipeline import Reading
-from rag.rerank.keep_order import KeepOrder
-from rag.retrieve.bm25 import BM25Retriever
 from rag.serve import start
-from rag.serve.chat import Chat
-from rag.serve.history import History
-from rag.serve.page import Page
-from rag.serve.turns import Options
+from rag.serve.page import page_app
+from rag.serve.page_parts import Model
+from rag.serve.readers import Readers
+from rag.serve.users import Users
+from rag.serve.writers import Writer as Writes
 from rag.types import Passage
-from tests.fakes.pipelines import Echo, Finds
+from tests.fakes.browsers import NEEDS_CHROMIUM, axe_source, chromium, free_port, served
+from tests.fakes.pages import PASSAGES, Given, make_chat, make_parts
+from tests.fakes.pipelines import ByWords, Echo
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; on Debian: apt-get install chromium"),
-]
-
+ASKED = "Who designed the Amber Line?"
+SUGGESTED = ["Who designed the Amber Line?", "Where did Clara Voss study?"]
 HOSTILE = "<script>window.hacked = 1</script> ![x](http://evil.example/x.png) <img src=x onerror='window.hacked = 2'>"
+SIZES = {"390": (390, 844), "1100": (1100, 700), "1440": (1440, 900), "2200": (2200, 1200)}
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A small corpus, one passage hostile, served by the real chat on the real models; the generator answers all."""
-    from tests.fakes.tiny import write_corpus
+class Slow(Echo):
+    """Writes a word, then waits until it may go on; questions on ferries it never finishes."""
 
-    folder = tmp_path_factory.mktemp("page")
-    corpus = write_corpus(
-        folder / "corpus.txt",
-        [
-            Passage("line@0", "The Amber Line opened in 1931. It was designed by Clara Voss.", "Amber Line"),
-            Passage("voss@0", "Clara Voss studied architecture in Graz.", "Clara Voss"),
-            Passage("rye@0", "Rye has less gluten than wheat.", "Rye"),
-            Passage("evil@0", f"The Zembla festival takes place in October. {HOSTILE}", f"Zembla {HOSTILE}"),
-        ],
-    )
-    quiet_libraries()
-    settings = load_settings(overrides=["abstain.rerank_threshold=-8.0", "reader.answer_margin=inf"])
-    make_index(settings, corpus, folder / "index")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start, "history_path", lambda home, index: folder / "conversations.sqlite")
-        page = start.serve(settings, folder / "index", port=port, block=False, mcp=True)
-    yield page.local_url
-    page.close()
+    def __init__(self):
+        super().__init__()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def stream(self, conversation):
+        from rag.progress import check_waiting
+
+        yield "**Clara** "
+        while not self.may_go_on.wait(0.02) or "ferry" in conversation[-1]["content"].lower():
+            check_waiting()
+        yield "Voss designed it [1]. \n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1\n```\n"
+
+
+class Phrase(Echo):
+    """The other model."""
+
+    def _answer(self, conversation):
+        return "the other model says so [1]"
+
+
+def document_rows(*paths):
+    kinds = {"pdf": "pdf", "md": "markdown"}
+    return [
+        {"sha256": f"{n:064x}", "kind": kinds[path.rsplit(".", 1)[1]], "title": path, "n_passages": 2, "path": path,
+         "paths": ({"root": "/docs", "path": path},)}
+        for n, path in enumerate(paths, 1)
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
+    with chromium() as found:
+        yield found
 
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield chromium
-        chromium.close()
+
+@pytest.fixture(scope="module")
+def writer():
+    return Slow()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, writer):
+    chat = make_chat(
+        writer,
+        passages=(*PASSAGES, Passage("evil@0", f"The Zembla festival. {HOSTILE}", f"Zembla {HOSTILE}")),
+        prompt="cited-v2",
+        threshold_at=lambda strictness: 0.5,
+        writers={"other": Lazy.of(Writes(Lazy.of(Phrase()), get_prompt("cited-v1")))},
+    )
+    chat.reranker = Lazy.of(ByWords())
+    folder = tmp_path_factory.mktemp("page")
+    there = {"plans": document_rows("a.pdf", "b.pdf"), "notes": document_rows("c.md")}
+    return make_parts(
+        folder,
+        chat,
+        readers=Readers(None, lambda: there),
+        index=folder / "island.index",
+        models=[Model("", "Usual"), Model("other", "The other")],
+        suggestions=Given(SUGGESTED),
+    )
+
+
+@pytest.fixture(scope="module")
+def address(parts):
+    with served(page_app(parts)) as found:
+        yield found
 
 
 @pytest.fixture
-def page(browser, address):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.requests_made = []
-    page.on("request", lambda request: page.requests_made.append(request.url))
-    page.goto(address)
-    page.locator("#question textarea").wait_for()
-    yield page
-    page.close()
+def open_page(browser, parts, address, writer):
+    """Open the page in a browser of its own; its scripts may not fail, and it asks no other host."""
+    writer.may_go_on.set()
+    parts.history.erase("")
+    contexts, problems, foreign = [], [], []
 
-
-def ask(page, question):
-    before = page.locator("#chat .answer, #chat .refusal, #chat .problem").count()
-    page.locator("#question textarea").fill(question)
-    page.locator("#question textarea").press("Enter")
-    done = "(n) => document.querySelectorAll('#chat .answer, #chat .refusal, #chat .problem').length > n"
-    page.wait_for_function(done, arg=before, timeout=180_000)
-    page.wait_for_function("() => !document.querySelector('#chat')?.innerText.includes('▍')", timeout=120_000)
-    return page.locator("#chat .answer, #chat .refusal, #chat .problem").last.inner_text()
-
-
-def test_the_answer_is_seen_growing(page):
-    page.evaluate(
-        """() => { window.seen = new Set(); new MutationObserver(() => {
-        const answers = document.querySelectorAll('#chat .answer');
-        if (answers.length) window.seen.add(answers[answers.length - 1].innerText);
-        }).observe(document.body, {subtree: true, childList: true, characterData: true}); }"""
-    )
-    ask(page, "Who designed the Amber Line, and when did it open?")
-    assert page.evaluate("window.seen.size") > 2
-
-
-def test_stop_ends_a_turn_and_the_next_question_works(page):
-    page.locator("#question textarea").fill("Describe in detail how the Amber Line was designed and opened.")
-    page.locator("#question textarea").press("Enter")
-    page.wait_for_function("() => document.querySelector('#chat .status, #chat .answer')", timeout=60_000)
-    page.locator("#stop").click()
-    page.wait_for_function("() => document.querySelector('#chat').innerText.includes('Stopped.')", timeout=90_000)
-    assert "Graz" in ask(page, "In which city did Clara Voss study architecture?")
-
-
-def test_another_question_leaves_the_running_one_alone(browser, tmp_path, monkeypatch):
-    """Over a model that waits in the middle of its answer: asked again and retried, it is neither stopped nor kept."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    go_on = threading.Event()
-
-    class Waiting(Echo):
-        def stream(self, conversation):
-            yield "Amber "
-            go_on.wait(60)
-            yield "Line"
-
-    corpus = Corpus([Passage("line@0", "The Amber Line opened in 1931.", "Amber Line")])
-    chat = Chat(
-        {"bm25": Lazy.of(BM25Retriever(corpus))},
-        Lazy.of(KeepOrder()),
-        Lazy.of(Waiting()),
-        get_prompt("extract-v1"),
-        lambda strictness: None,
-    )
-    history = History(tmp_path / "conversations.sqlite")
-    served = Page(chat, Options("bm25"), title="Test", history=history).blocks
-    served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
-    page = browser.new_page()
-    page.goto(served.local_url)
-    box, told = page.locator("#question textarea"), page.get_by_text("One question at a time")
-    box.fill("When did the Amber Line open?")
-    box.press("Enter")
-    page.locator("#chat .answer", has_text="▍").wait_for()
-    box.fill("Which line opened in 1931?")
-    box.press("Enter")
-    told.first.wait_for()
-    page.locator("#retry").click()
-    told.nth(1).wait_for()
-    assert box.input_value() == "Which line opened in 1931?"
-    assert history.find("") == []
-    go_on.set()
-    page.locator("#chat .answer", has_text="Amber Line").wait_for()
-    page.wait_for_function("() => !document.querySelector('#chat').innerText.includes('▍')")
-    box.press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 2")
-    assert "Stopped" not in page.locator("#chat").inner_text()
-    page.close()
-    served.close()
-
-
-def test_a_kept_conversation_still_marks_what_the_reader_saw(browser, tmp_path, monkeypatch):
-    """Over a reader that finds one word: asked, and opened again on a page that starts anew."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    corpus = Corpus([Passage("line@0", "The <b>Amber</b> Line opened in 1931.", "Amber Line")])
-
-    def serve():
-        chat = Chat(
-            {"bm25": Lazy.of(BM25Retriever(corpus))},
-            Lazy.of(KeepOrder()),
-            Lazy.of(Echo()),
-            get_prompt("extract-v1"),
-            lambda strictness: None,
-            reading=Reading(Lazy.of(Finds("1931"))),
+    def start_at(path="", size="1440", scheme="light", **options):
+        width, height = SIZES[size]
+        phone = {"is_mobile": True, "has_touch": True} if size == "390" else {}
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, **{**phone, **options}
         )
-        history = History(tmp_path / "conversations.sqlite")
-        served = Page(chat, Options("bm25"), title="Test", history=history).blocks
-        served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
-        return served
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
+        page.on("request", lambda asked: foreign.append(asked.url) if "127.0.0.1" not in asked.url[:20] else None)
+        page.goto(address + path)
+        page.locator("#composer textarea").wait_for()
+        return page
 
-    first, again = serve(), serve()
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    try:
-        page.goto(first.local_url)
-        ask(page, "When did the Amber Line open?")
-        page.locator("#sources mark", has_text="1931").wait_for()
-        page.locator("#history-list label").wait_for(state="attached")
-        page.goto(again.local_url)
-        page.locator(".toggle-button").first.click()
-        page.locator("#history-list label").click()
-        page.locator("#sources mark").wait_for()
-        assert page.locator("#sources mark").all_inner_texts() == ["1931"]
-        assert "The <b>Amber</b> Line opened in 1931." in page.locator("#sources pre").inner_text()
-    finally:
-        page.close()
-        first.close()
-        again.close()
+    yield start_at
+    for context in contexts:
+        context.close()
+    assert problems == []
+    assert [url for url in foreign if not url.startswith(("data:", "blob:"))] == []
 
 
-def test_a_question_gets_a_cited_answer_and_the_citation_leads_to_its_card(page):
-    assert "Voss" in ask(page, "Who designed the Amber Line?")
-    page.locator("#chat a.cite").last.click()
-    card = page.locator("#sources .card.flash")
-    card.wait_for()
-    assert "Amber Line" in card.inner_text()
-    assert "cited" in card.get_attribute("class")
-    assert page.context.pages == [page]
+def ask(page, question, number=1):
+    """Type a question, press Enter, and wait for the end; returns the turn."""
+    page.locator("#question").fill(question)
+    page.locator("#question").press("Enter")
+    return ended(page, number)
 
 
-def test_a_card_opens_the_passage_in_its_document(page):
-    ask(page, "Who designed the Amber Line?")
-    with page.context.expect_page() as opened:
-        page.locator("#sources .card.cited a").first.click()
-    source = opened.value
-    source.locator("mark").wait_for()
-    assert "Clara Voss" in source.locator("mark").inner_text()
-    source.close()
+def ended(page, number=1):
+    turn = page.locator(f"#turn-{number}[aria-busy=false]")
+    turn.wait_for()
+    return turn
 
 
-def test_a_file_added_to_a_conversation_is_answered_from_there_and_nowhere_else(page, tmp_path):
-    (tmp_path / "ferry.md").write_text("# Ferry\n\nThe ferry to Tern Island leaves Port Ilmen at 7:40.\n", "utf-8")
-    question = "From which port does the ferry to Tern Island leave?"
-    page.locator("#documents .toggle-button").first.click()
-    page.locator("#documents-files input[type=file]").set_input_files(tmp_path / "ferry.md")
-    page.locator("#documents-list", has_text="Files of this conversation").wait_for(timeout=120_000)
-    page.locator("#documents .toggle-button").first.click()
-    assert "Ilmen" in ask(page, question)
-    with page.context.expect_page() as opened:
-        page.locator("#sources .card.cited a").first.click()
-    opened.value.locator("mark", has_text="Port Ilmen").wait_for()
-    opened.value.close()
-    page.locator("#clear").click()
-    page.wait_for_function("() => !document.querySelector('#chat .answer')")
-    ask(page, question)
-    assert page.locator("#sources .card", has_text="Ilmen").count() == 0
+def test_the_first_view_says_what_there_is_and_a_click_on_a_question_asks_it(open_page):
+    page = open_page()
+    assert "3 documents" in page.locator("#first .what").inner_text()
+    assert "2 PDFs, 1 Markdown file" in page.locator("#first .what").inner_text()
+    assert page.title() == "island – Ask your documents"
+    assert page.locator("#question").evaluate("box => box === document.activeElement")
+    assert page.locator("button.send[type=submit]").is_disabled()
+    page.get_by_role("button", name=SUGGESTED[1]).click()
+    turn = ended(page)
+    assert turn.locator(".question").inner_text() == SUGGESTED[1]
+    assert page.locator("#first").is_hidden()
+    assert page.title() == f"{SUGGESTED[1]} – island"
 
 
-def test_a_follow_up_shows_what_was_searched_for_and_takes_another_search(page):
-    ask(page, "Who designed the Amber Line?")
-    assert not page.locator("#searched-for").is_visible()
-    assert "Graz" in ask(page, "Where did she study?")
-    assert "Voss" in page.locator("#chat .searched").last.inner_text()
-    box = page.locator("#searched-for").locator("input, textarea")
-    box.wait_for()
-    assert "Voss" in box.input_value()
-    box.fill("Which cereal has less gluten than wheat?")
+def test_an_answer_is_markdown_with_its_sources_at_the_right(open_page):
+    page = open_page()
+    turn = ask(page, ASKED)
+    assert turn.locator("strong").inner_text() == "Clara"
+    assert turn.locator("li").count() >= 2
+    assert turn.locator("table td").count() == 2
+    assert "x = 1" in turn.locator("pre").inner_text()
+    assert "Amber Line" in page.locator("#sources").inner_text()
+    turn.locator("button.cite").first.click()
+    assert page.locator("#sources").evaluate("side => side.contains(document.activeElement)")
+
+
+def test_a_conversation_has_an_address_and_survives_reload_and_another_device(open_page, address):
+    page = open_page()
+    ask(page, ASKED)
+    ask(page, "Where did Clara Voss study?", 2)
+    key = re.search(r"\?c=([0-9a-f]+)$", page.url)[1]
+    page.reload()
+    assert ended(page, 2).locator(".question").inner_text() == "Where did Clara Voss study?"
+    other = open_page(f"?c={key}")
+    assert ended(other, 1).locator(".question").inner_text() == ASKED
+    page.go_back()
+    page.locator("#first").wait_for()
+    page.go_forward()
+    ended(page, 2)
+
+
+def test_stop_keeps_what_there_is_and_the_next_question_is_answered(open_page):
+    page = open_page()
+    page.locator("#question").fill("Does the Amber Line meet the ferry?")
+    page.locator("#question").press("Enter")
+    page.locator("#turn-1 strong").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    turn = ended(page)
+    assert "Stopped." in turn.inner_text()
+    assert turn.locator("strong").inner_text() == "Clara"
+    page.reload()
+    assert "Stopped." in ended(page).inner_text()
+    assert "Voss designed it" in ask(page, ASKED, 2).inner_text()
+
+
+def test_a_page_that_is_left_in_the_middle_has_kept_its_question(open_page, writer):
+    page = open_page()
+    writer.may_go_on.clear()
+    page.locator("#question").fill(ASKED)
+    page.locator("#question").press("Enter")
+    page.locator("#turn-1 strong").wait_for()
+    where = page.url
+    page.goto("about:blank")
+    writer.may_go_on.set()
+    page.goto(where)
+    assert ended(page).locator(".question").inner_text() == ASKED
+
+
+def test_a_question_is_edited_and_the_later_answers_can_be_brought_back(open_page):
+    page = open_page()
+    ask(page, "Who designed the Umber Line?")
+    ask(page, "Where did Clara Voss study?", 2)
+    page.locator("#turn-1").hover()
+    page.locator("#turn-1").get_by_role("button", name="Edit this question").click()
+    box = page.get_by_role("textbox", name="The question, edited")
+    assert box.input_value() == "Who designed the Umber Line?"
+    box.press("Escape")
+    assert page.locator("#turn-1 .question").is_visible()
+    page.locator("#turn-1").get_by_role("button", name="Edit this question").click()
+    box.fill(ASKED)
     box.press("Enter")
-    page.locator("#chat .searched", has_text="gluten").wait_for(timeout=120_000)
-    page.locator("#sources .card", has_text="Rye").first.wait_for(timeout=120_000)
+    page.locator("#turn-2").wait_for(state="detached")
+    assert ended(page).locator(".question").inner_text() == ASKED
+    page.get_by_role("button", name="Undo").click()
+    assert ended(page, 2).locator(".question").inner_text() == "Where did Clara Voss study?"
+    assert page.locator("#turn-1 .question").inner_text() == "Who designed the Umber Line?"
 
 
-def test_gradios_own_client_gets_one_endpoint(address):
-    from gradio_client import Client
-
-    client = Client(address, verbose=False)
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/ask"]
-    reply = client.predict("Who designed the Amber Line?", api_name="/ask")
-    assert "Voss" in reply["answer"]
-    assert [citation["id"] for citation in reply["citations"]] == ["line@0"]
-
-
-def test_assistants_find_a_tool(address):
-    import asyncio
-
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamable_http_client
-
-    async def ask(question):
-        async with streamable_http_client(f"{address}mcp") as streams, ClientSession(*streams[:2]) as session:
-            await session.initialize()
-            (tool,) = (await session.list_tools()).tools
-            return tool, await session.call_tool(tool.name, {"question": question})
-
-    with ThreadPoolExecutor(1) as elsewhere:  # a browser test has an event loop of its own here
-        tool, result = elsewhere.submit(asyncio.run, ask("Who designed the Amber Line?")).result()
-        _, empty = elsewhere.submit(asyncio.run, ask(" ")).result()
-    assert tool.name == "ask_documents"
-    assert list(tool.input_schema["properties"]) == ["question"]
-    reply = json.loads(result.content[0].text)
-    assert "Voss" in reply["answer"]
-    assert reply["citations"][0]["link"] == "source/line@0#passage"
-    assert "Type a question" in empty.content[0].text
+def test_ask_again_with_another_model(open_page):
+    page = open_page()
+    turn = ask(page, ASKED)
+    turn.get_by_role("button", name="Ask again").click()
+    page.get_by_role("menuitem", name="With The other").click()
+    page.locator("#turn-1", has_text="the other model says so").wait_for()
+    assert "The other" in ended(page).inner_text()
 
 
-def test_what_is_not_in_the_documents_is_said_so(page):
-    assert "Not in these documents" in ask(page, "What is the boiling point of tungsten?")
-    assert page.locator("#chat .problem").count() == 0
+def test_settings_are_words_and_are_remembered_in_the_browser(open_page):
+    page = open_page()
+    page.get_by_role("button", name=re.compile("How to answer")).click()
+    sheet = page.get_by_role("dialog", name="How to answer")
+    assert sheet.get_by_role("radio", name="Balanced").is_checked()
+    sheet.get_by_text("Only when sure").click()
+    sheet.get_by_text("Short").click()
+    sheet.get_by_label("Model").select_option("The other")
+    sheet.get_by_role("checkbox", name="notes").uncheck()
+    sheet.get_by_text("For experts").click()
+    sheet.get_by_label("Passages read for the answer").fill("99")
+    sheet.get_by_label("Passages read for the answer").press("Tab")
+    assert sheet.get_by_label("Passages read for the answer").input_value() == "10"
+    page.keyboard.press("Escape")
+    assert sheet.is_hidden()
+    said = page.get_by_role("button", name=re.compile("How to answer"))
+    assert said.inner_text() == "The other · Short · Only when sure · in plans"
+    page.reload()
+    assert said.inner_text() == "The other · Short · Only when sure · in plans"
+    with page.expect_request("**/page/ask") as sent:
+        ask(page, ASKED)
+    options = json.loads(sent.value.post_data)["options"]
+    assert options == {
+        "model": "other",
+        "detail": "short",
+        "strictness": "high",
+        "collections": ["plans"],
+        "own_files": True,
+        "expert": {"contexts": 10},
+    }
 
 
-def test_a_hostile_passage_does_nothing(page, address):
+def test_light_and_dark_are_chosen_and_remembered(open_page):
+    page = open_page(scheme="light")
+
+    def background():
+        return page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+
+    light = background()
+    page.get_by_role("button", name=re.compile("Appearance")).click()
+    page.get_by_role("menuitem", name="Dark").click()
+    dark = background()
+    assert light != dark
+    page.reload()
+    page.locator("#question").wait_for()
+    assert background() == dark
+    assert open_page(scheme="dark").evaluate("getComputedStyle(document.documentElement).backgroundColor") == dark
+
+
+def test_what_is_not_in_the_documents_is_said_so_and_what_to_do_next(open_page):
+    page = open_page()
+    turn = ask(page, "Tungsten?")
+    assert "Not in these documents" in turn.inner_text()
+
+
+def test_a_question_that_cannot_be_asked_is_not_lost(open_page):
+    page = open_page()
+    page.route(
+        "**/page/ask", lambda route: route.fulfill(status=429, json={"detail": "Too many questions in a minute."})
+    )
+    page.locator("#question").fill(ASKED)
+    page.locator("#question").press("Enter")
+    page.locator("#toast", has_text="Too many questions").wait_for()
+    assert page.locator("#question").input_value() == ASKED
+    assert page.locator("#first").is_visible()
+    page.unroute("**/page/ask")
+    page.locator("#question").press("Enter")
+    ended(page)
+
+
+def test_a_server_that_goes_away_in_the_middle_is_said_so(open_page):
+    page = open_page()
+    page.route("**/page/ask", lambda route: route.abort())
+    page.locator("#question").fill(ASKED)
+    page.locator("#question").press("Enter")
+    page.locator("#toast", has_text="cannot be reached").wait_for()
+
+
+def test_a_draft_outlives_a_reload(open_page):
+    page = open_page()
+    page.locator("#question").fill("Half a ques")
+    page.reload()
+    assert page.locator("#question").input_value() == "Half a ques"
+    assert page.locator("button.send[type=submit]").is_enabled()
+
+
+def test_a_hostile_passage_does_nothing(open_page):
+    page = open_page()
     ask(page, "When does the Zembla festival take place?")
     assert "<script>" in page.locator("#sources").inner_text()
     assert page.evaluate("window.hacked") is None
-    assert [url for url in page.requests_made if "evil.example" in url] == []
 
 
-def test_the_page_asks_no_other_host(page, address):
-    ask(page, "Who designed the Amber Line?")
-    foreign = [url for url in page.requests_made if not url.startswith((address, "data:", "blob:"))]
-    assert foreign == []
+@pytest.mark.parametrize("size", SIZES)
+def test_everything_fits_the_window_and_the_composer_stands_at_its_end(open_page, size):
+    page = open_page(size=size)
+    width, height = SIZES[size]
+    for _ in range(2):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        box = page.locator("#composer").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert height - 60 <= box["y"] + box["height"] <= height
+        column = page.locator("#composer").bounding_box()["width"]
+        assert column <= 46 * 16
+        if page.locator("#turns article").count() == 0:
+            ask(page, ASKED)
 
 
-def test_a_conversation_outlives_the_page(page, address):
-    """Asked, judged, opened again on a fresh page, exported, deleted."""
-    ask(page, "Who designed the Amber Line?")
-    page.locator(".toggle-button").first.click()
-    page.locator("#history-list label:has(input:checked)").wait_for()  # kept: an answer that is not cannot be judged
-    page.locator("#chat button[title=Like]").last.click()
-    title = "Amber Line, asked at noon"
-    page.locator("#history-title").locator("input, textarea").fill(title)
-    page.locator("#history-rename").click()
-    page.locator("#history-list label", has_text=title).wait_for()
-    page.goto(address)
-    page.locator("#question textarea").wait_for()
-    page.locator(".toggle-button").first.click()
-    page.locator("#history-list label", has_text=title).click()
-    page.locator("#chat a.cite").wait_for()
-    assert "Voss" in page.locator("#chat .answer").inner_text()
-    page.locator("#chat button[title=Liked]").wait_for()
-    with page.expect_download() as download:
-        page.locator("#history-export").click()
-    with open(download.value.path(), encoding="utf-8") as stream:
-        exported = stream.read()
-    assert exported.startswith(f"# {title}\n")
-    assert "> The Amber Line opened in 1931." in exported
-    page.locator("#history-delete").click()
-    page.locator("#history-list label", has_text=title).wait_for(state="detached")
-    assert page.locator("#chat .answer").count() == 0
+def test_on_a_phone_sources_and_conversations_lie_over_the_page_and_close_back_to_it(open_page):
+    page = open_page(size="390")
+    turn = ask(page, ASKED)
+    assert page.locator("#right").is_hidden()
+    turn.locator("button.cite").first.click()
+    page.locator("#right").wait_for()
+    assert page.locator("#main").get_attribute("inert") is not None
+    page.keyboard.press("Escape")
+    page.locator("#right").wait_for(state="hidden")
+    assert turn.locator("button.cite").first.evaluate("button => button === document.activeElement")
+    page.get_by_role("button", name="Conversations").click()
+    page.locator("#left").wait_for()
+    page.locator("#left").get_by_text(ASKED).click()
+    page.locator("#left").wait_for(state="hidden")
+    for button in page.locator("#composer button:visible, #bar button:visible").all():
+        assert button.bounding_box()["height"] >= 44
 
 
-def test_retry_and_a_new_conversation(page):
-    ask(page, "Who designed the Amber Line?")
-    page.evaluate(
-        "() => { window.mutated = 0; new MutationObserver(() => window.mutated++)"
-        ".observe(document.querySelector('#chat'), {subtree: true, childList: true, characterData: true}); }"
-    )
-    page.locator("#retry").click()
-    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 0", timeout=30_000)
-    page.wait_for_function("() => document.querySelectorAll('#chat a.cite').length === 1", timeout=120_000)
-    page.locator("#clear").click()
-    page.wait_for_function("() => document.querySelectorAll('#chat .answer').length === 0")
+def test_everything_is_reached_by_keyboard_alone(open_page):
+    page = open_page()
+    page.keyboard.type(ASKED)
+    page.keyboard.press("Enter")
+    ended(page)
+
+    def focused():
+        return page.evaluate(
+            "() => { const e = document.activeElement; return e === document.body ? '' : "
+            "e.getAttribute('aria-label') ?? e.textContent; }"
+        )
+
+    def go_to(name, key="Tab"):
+        for _ in range(60):
+            page.keyboard.press(key)
+            if name in focused():
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    go_to("Edit this question", key="Shift+Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert focused() == "Edit this question"
+    go_to("How to answer")
+    page.keyboard.press("Enter")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    assert "How to answer" in focused()
+    go_to("Skip to the question", key="Shift+Tab")
+    page.keyboard.press("Enter")
+    assert focused() == "Your question"
+    go_to("Sources")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#documents").is_visible()
 
 
-def test_an_empty_question_gets_a_sentence(page):
-    assert "Type a question" in ask(page, "   ")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_no_serious_fault(open_page, size, scheme):
+    axe = axe_source()
+    page = open_page(size=size, scheme=scheme)
+    found = {}
+
+    def look(where):
+        page.wait_for_timeout(300)  # what slides has come to rest
+        page.evaluate(axe)
+        result = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        for fault in result["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                found[where, fault["id"]] = [node["html"][:160] for node in fault["nodes"]][:3]
+
+    look("first view")
+    ask(page, ASKED)
+    look("answer")
+    if size in ("1100", "2200"):  # there everything else is as at 1440
+        assert found == {}
+        return
+    page.get_by_role("button", name=re.compile("How to answer")).click()
+    look("settings")
+    page.keyboard.press("Escape")
+    if page.locator("#right").is_hidden():
+        page.get_by_role("button", name="Sources and documents").click()
+    page.get_by_role("tab", name="Documents").click()
+    look("documents")
+    page.keyboard.press("Escape")
+    if size == "390":
+        page.get_by_role("button", name="Conversations").click()
+        look("conversations")
+    assert found == {}
+
+
+def test_the_login_lets_in_whoever_knows_the_password(browser, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("RAG_HOME", str(tmp_path))
+    settings, folder = data
+    settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"kind": "server"})})
+    users = Users(tmp_path / "users.json")
+    users.add("ada", "correct horse")
+    with ThreadPoolExecutor(1) as elsewhere:  # a browser test has an event loop of its own here
+        opened = elsewhere.submit(
+            start.serve, settings, folder / "index", port=free_port(), users=users, block=False
+        ).result()
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(opened.local_url)
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Password").fill("wrong horse")
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("alert").get_by_text("Name or password is wrong.").wait_for()
+        page.get_by_label("Password").fill("correct horse")
+        page.get_by_label("Password").press("Enter")
+        page.locator("#question").wait_for()
+        assert page.locator("#person").get_by_text("ada").is_visible()
+        page.get_by_role("link", name="Log out").click()
+        page.get_by_label("Password").wait_for()
+    finally:
+        context.close()
+        elsewhere = threading.Thread(target=opened.close)
+        elsewhere.start()
+        elsewhere.join(20)

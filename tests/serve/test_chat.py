@@ -9,32 +9,16 @@ import pytest
 from rag.data.passages import Corpus
 from rag.errors import GenerationError
 from rag.generate.answer import parse_answer
-from rag.generate.builtin import get_prompt
 from rag.lazy import Lazy
 from rag.pipeline import Depths
-from rag.rerank.keep_order import KeepOrder
 from rag.retrieve.bm25 import BM25Retriever
-from rag.serve.chat import MAX_QUESTION_CHARACTERS, Chat
-from rag.serve.html import documents_html, escape, message_html, sources_html
+from rag.serve.chat import MAX_QUESTION_CHARACTERS
 from rag.serve.turns import Options, Turn
+from rag.serve.view import turn_view
 from rag.types import Answer, Hit, Passage, Query, Response
 from tests.fakes.pipelines import Echo
 
 OPTIONS = Options("bm25", Depths(10, 10, 2))
-
-
-@pytest.fixture
-def make_chat(passages):
-    def build(generator=None, threshold=None):
-        return Chat(
-            {"bm25": Lazy.of(BM25Retriever(Corpus(passages)))},
-            Lazy.of(KeepOrder()),
-            Lazy.of(generator or Echo()),
-            get_prompt("cited-v1"),
-            lambda strictness: threshold,
-        )
-
-    return build
 
 
 def last(chat, question, history=()):
@@ -45,9 +29,9 @@ def test_a_turn_ends_with_a_cited_answer(make_chat):
     turn = last(make_chat(), "who designed the amber line")
     assert turn.done
     assert turn.response.answer.citations == ("doc_0@0",)
-    assert 'href="#source-1-1"' in message_html(turn, 1)
-    assert 'id="source-1-1"' in sources_html([turn])
-    assert sources_html([turn]).count("cited</span>") == 1
+    view = turn_view(turn, number=1)
+    assert 'data-source="1"' in view["answer_html"]
+    assert [source["n"] for source in view["sources"] if source["cited"]] == [1]
 
 
 TWO = tuple(Hit(Passage(name, f"passage {name}"), 1.0) for name in "ab")
@@ -59,27 +43,31 @@ def cited(text, marks=(), citations=("a", "b"), **more):
     return Turn("q", response=Response(Query("q", "q"), TWO, TWO, TWO, answer), **more)
 
 
+def shown(turn):
+    return turn_view(turn, number=1)["answer_html"]
+
+
 def words_of(page):
     return html.unescape(re.sub("<[^>]+>", "", page))
 
 
 def test_citations_are_links_at_their_places_and_those_without_one_at_the_end():
-    page = message_html(cited("Early. Dogs <too>.", ((5, ("b",)),), done=True), 1)
+    page = shown(cited("Early. Dogs <too>.", ((5, ("b",)),), done=True))
     assert words_of(page) == "Early [2]. Dogs <too>. [1]"
-    assert page.index('href="#source-1-2"') < page.index("Dogs") < page.index('href="#source-1-1"')
-    assert words_of(message_html(cited("Early. Dogs too.", done=True), 1)) == "Early. Dogs too. [1] [2]"
+    assert page.index('data-source="2"') < page.index("Dogs") < page.index('data-source="1"')
+    assert words_of(shown(cited("Early. Dogs too.", done=True))) == "Early. Dogs too. [1] [2]"
 
 
 def test_a_growing_answer_shows_its_citations_where_they_will_stay():
     whole = "Early birds [2] sail at nine. Hounds pay nothing [1]."
     answer = parse_answer(whole, [hit.passage for hit in TWO])
-    done = words_of(message_html(cited(answer.text, answer.marks, answer.citations, done=True), 1))
+    done = words_of(shown(cited(answer.text, answer.marks, answer.citations, done=True)))
     for n in range(1, len(whole) + 1):
-        grown = words_of(message_html(cited(whole[:n].strip(), citations=()), 1)).removesuffix(" ▍")
+        grown = words_of(shown(cited(whole[:n].strip(), citations=())))
         assert done.startswith(re.sub(r" ?\[\d?$", "", grown))
-    stopped = message_html(cited(whole[:30], citations=(), done=True, stopped=True), 1)
-    assert words_of(stopped) == "Early birds [2] sail at nine. Stopped."
-    assert 'href="#source-1-2"' in stopped
+    stopped = shown(cited(whole[:30], citations=(), done=True, stopped=True))
+    assert words_of(stopped) == "Early birds [2] sail at nine."
+    assert 'data-source="2"' in stopped
 
 
 def test_the_answer_grows(make_chat):
@@ -119,7 +107,7 @@ def test_a_follow_up_is_rewritten_and_shown(make_chat):
     first = last(chat, "who designed the amber line")
     second = last(chat, "where did she study?", [first])
     assert second.searched_for == "Where did Clara Voss study?"
-    assert "searched for" in message_html(second, 2)
+    assert turn_view(second, number=2)["searched_for"] == second.searched_for
 
 
 def test_a_follow_up_that_cannot_be_rewritten_is_asked_together_with_the_last_question(make_chat):
@@ -187,9 +175,7 @@ def test_files_of_a_conversation_are_searched_and_their_cards_open_there(make_ch
     turn = list(chat.ask(passages[2].text, [], dataclasses.replace(OPTIONS, attached="ab12", collections=())))[-1]
     assert asked == [("bm25", (), "ab12")]
     assert turn.attached == "ab12"
-    assert 'href="conversation/ab12/source/' in sources_html([turn])
-    row = {"sha256": "cd" * 32, "kind": "text", "n_passages": 1, "path": "a.txt"}
-    assert 'href="conversation/ab12/source/cdcd' in documents_html({"own": [row]}, "ab12")
+    assert turn_view(turn, number=1)["sources"][0]["href"].startswith("conversation/ab12/source/")
 
 
 def test_too_long_a_search_is_told_and_the_question_stays(make_chat):
@@ -198,30 +184,20 @@ def test_too_long_a_search_is_told_and_the_question_stays(make_chat):
     assert "What to search for is longer" in turn.error
 
 
-def test_documents_are_listed_and_open(make_chat):
-    row = {"sha256": "ab" * 32, "kind": "pdf", "title": "T", "n_passages": 1, "path": "<b>.pdf"}
-    shown = documents_html({"manuals": [row, {**row, "n_passages": 0}], "<i>": [row] * 600})
-    assert "<b>" not in shown
-    assert "<i>" not in shown
-    assert shown.count(f'href="source/{"ab" * 12}@0#passage"') == 501
-    assert "and 100 more" in shown
-    assert documents_html({}) == ""
-
-
 def test_a_card_opens_and_is_cited(make_chat):
-    shown = sources_html([last(make_chat(), "who designed the amber line")])
-    assert 'href="source/doc_0@0#passage"' in shown
-    assert "data-citation=" in shown
+    (source, *_) = turn_view(last(make_chat(), "who designed the amber line"), number=1)["sources"]
+    assert re.fullmatch(r"source/doc_0@0\?sentence=\d+-\d+#passage", source["href"])
+    assert source["cited"]
 
 
 def test_a_refusal_is_shown_as_such_and_not_as_an_error(make_chat):
     turn = last(make_chat(threshold=1e9), "who designed the amber line")
     assert turn.response.answer.abstained
     assert not turn.error
-    shown = message_html(turn, 1)
-    assert "Not in these documents" in shown
-    assert "CANNOTANSWER" not in shown
-    assert "card" in sources_html([turn])
+    view = turn_view(turn, number=1)
+    assert "Not in these documents" in view["answer_html"]
+    assert "CANNOTANSWER" not in str(view)
+    assert view["sources"]
 
 
 class Failing(Echo):
@@ -287,15 +263,11 @@ def test_text_from_passages_models_and_people_is_escaped():
     passage = Passage("a", HOSTILE, HOSTILE)
     hits = (Hit(passage, 1.0),)
     turn = Turn(HOSTILE, HOSTILE, Response(Query("q", HOSTILE), hits, hits, hits, Answer(HOSTILE, ("a",))), done=True)
-    for page in (message_html(turn, 1), sources_html([turn]), message_html(Turn("q", error=HOSTILE), 1)):
+    view = turn_view(turn, number=1)
+    for page in (view["answer_html"], view["quote_html"], view["sources"][0]["excerpt_html"]):
         assert "<script" not in page
         assert "<img" not in page
-    assert "![" not in message_html(turn, 1)
-    assert "**" not in message_html(turn, 1)
-
-
-def test_escaping_keeps_the_text_readable():
-    assert html.unescape(escape(HOSTILE)) == HOSTILE
+    assert "<strong>bold</strong>" in view["answer_html"]
 
 
 def test_preloading_ends_ready_or_says_why(make_chat):

@@ -4,7 +4,7 @@ import dataclasses
 
 from rag.cli.lines import response_json, response_lines
 from rag.serve.asking import citations_record
-from rag.serve.html import sources_html
+from rag.serve.view import turn_view
 from rag.types import CANNOTANSWER, Answer, ReadSpan
 from tests.fakes.conversations import turn
 
@@ -19,18 +19,22 @@ def read(spans, answer=None):
     return dataclasses.replace(plain, response=dataclasses.replace(plain.response, **changes))
 
 
-def test_a_card_marks_the_span_and_escapes_every_part():
-    shown = sources_html([read(SEEN)])
-    assert "<pre>The ferry leaves at <mark>noon</mark>.</pre>" in shown
-    assert "<pre>Dogs are <mark>&lt;b&gt;free&lt;/b&gt;</mark>.</pre>" in shown
+def excerpts(spans):
+    return [source["excerpt_html"] for source in turn_view(read(spans), number=1)["sources"]]
 
 
-def test_a_card_marks_nothing_where_the_reader_sees_no_answer():
+def test_a_card_marks_the_sentence_of_the_span_and_escapes_every_part():
+    ferry, dogs = excerpts(SEEN)
+    assert "<mark>The ferry leaves at noon.</mark>" in ferry
+    assert "<mark>Dogs are &lt;b&gt;free&lt;/b&gt;.</mark>" in dogs
+
+
+def test_a_card_that_is_not_cited_marks_nothing_where_the_reader_sees_no_answer():
     unseen = {"a@0": ReadSpan(20, 24, 1.0, 1.0), "b@0": ReadSpan(0, 0, 9.0, 1.0)}
     for spans in (unseen, {}):
-        shown = sources_html([read(spans)])
-        assert "<mark>" not in shown
-        assert "<pre>The ferry leaves at noon.</pre>" in shown
+        _, dogs = excerpts(spans)
+        assert "<mark>" not in dogs
+        assert "Dogs are &lt;b&gt;free&lt;/b&gt;." in dogs
 
 
 def test_a_citation_tells_the_span_of_its_passage():

@@ -1,12 +1,11 @@
-"""The page without a browser: its one endpoint under load and under limits. What people see is tested in test_page."""
+"""The page as it is served: its HTML and files, what it says of itself, and the function for Gradio's clients."""
 
+import json
+import re
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import ClassVar
 
-import gradio as gr
 import httpx
 import pytest
 from fastapi import Request
@@ -15,51 +14,31 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.applications import Starlette
 
-from rag.data.passages import Corpus
-from rag.generate.builtin import get_prompt
-from rag.lazy import Lazy
-from rag.progress import progress
-from rag.rerank.keep_order import KeepOrder
-from rag.retrieve.bm25 import BM25Retriever
 from rag.serve.access import Access, key_of, may_read
-from rag.serve.chat import Chat
 from rag.serve.mcp import DocumentTools
-from rag.serve.page import Page
+from rag.serve.page import SORRY, Page, page_app
+from rag.serve.page_parts import Model
+from rag.serve.page_shell import APP, icon_svg
+from rag.serve.readers import Readers
 from rag.serve.start import serve as open_chat
-from rag.serve.turns import Options, Turn
 from rag.serve.users import RateLimit, Users
 from rag.types import Passage
-from tests.fakes.pipelines import Echo
+from tests.fakes.pages import As, make_chat, make_parts
 from tests.fakes.training import PASSAGES
 
 PEOPLE = 20
 
 
-def chat_over(corpus):
-    return Chat(
-        {"bm25": Lazy.of(BM25Retriever(corpus))},
-        Lazy.of(KeepOrder()),
-        Lazy.of(Echo()),
-        get_prompt("cited-v1"),
-        lambda strictness: None,
-    )
-
-
-def page_over_a_passage(**parts):
-    """The page, over a chat that is not asked."""
-    return Page(chat_over(Corpus([Passage("a@0", "text")])), Options(), title="T", **parts).blocks
-
-
 @pytest.fixture
-def serve(monkeypatch):
+def serve(monkeypatch, tmp_path):
     """Serve the page over a passage for each of twenty people; returns its address."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    corpus = Corpus([Passage(f"doc{n}@0", f"Person {n} likes colour{n}.", f"Title{n}") for n in range(PEOPLE)])
+    corpus = [Passage(f"doc{n}@0", f"Person {n} likes colour{n}.", f"Title{n}") for n in range(PEOPLE)]
     pages = []
 
     def start(*, limit=None, users=None, auth=None):
         access = Access(users, limit or RateLimit(0))
-        page = Page(chat_over(corpus), Options("bm25"), title="Test", access=access).blocks
+        page = Page(make_parts(tmp_path, make_chat(passages=corpus), access=access)).blocks
         page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, auth=auth)
         pages.append(page)
         return page.local_url
@@ -104,40 +83,6 @@ def test_whoever_is_removed_may_not_go_on_asking(serve, tmp_path):
         client.predict("colour1", api_name="/ask")
 
 
-def test_what_may_not_be_asked_ends_its_chain_of_events_and_costs_nothing(tmp_path):
-    users = Users(tmp_path / "users.json")
-    users.add("ada", "correct horse")
-    page = page_over_a_passage(access=Access(users, RateLimit(1)))
-    functions = {fn.name: fn for fn in page.fns.values()}
-    ada, bob = (SimpleNamespace(username=name, client=None) for name in ("ada", "bob"))
-    running = Turn("who?")
-    for turns, person in (([running], ada), ([], bob)):
-        for step, given in (("take", ["why?"]), ("may_ask_again", [])):
-            with pytest.raises(gr.Error) as raised:
-                functions[step].fn(*given, turns, person)
-            assert (raised.value.visible, raised.value.print_exception) == (False, False)
-    with pytest.raises(gr.Error):
-        functions["may_ask_again"].fn([], ada)  # nothing was asked that could be asked again
-    assert functions["take"].fn("why?", [], ada) == ("", "why?")
-    with pytest.raises(gr.Error):
-        functions["take"].fn("why?", [], ada)  # the second in a minute
-    for name in ("grow", "ask_again"):
-        assert functions[name].trigger_only_on_success
-
-
-def test_a_page_opened_after_an_upload_searches_everything(serve, monkeypatch):
-    """The page is made once; what it offers is looked up when it is opened."""
-    row = {"sha256": "ab" * 32, "kind": "text", "title": "T", "n_passages": 1, "path": "a.txt"}
-    there = {"docs": [row]}
-    page = page_over_a_passage(collections=lambda: there)
-    refresh = next(fn for fn in page.fns.values() if fn.name == "list_documents").fn
-    there["uploads"] = [row]
-    group, offered, listing = refresh(["docs"], ["docs"], "")
-    assert (group.value, group.visible, offered) == (["docs", "uploads"], True, ["docs", "uploads"])
-    assert "uploads (1)" in listing
-    assert refresh([], ["docs"], "")[0].value == ["uploads"]
-
-
 def test_doors_open_for_keys_and_logins_only(tmp_path):
     """A request to a source or to the tools, as it carries a key, a login or nothing."""
     users = Users(tmp_path / "users.json")
@@ -176,7 +121,7 @@ def test_where_only_this_machine_may_ask_its_names_alone_are_heard(data, monkeyp
     try:
         for path in ("", "v1/models", f"source/{PASSAGES[0].id}", "gradio_api/info"):
             heard = {
-                host: httpx.get(page.local_url + path, headers={"host": host}, trust_env=False).status_code
+                host: httpx.get(page.local_url + path, headers={"host": host}, timeout=60, trust_env=False).status_code
                 for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", f"rebound.example:{port}")
             }
             assert list(heard.values()) == [200, 200, 200, 400], path
@@ -204,84 +149,132 @@ def test_the_tools_ask_for_a_key_and_where_only_this_machine_may_ask_for_its_nam
             assert client.post("/mcp", json=call, headers={**headers, "authorization": ""}).status_code == 401
 
 
-def test_files_go_to_the_conversation_or_to_all(tmp_path):
-    """The page's own functions: where files go, what is offered then, and what is asked with."""
-
-    class Files:
-        kept: ClassVar[dict] = {}
-
-        def add(self, key, paths):
-            self.kept[key] = [{"sha256": "cd" * 32, "kind": "text", "n_passages": 1, "path": "own.txt"}]
-            return ["taken <in>"]
-
-        def documents(self, key):
-            return self.kept.get(key, [])
-
-    taken = []
-    page = page_over_a_passage(add_to_all=lambda paths: taken.append(paths) or ["to all"], attachments=Files())
-    functions = {fn.name: fn.fn for fn in page.fns.values()}
-    request = SimpleNamespace(username=None, session_hash="s")
-    unchanged = gr.skip()
-    _, (said, key, _) = functions["add"](["f.txt"], "All conversations", "", "", request)
-    assert (said, key, taken) == ("to all", unchanged, [["f.txt"]])
-    # The key is known before the work begins, and given once: by the end another conversation may be open.
-    (_, key, _), (said, later, _) = functions["add"](["f.txt"], "This conversation only", "", "", request)
-    assert "&#60;in&#62;" in said
-    assert len(key) == 32
-    assert later == unchanged
-    (_, again, _), _ = functions["add"](["f.txt"], "This conversation only", key, "", request)
-    assert again == unchanged
-    group, offered, listing = functions["list_documents"]([], [], key)
-    assert offered == group.value == ["Everything indexed", "Files of this conversation"]
-    assert f'href="conversation/{key}/source/' in listing
-    group, offered, listing = functions["list_documents"](offered, offered, "")
-    assert (group.visible, offered, listing) == (False, [], "")
+def rows(*paths):
+    return [
+        {
+            "sha256": f"{path:0<64}",
+            "kind": path.rsplit(".", 1)[1],
+            "title": "",
+            "n_passages": 1,
+            "path": path,
+            "paths": ({"root": "/docs", "path": path},),
+        }
+        for path in paths
+    ]
 
 
-def test_taking_files_in_shows_how_far_it_is_and_stops(monkeypatch):
-    monkeypatch.setattr("rag.serve.panels.uploads.SECONDS_BETWEEN_LOOKS", 0.01)
-    step, taken = threading.Semaphore(0), []
+def config_in(html):
+    return json.loads(re.search(r'<script type="application/json" id="config">(.*?)</script>', html, re.S)[1])
 
-    def add_files(*given):
-        with progress("Reading", 4, "files") as bar:
-            for _ in range(4):
-                step.acquire(timeout=10)
-                bar.advance()
-        taken.append(given)
-        return ["done"]
 
-    page = page_over_a_passage(
-        add_to_all=add_files, attachments=SimpleNamespace(add=add_files, documents=lambda key: [])
+def test_the_page_says_what_is_indexed_and_what_can_be_chosen(tmp_path):
+    there = {"plans": rows("a.pdf", "b.pdf"), "notes": rows("c.md")}
+    parts = make_parts(
+        tmp_path,
+        readers=Readers(None, lambda: there),
+        index=tmp_path / "plans.index",
+        models=[Model("", "Usual"), Model("big", "Big")],
+        n_passages=lambda: 12,
+        add_to_all=lambda paths: [],
     )
-    functions = {fn.name: fn.fn for fn in page.fns.values()}
-    request, other = (SimpleNamespace(username=None, session_hash=name) for name in "so")
+    reply = TestClient(page_app(parts)).get("/")
+    config = config_in(reply.text)
+    assert config["kinds"] == {"pdf": 2, "md": 1}
+    assert (config["n_documents"], config["n_passages"], config["name"]) == (3, 12, "plans")
+    assert config["collections"] == [{"name": "plans", "n": 2}, {"name": "notes", "n": 1}]
+    assert config["models"] == [{"name": "", "label": "Usual"}, {"name": "big", "label": "Big"}]
+    assert config["options"] == {
+        "detail": "short",
+        "retriever": "bm25",
+        "retrievers": [["bm25", "Words"]],
+        "retrieve": 10,
+        "rerank": 10,
+        "contexts": 2,
+    }
+    assert (config["may_upload"], config["may_add_to_all"], config["user"]) == (True, True, "")
+    assert "<title>plans – Ask your documents</title>" in reply.text
+    assert str(tmp_path) not in reply.text
+    assert reply.headers["cache-control"] == "no-store"
 
-    def adding(way):
-        shown = functions["add"](["f.txt"], way, "", "", request)
-        assert "Adding 1 file…" in next(shown)[0]
-        step.release(2)
-        while "2 of 4 files" not in (said := next(shown)[0]):
-            assert "of 4 files" in said
-        assert '<progress value="0.500" aria-label="Reading">' in said
-        return shown
 
-    def last(shown):
-        step.release(2)
-        said, _, button = list(shown)[-1]
-        assert button.visible is False
-        return said
+def test_names_of_documents_and_of_the_index_are_text_and_nothing_else(tmp_path):
+    hostile = "</script><script>alert(1)</script>{{config}}"
+    parts = make_parts(tmp_path, readers=Readers(None, lambda: {hostile: rows("a.pdf")}), index=tmp_path / "a<b>{{x}}")
+    html = TestClient(page_app(parts)).get("/").text
+    assert "<script>alert" not in html
+    assert config_in(html)["collections"][0]["name"] == hostile
+    assert "a&lt;b&gt;{{x}}" in html
 
-    shown = adding("This conversation only")
-    functions["halt"](other)
-    functions["halt"](request)
-    assert last(shown).startswith("Stopped before it was done")
-    step = threading.Semaphore(0)
-    shown = adding("This conversation only")
-    functions["halt_own"](request)  # another conversation was opened
-    assert last(shown).startswith("Stopped before it was done")
-    assert taken == []
-    step = threading.Semaphore(0)
-    shown = adding("All conversations")
-    functions["halt_own"](request)
-    assert last(shown) == "done"
-    assert taken == [(["f.txt"],)]
+
+def test_no_script_and_no_style_stands_in_the_page_and_none_comes_from_elsewhere(tmp_path):
+    reply = TestClient(page_app(make_parts(tmp_path))).get("/")
+    policy = reply.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= {
+        part.strip() for part in policy.split(";")
+    }
+    assert not re.search(r"<style|\son\w+=|\sstyle=|https?:", reply.text)
+    scripts = re.findall(r"<script([^>]*)>", reply.text)
+    assert all("src=" in script or "application/json" in script for script in scripts)
+    for name in APP.iterdir():  # what the policy would block
+        if name.suffix in (".js", ".html"):
+            assert not re.search(r"\sstyle=|\beval\(|new Function", name.read_text("utf-8")), name
+
+
+def test_the_files_of_the_page_are_served_and_change_their_address_with_their_content(tmp_path):
+    web = TestClient(page_app(make_parts(tmp_path)))
+    found = re.findall(r'(?:src|href)="(page/static/[^"]+)"', web.get("/").text)
+    assert len(found) >= 7
+    for address in found:
+        reply = web.get(f"/{address}")
+        assert reply.status_code == 200
+        assert "immutable" in reply.headers["cache-control"]
+        assert reply.headers["content-type"].startswith("text/css" if address.endswith(".css") else "text/javascript")
+    version = found[0].split("/")[2]
+    assert web.get(f"/{found[0].replace(version, 'older')}").headers["cache-control"] == "no-store"
+    for path in ("page.html", "nothing.js", "..%2f..%2fpage.py", "source.css"):
+        assert web.get(f"/page/static/{version}/{path}").status_code == 404
+
+
+def test_every_module_that_a_module_names_is_there():
+    for file in APP.glob("*.js"):
+        for name in re.findall(r'from "\./([^"]+)"', file.read_text("utf-8")):
+            assert (APP / name).is_file(), f"{file.name} imports {name}"
+
+
+def test_where_names_are_asked_for_the_login_stands_before_the_page(tmp_path):
+    users = Users(tmp_path / "users.json")
+    users.add("ada", "correct horse")
+    users.add("bob", "correct horse")
+    users.grant("bob", ["secret"])
+    there = {"open": rows("a.pdf"), "secret": rows("b.pdf")}
+    parts = make_parts(
+        tmp_path, access=Access(users), is_local=False, readers=Readers(users, lambda: there), n_passages=lambda: 9
+    )
+    app = page_app(parts)
+    login = TestClient(As(app)).get("/").text
+    assert 'name="password"' in login
+    assert 'id="config"' not in login
+    for path in ("/page/overview", "/page/suggestions", "/page/conversations", "/page/documents"):
+        assert TestClient(As(app)).get(path).status_code == 401
+    config = config_in(TestClient(As(app, "ada")).get("/").text)
+    assert (config["user"], config["collections"], config["n_documents"]) == ("ada", [{"name": "open", "n": 1}], 1)
+    assert config["n_passages"] == 0  # of all documents, which she may not read
+    assert TestClient(As(app, "bob")).get("/page/overview").json()["n_documents"] == 2
+
+
+def test_two_indexes_have_icons_of_their_own():
+    assert icon_svg("plans") != icon_svg("notes")
+    assert ">P</text>" in icon_svg("plans")
+    assert "&lt;" not in icon_svg("<plans>")
+    assert ">?</text>" in icon_svg("-")
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_goes_to_the_log(tmp_path, caplog):
+    def broken():
+        raise ZeroDivisionError("the secret")
+
+    parts = make_parts(tmp_path, readers=Readers(None, broken))
+    reply = TestClient(page_app(parts), raise_server_exceptions=False).get("/page/overview")
+    assert (reply.status_code, reply.json()) == (500, {"detail": SORRY})
+    assert "the secret" in caplog.text

@@ -13,10 +13,12 @@ from rag.config import load_settings
 from rag.documents.collection import collections_of
 from rag.documents.pages import _find, render_page
 from rag.errors import DataError, UnreadableFile
-from rag.files import file_sha256
+from rag.files import file_sha256, sealed
 from rag.index.read import open_index
 from rag.index.write import build_index
-from rag.serve.source_pages import CHARACTERS_AROUND, make_source_router, source_link
+from rag.serve.source_html import CHARACTERS_AROUND
+from rag.serve.source_links import source_link
+from rag.serve.source_pages import make_source_router
 from rag.serve.sources import Sources
 from tests.fakes.documents import SETTINGS
 from tests.fakes.files import write_pdf
@@ -71,6 +73,18 @@ def test_a_document_cannot_act(tmp_path, encoder, open_sources):
     assert "<img" not in page.text
     assert "&lt;script&gt;window.hacked" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_a_theme_that_was_chosen_on_the_page_counts_here_and_no_other_cookie(tmp_path, encoder, open_sources):
+    (tmp_path / "a.txt").write_text("The ferry sails daily.", "utf-8")
+    ingest_documents(SETTINGS, [tmp_path / "a.txt"], tmp_path / "index")
+    client = open_sources(tmp_path / "index")
+    address = "/" + source_link(passage_with(tmp_path / "index", "ferry").id)
+    for given, shown in (("dark", ' data-theme="dark"'), ("light", ' data-theme="light"'), ("x><b>", ""), ("", "")):
+        headers = {"Cookie": f"rag-theme={given}"} if given else {}
+        for page in (client.get(address, headers=headers), client.get("/source/none@0", headers=headers)):
+            assert f'<html lang="en"{shown}>' in page.text
+    assert 'data-theme="dark"] {' in client.get(address).text.replace("\n", "")  # the style sheet knows it
 
 
 def test_of_a_very_long_document_the_surroundings_are_shown(tmp_path, encoder, open_sources):
@@ -168,7 +182,7 @@ def test_text_of_another_parser_is_shown_only_where_the_passage_stands_in_its_pl
     ingest_documents(SETTINGS, [tmp_path / "a.txt"], index)
     (kept,) = (index / "documents").iterdir()
     raw = json.loads(kept.read_text("utf-8"))
-    kept.write_text(json.dumps({**raw, "parser_version": 1, "text": parsed_anew}), "utf-8")
+    kept.write_text(json.dumps(sealed({**raw, "parser_version": 1, "text": parsed_anew})), "utf-8")
     page = open_sources(index).get("/" + source_link(passage_with(index, "ferry").id))
     assert ("no longer kept" not in page.text) == is_kept
     assert marked(page.text) == "The ferry sails daily."

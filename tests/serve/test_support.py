@@ -7,7 +7,7 @@ import pytest
 from rag.cli.lines import response_json, response_lines
 from rag.serve.asking import citations_record
 from rag.serve.history import History
-from rag.serve.html import message_html
+from rag.serve.view import turn_view
 from rag.types import CANNOTANSWER, Answer, Support
 from tests.fakes.conversations import turn
 
@@ -19,17 +19,20 @@ def checked(support=CHECKED, **more):
     return dataclasses.replace(plain, response=dataclasses.replace(plain.response, support=support))
 
 
-def test_the_page_says_it_in_a_small_line_with_the_score_to_hover():
-    shown = message_html(checked(), 1)
-    assert ">supported by [1], word for word</div>" in shown
-    assert "agrees by 100%. Score 13.2; higher is better." in shown
-    weak = message_html(checked(Support((), -1.0, 0.0)), 1)
-    assert ">weakly supported by [1], not word for word</div>" in weak
+def said(turn):
+    return turn_view(turn, number=1)["support"]
+
+
+def test_the_page_says_it_in_a_small_line_with_the_score_behind_it():
+    shown = said(checked())
+    assert shown["text"] == "Word for word in [1]"
+    assert "agrees by 100%. Score 13.2; higher is better." in shown["detail"]
+    assert said(checked(Support((), -1.0, 0.0)))["text"] == "Only weakly supported by [1]"
 
 
 @pytest.mark.parametrize("more", [{"stopped": True}, {"support": None}])
 def test_the_page_says_nothing_of_what_was_stopped_or_not_checked(more):
-    assert 'class="support' not in message_html(checked(**more), 1)
+    assert said(checked(**more)) is None
 
 
 def test_a_record_and_the_json_of_ask_hold_it():
@@ -59,6 +62,6 @@ def test_a_conversation_that_is_opened_again_shows_it_as_it_was(tmp_path):
     history = History(tmp_path / "conversations.sqlite")
     turns = [checked(), checked(Support((), -1.0)), checked(None)]
     (first, second, third) = history.load("ada", history.keep("ada", "", turns))
-    assert message_html(first, 1) == message_html(turns[0], 1)
+    assert turn_view(first, number=1) == turn_view(turns[0], number=1)
     assert second.response.support == Support((), -1.0)
     assert third.response.support is None

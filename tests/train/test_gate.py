@@ -310,9 +310,6 @@ def test_a_retriever_without_prompts_is_kept_with_those_it_met_with(data, tmp_pa
             path.chmod(0o555)
     index = folder / "index"
     arguments = (folder / "dev.txt", folder / "met")
-    with pytest.raises(ModelError, match="does not say which prompt a query takes"):
-        gate_model(serving_over(settings, index), tmp_path / "elsewhere", *arguments)
-    assert not (folder / "met").exists()
     prompts = {"query_prompt": "ask: ", "passage_prompt": "read: "}
     chosen = settings.model_copy(update={"encoder": settings.encoder.model_copy(update=prompts)})
     record = gate_model(serving_over(chosen, index), tmp_path / "elsewhere", *arguments)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rag.cli.reference import reference
 from rag.config import DEFAULT_FILE
 from rag.files import write_whole
+from rag.terminal import show
 
 
 def main(arguments: list[str]) -> None:
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode("utf-8"))
-        print(path)
+        show(str(path))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ PAGE_HEAD = """\
 # Commands
 
 This page is written by `python -m rag.cli.reference` from the code.
-`rag --help` and `rag COMMAND --help` show the same, and `rag --version` the version.
+`rag --help` and `rag COMMAND --help` (or `-h`) show the same, with an example for each, and `rag --version` the
+version.
 
-Results go to stdout, progress and notes to stderr.
-Exit status 0 means success, 1 an error with its reason on stderr, 2 a wrong call.
+Results go to stdout, progress and notes to stderr. `-q` leaves out progress and notes, `-v` says more.
+Exit status 0 means success, 1 an error with its reason on stderr, 2 a wrong call, 3 done in part (`rag ingest`), 130
+that Ctrl+C ended it.
 """
 METAVARS: dict[object, str] = {Path: "PATH", str: "TEXT", int: "INTEGER", float: "NUMBER"}
 
@@ -159,7 +161,7 @@ def _default(value: object, *, is_required: bool, is_asked_for: bool, names: str
     if isinstance(value, bool):
         positive, _, negative = names.partition("/")
         return f"`{positive if value else negative}`" if negative else ""
-    return "" if value is None else f"`{value}`"
+    return "" if value in (None, "") else f"`{value}`"
 
 
 def _limits(info: ArgumentInfo | OptionInfo) -> str:

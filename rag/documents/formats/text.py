@@ -1,4 +1,4 @@
-"""Plain text and Markdown. The document's text is the file's own, so that places in it are places in the file."""
+"""Plain text and Markdown. The document's text is the file's own, but for very long runs of blanks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from rag.documents.blanks import without_long_blanks
 from rag.documents.chunk import MAX_HEADING_CHARACTERS
 from rag.documents.decode import decode_noted
 from rag.documents.document import MAX_TITLE_CHARACTERS, Block, BlockKind, Document, titled, without_blank_lines
@@ -24,7 +25,9 @@ MAX_LINES_OF_A_HEADING = 2
 """More lines, or whole sentences, above a line of dashes are a paragraph above a rule: nobody writes such headings."""
 
 _RULE_MARKS = "=-~^*#\"'+`:._"
-_MARKUP = re.compile(r"!?\[([^\[\]]{1,300})\]\([^()]{0,1000}\)|<[^<>]{0,1000}>|\s*\{#[^{}]{0,200}\}\s*$|\*\*|__|`")
+_MARKUP = re.compile(
+    r"!?\[([^\[\]]{1,300})\]\([^()]{0,1000}\)|<[^<>]{0,1000}>|(?<!\s)\s*+\{#[^{}]{0,200}\}\s*+$|\*\*|__|`"
+)
 
 
 def parse_text(data: bytes) -> Document:
@@ -33,6 +36,7 @@ def parse_text(data: bytes) -> Document:
     Nothing is lost: other markup, of LaTeX say, stays in the text as it is written.
     """
     text, notes = decode_noted(data)
+    text = without_long_blanks(text)
     blocks: list[Block] = []
     levels: list[str] = []  # a mark's level is the order in which the marks first appear
     for lines in _paragraphs(text):
@@ -83,6 +87,7 @@ def parse_markdown(data: bytes) -> Document:
     from markdown_it import MarkdownIt
 
     text, notes = decode_noted(data)
+    text = without_long_blanks(text)
     title, body_start, blocks = _front_matter(text)
     body = text[body_start:]
     # Tokens say which lines they span: where each line begins, in characters of the whole text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +16,15 @@ from rag.documents.web.links import is_sitemap, links_of, never_a_page, sitemap_
 from rag.documents.web.robots import Robots, read_robots
 from rag.documents.web.store import WebPages, is_forgotten
 from rag.documents.web.visit import REDIRECTS, Visited, Visitor
+from rag.documents.worker import ParserProcess
 from rag.errors import UnreadableFile
 from rag.progress import Progress, progress
 
 MAX_QUERIES_A_PATH = 20
 MAX_SITEMAPS = 50
 MAX_ROBOTS_REDIRECTS = 5
+LARGE_BYTES = 2**20
+"""A page or sitemap that is larger, or packed, is read in the worker."""
 MAX_UNREACHED = 3
 """After so many addresses in a row that could not be reached, a site is left for the next time."""
 
@@ -214,12 +218,33 @@ class _Site:
 
     def _follow(self, visited: Visited, depth: int) -> None:
         if depth < self._depth and visited.is_html:
-            self._note(links_of(visited.body, visited.address), depth + 1)
+            self._note(self._links_of(visited), depth + 1)
+
+    def _links_of(self, visited: Visited) -> list[str]:
+        """Where a page leads. A large one is read in a process of its own, within the limits of a file."""
+        if len(visited.body) <= LARGE_BYTES:
+            return links_of(visited.body, visited.address)
+        try:
+            with contextlib.closing(ParserProcess(seconds=self._limits.max_seconds_per_page)) as parser:
+                return parser.links(visited.body, visited.address)
+        except UnreadableFile as error:
+            self._visit.not_updated[visited.address] = f"its links cannot be read: {error}"
+            return []
+
+    def _links_of_sitemap(self, visited: Visited) -> tuple[list[str], list[str]]:
+        if len(visited.body) <= LARGE_BYTES and not visited.body.startswith(b"\x1f\x8b"):
+            return sitemap_links(visited.body, visited.address)
+        try:
+            with contextlib.closing(ParserProcess(seconds=self._limits.max_seconds_per_page)) as parser:
+                return parser.sitemap_links(visited.body, visited.address)
+        except UnreadableFile as error:
+            self._visit.not_updated[visited.address] = f"the sitemap cannot be read: {error}"
+            return [], []
 
     def _sitemap(self, visited: Visited) -> None:
         """The pages of a sitemap count as named themselves: links are followed from each."""
         self._n_sitemaps += 1
-        found, others = sitemap_links(visited.body, visited.address)
+        found, others = self._links_of_sitemap(visited)
         self._note(found, 0)
         if self._n_sitemaps <= MAX_SITEMAPS:
             self._note(others, 0)

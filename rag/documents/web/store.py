@@ -61,6 +61,11 @@ class WebPages:
         """The pages that were found from a root."""
         return [page for page in self._pages.values() if root in page.roots]
 
+    def roots_of(self, address: str) -> list[str]:
+        """The roots that led to the page of an address."""
+        page = self.get(address)
+        return list(page.roots) if page else []
+
     def body(self, page: Page) -> bytes:
         """The body of a page. Raises OSError where it is gone."""
         return (self.folder / page.file).read_bytes()

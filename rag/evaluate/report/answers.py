@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from rag.evaluate.outcomes import Outcome
 from rag.evaluate.report.runs import ReportedRun
 from rag.marks import marked_parts
+from rag.terminal import harmless
 from rag.types import Answer, Passage
 
 EXAMPLES_OF_A_CLASS = 3
@@ -82,8 +83,8 @@ def answer_markdown(answer: ShownAnswer | None) -> str:
 
 
 def plain(text: str) -> str:
-    """Text on one line that means nothing in Markdown."""
-    return _MARKDOWN.sub(r"\\\g<0>", re.sub(r"\s+", " ", text))
+    """Text on one line that means nothing in Markdown, nor to the terminal that the file is read in."""
+    return _MARKDOWN.sub(r"\\\g<0>", harmless(re.sub(r"\s+", " ", text)))
 
 
 def examples(run: ReportedRun) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag.evaluate.outcomes import Outcome
+from rag.evaluate.training_log import LOSS, SCORES, SHARES, figures_by_kind
+from rag.terminal import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,7 @@ HEIGHT = 380
 NODE_WIDTH = 12
 NODE_GAP = 22
 LABEL_WIDTH = 290
+LONGEST_NAME = 72  # characters of a name beside a figure; the rest is left out of its middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def dots_figure(rows: Sequence[str], series: Mapping[str, Sequence[Dot]], label:
             if dot.interval:
                 axes.plot(dot.interval, [place, place], color=color, linewidth=2, alpha=0.6)
         axes.plot([value for value, _ in shown], [place for _, place in shown], "o", color=color, label=_label(name))
-    axes.set_yticks(range(len(rows)), rows, parse_math=False)
+    axes.set_yticks(range(len(rows)), [_short(one_line(row)) for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel(label)
@@ -100,24 +103,40 @@ def risk_figure(runs: Mapping[str, Mapping]) -> str:
 
 
 def training_figure(steps: Sequence[Mapping], evaluations: Sequence[Mapping]) -> str:
-    """Training loss (left) and dev metrics (right) by step, from the rows of a training log."""
-    figure = _figure(8, 2.8)
-    left, right = figure.subplots(1, 2)
-    left.plot([row["step"] for row in steps], [row["loss"] for row in steps], color=COLORS[0])
-    left.set_xlabel("step")
-    left.set_ylabel("training loss")
-    left.set_ylim(bottom=0)
-    names = sorted({key for row in evaluations for key in row if key.startswith("eval_dev_")})
-    for n, name in enumerate(names):
-        shown = [row for row in evaluations if name in row]
-        color = COLORS[(n + 1) % len(COLORS)]
-        label = name.removeprefix("eval_dev_")
-        right.plot([row["step"] for row in shown], [row[name] for row in shown], "o-", color=color, label=label)
-    right.set_xlabel("step")
-    right.set_ylabel("dev, while training")
-    if names:
-        right.legend(fontsize="small", framealpha=0)
-    return _svg(figure, left, right)
+    """Loss, dev metrics and the separation of scores by step, from the rows of a training log.
+
+    Each has axes of its own: a loss, shares between 0 and 1, and logits or cosines. What the log lacks is not drawn.
+    """
+    kinds = figures_by_kind(key for row in evaluations for key in row)
+    panels = [("loss per row", kinds[LOSS], None), ("share or probability", kinds[SHARES], (0, 1))]
+    if kinds[SCORES]:
+        panels.append(("score difference (logits or cosines)", kinds[SCORES], None))
+    figure = _figure(8, 5.4 if len(panels) > 2 else 2.8)
+    drawn = []
+    for place, (label, names, limits) in enumerate(panels, 1):
+        axes = figure.add_subplot((len(panels) + 1) // 2, 2, place)
+        if place == 1:
+            _draw_line(axes, steps, "loss", "-", 0, "training")
+        for n, name in enumerate(names, 1):
+            _draw_line(axes, evaluations, name, "o-", n, f"dev: {name.removeprefix('eval_').removeprefix('dev_')}")
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        if limits is not None:
+            axes.set_ylim(limits)
+        elif place == 1:
+            axes.set_ylim(bottom=0)
+        if axes.lines:
+            axes.legend(fontsize="small", framealpha=0)
+        drawn.append(axes)
+    return _svg(figure, *drawn)
+
+
+def _draw_line(axes: Axes, rows: Sequence[Mapping], name: str, form: str, color: int, label: str) -> None:
+    """A figure by step, where the rows hold it."""
+    shown = [row for row in rows if row.get(name) is not None]
+    if shown:
+        steps, values = [row["step"] for row in shown], [row[name] for row in shown]
+        axes.plot(steps, values, form, color=COLORS[color % len(COLORS)], label=label)
 
 
 def flow_svg(counts: Mapping[str, int], right_without_gold: int) -> str:
@@ -226,8 +245,13 @@ def _node(name: str, x: float, y: float, count: int, scale: float) -> str:
 
 def _label(text: str) -> str:
     """Text for a legend: matplotlib reads `$` as mathematics, and hides a label that begins with `_`."""
-    text = text.replace("$", "\\$")
+    text = _short(one_line(text)).replace("$", "\\$")
     return f"\u200b{text}" if text.startswith("_") else text
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the figure beside it."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -255,6 +279,6 @@ def _svg(figure: Figure, *axes: Axes) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?(?:</metadata>|\Z)", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
-    return re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
+    return re.sub(r'(<svg [^<>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)

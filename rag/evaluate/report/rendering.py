@@ -12,6 +12,7 @@ from rag.evaluate.report.answers import answer_html, answer_markdown, plain
 from rag.evaluate.report.figures import Dot, dots_figure, flow_svg, risk_figure, training_figure
 from rag.evaluate.report.runs import ReportedRun
 from rag.evaluate.report.tables import STAGE_NAMES
+from rag.evaluate.rounding import n_of, percent, rounded
 
 # (label, stage, metric) of the first figure
 STAGE_DOTS = (
@@ -31,13 +32,12 @@ def render(template: str, *, autoescape: bool, **context: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.4f}"
+    environment.filters["figure"] = rounded
+    environment.globals["n_of"] = n_of
     environment.filters["interval"] = lambda pair: "" if not pair else f"{pair[0]:.3f} … {pair[1]:.3f}"
     environment.filters["signed"] = lambda pair: "" if not pair else f"{pair[0]:+.3f} … {pair[1]:+.3f}"
-    environment.filters["share"] = lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "–"
-    # A pipe would begin a new cell of a Markdown table, a line break a new row.
-    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
-    environment.filters["plain"] = plain
+    environment.filters["share"] = lambda part, whole: percent(part / whole if whole else None, whole)
+    environment.filters["plain"] = lambda value: plain(str(value))
     environment.filters["answer"] = answer_html if autoescape else answer_markdown
     return environment.get_template(template).render(**context)
 

@@ -52,6 +52,7 @@ def _context(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     """What both templates are filled with."""
     return {
         "runs": runs,
+        "heads": [tables.head(run) for run in runs],
         "headline": [tables.headline(run) for run in runs],
         "columns": tables.RANKING_COLUMNS,
         "stage_names": tables.STAGE_NAMES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rag.evaluate.metrics import RANKING_METRICS
@@ -59,6 +59,36 @@ SLICES = {
     "reference_words": "words of the reference",
     "rarest_word": "passages that hold the question's rarest word",
 }
+
+
+ROLES = ("encoder", "reranker", "reader", "generator")
+
+
+def head(run: ReportedRun) -> list[tuple[str, str]]:
+    """What a run was about, as (name, text): its corpus, models and date, as far as its files say."""
+    index, settings = run.provenance.get("index", {}), run.identity.get("settings", {})
+    where = run.identity.get("index_path", "")
+    n_passages = index.get("n_passages")
+    passages = f"{n_passages:,} passages" if isinstance(n_passages, int) else ""
+    source = index.get("corpus_path") or ("documents" if index else "")
+    of = " of ".join(filter(None, (passages, source)))
+    used = run.provenance.get("models", {})
+    named = {role: used.get(role, {}).get("name") or _model_named(settings, role) for role in ROLES}
+    rows = {
+        "Corpus": f"{where} ({of})" if where and of else where or of,
+        "Models": ", ".join(f"{role} {name}" for role, name in named.items() if name),
+        "Questions": run.identity.get("queries_path", ""),
+        "Date": str(run.provenance.get("started", ""))[:10],
+    }
+    return [(name, text) for name, text in rows.items() if text]
+
+
+def _model_named(settings: Mapping[str, Any], role: str) -> str:
+    """The model that the settings of a run name for a role; "" where they say that none is used."""
+    section = settings.get(role)
+    if not isinstance(section, Mapping) or not section.get("enabled", True):
+        return ""
+    return str(section.get("model", ""))
 
 
 def headline(run: ReportedRun) -> list[dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ from rag.errors import ConfigError, GenerationError, ModelError
 from rag.files import json_if_sound
 from rag.generate.engines.chat_tokenizer import ChatTokenizer
 from rag.generate.engines.conversion import FIX, converted, forget
+from rag.generate.engines.deltas import deltas
 from rag.generate.engines.transformers import as_generation_error
+from rag.progress import check_waiting, holding, who_waits
 from rag.types import Messages
 
 BATCH_SIZE = 16
@@ -82,40 +83,27 @@ class CTranslate2Generator:
 
     def stream(self, conversation: Messages) -> Iterator[str]:
         """Text deltas of one answer; closing the iterator stops the model. Raises GenerationError."""
-        stopped = threading.Event()
-        # The model runs in a thread of its own and puts its tokens into the queue: an id, then None or an error.
-        steps: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
 
-        def on_token(step: Any) -> bool:
-            if step.token_id not in (self._end or ()):
-                steps.put(step.token_id)
-            return stopped.is_set()
+        def write(put: Callable[[str], None]) -> None:
+            ids: list[int] = []
+            sent = ""
 
-        def work() -> None:
-            try:
-                if not stopped.is_set():
-                    self._run([self._prompt(conversation)], callback=on_token)
-                steps.put(None)
-            except Exception as error:
-                steps.put(error)  # raised below, in the caller's thread
-
-        threading.Thread(target=work, daemon=True).start()
-        ids: list[int] = []
-        sent = ""
-        try:
-            while (step := steps.get()) is not None:
-                if isinstance(step, Exception):
-                    raise step
-                ids.append(step)
+            def on_token(step: Any) -> None:
+                nonlocal sent
+                if step.token_id in (self._end or ()):
+                    return
+                ids.append(step.token_id)
                 text = self._tokenizer.decode(ids)
                 # A character of several tokens is whole with the last of them.
                 if not text.endswith("\ufffd") and len(text) > len(sent):
-                    yield text[len(sent) :]
+                    put(text[len(sent) :])
                     sent = text
+
+            self._run([self._prompt(conversation)], on_token=on_token)
             if rest := self._tokenizer.decode(ids)[len(sent) :]:
-                yield rest
-        finally:
-            stopped.set()
+                put(rest)
+
+        yield from deltas(write)
 
     def beginning_logprobs(self, conversations: Sequence[Messages], beginning: str) -> list[float]:
         """Natural log probability that each answer begins with this text: of its tokens, given the prompt.
@@ -149,17 +137,33 @@ class CTranslate2Generator:
     def _prompt(self, conversation: Messages) -> list[str]:
         return self._tokenizer.tokens(self._tokenizer.encode(self._tokenizer.render(conversation)))
 
-    def _run(self, prompts: list[list[str]], **options: Any) -> list[Any]:
-        """CTranslate2's results for prompts in one batch. Raises GenerationError."""
+    def _run(
+        self, prompts: list[list[str]], *, on_token: Callable[[Any], None] | None = None, **options: Any
+    ) -> list[Any]:
+        """CTranslate2's results for prompts in one batch; `on_token` is given each of its steps.
+
+        Raises GenerationError, and Left at the next token after whoever this thread works for has left.
+        """
+        waiting = who_waits()
+
+        def callback(step: Any) -> bool:
+            if on_token is not None:
+                on_token(step)
+            return waiting is not None and waiting.has_left
+
+        if on_token is not None or waiting is not None:  # a call for each token takes time
+            options["callback"] = callback
         sampling: dict[str, Any] = {"sampling_topk": 1}
         if self.temperature > 0:
             sampling = {"sampling_topk": SAMPLED_FROM, "sampling_temperature": self.temperature}
         defaults = {"max_length": self.max_new_tokens, "include_prompt_in_result": False, "end_token": self._end}
         try:
-            with self._lock:
-                return self._model.generate_batch(prompts, **{**defaults, **sampling, **options})
+            with holding(self._lock):
+                results = self._model.generate_batch(prompts, **{**defaults, **sampling, **options})
         except (RuntimeError, ValueError, MemoryError) as error:
             raise as_generation_error(error) from error
+        check_waiting()
+        return results
 
 
 def quantization_of(precision: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag.compute.one_at_a_time import TORCH
 from rag.errors import GenerationError, ModelError
+from rag.generate.engines.deltas import deltas
+from rag.progress import check_waiting, holding, who_waits
 from rag.types import Messages
 
 BATCH_SIZE = 8
@@ -80,7 +82,7 @@ class TransformersGenerator:
         found: list[float] = []
         for start in range(0, len(prompts), self.batch_size):
             try:
-                with self._lock:
+                with holding(self._lock):
                     found += self._score(prompts[start : start + self.batch_size], ids)
             except (RuntimeError, MemoryError) as error:
                 raise as_generation_error(error) from error
@@ -88,56 +90,37 @@ class TransformersGenerator:
 
     def stream(self, conversation: Messages) -> Iterator[str]:
         """Text deltas of one answer; closing the iterator stops the model. Raises GenerationError."""
-        from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+        from transformers import TextStreamer
 
-        stopped = threading.Event()
+        def write(put: Callable[[str], None]) -> None:
+            class Streamer(TextStreamer):
+                def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+                    if text:
+                        put(text)
 
-        class StopWhenClosed(StoppingCriteria):
-            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-                import torch
+            self._run([self._render(conversation)], streamer=Streamer(self._tokenizer, True, skip_special_tokens=True))
 
-                return torch.full((input_ids.shape[0],), stopped.is_set(), device=input_ids.device)
-
-        # The model runs in a thread of its own and puts its text into the streamer, which this one reads.
-        streamer: Any = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        failure: list[Exception] = []
-
-        def work() -> None:
-            try:
-                with self._lock:
-                    if not stopped.is_set():
-                        self._run(
-                            [self._render(conversation)],
-                            streamer=streamer,
-                            stopping_criteria=StoppingCriteriaList([StopWhenClosed()]),
-                        )
-            except Exception as error:
-                failure.append(error)  # raised below, in the caller's thread
-            finally:
-                streamer.end()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            for delta in streamer:
-                if delta:
-                    yield delta
-        finally:
-            stopped.set()
-        thread.join()
-        if failure:
-            raise as_generation_error(failure[0]) from failure[0]
+        yield from deltas(write)
 
     def _generate_batch(self, prompts: list[str]) -> list[str]:
-        try:
-            with self._lock:
-                tokens, width = self._run(prompts)
-        except (RuntimeError, MemoryError) as error:
-            raise as_generation_error(error) from error
+        tokens, width = self._run(prompts)
         return self._tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
     def _run(self, prompts: list[str], **kwargs: Any) -> tuple[Any, int]:
-        """(tokens of prompts and answers (b, t), width of the prompts with their padding)."""
+        """(tokens of prompts and answers (b, t), width of the prompts with their padding).
+
+        Raises GenerationError, and Left at the next token after whoever this thread works for has left.
+        """
+        try:
+            with holding(self._lock):
+                tokens, width = self._run_alone(prompts, **kwargs)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise as_generation_error(error) from error
+        check_waiting()
+        return tokens, width
+
+    def _run_alone(self, prompts: list[str], **kwargs: Any) -> tuple[Any, int]:
+        """The same, while nobody else uses the model."""
         import torch
 
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(self.device)
@@ -154,6 +137,7 @@ class TransformersGenerator:
                 **inputs,
                 max_new_tokens=self.max_new_tokens,
                 pad_token_id=self._tokenizer.pad_token_id,
+                stopping_criteria=_stopped_by_leaving(),
                 **sampling,
                 **kwargs,
             )
@@ -179,6 +163,24 @@ class TransformersGenerator:
 
     def _render(self, conversation: Messages) -> str:
         return render_chat(self._tokenizer, conversation)
+
+
+def _stopped_by_leaving() -> Any:
+    """What ends a generation once whoever this thread works for has left; None where it works on in any case."""
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    somebody = who_waits()
+    if somebody is None:
+        return None
+    waiting = somebody
+
+    class StopWhenLeft(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            import torch
+
+            return torch.full((input_ids.shape[0],), waiting.has_left, device=input_ids.device)
+
+    return StoppingCriteriaList([StopWhenLeft()])
 
 
 def _load(folder: str | Path, dtype: str) -> tuple[Any, Any]:

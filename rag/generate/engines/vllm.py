@@ -13,6 +13,7 @@ from rag.compute.hardware import choose_precision, default_device, n_threads
 from rag.errors import GenerationError, ModelError
 from rag.generate.engines.transformers import render_chat
 from rag.generate.engines.watchdog import Watchdog
+from rag.progress import holding, who_waits
 from rag.types import Messages
 
 
@@ -93,8 +94,8 @@ class VllmGenerator:
             return []
         sampling = SamplingParams(temperature=self.temperature, max_tokens=self.max_new_tokens, seed=self.seed)
         try:
-            with self._lock:
-                outputs = self._llm.generate([self._render(c) for c in conversations], sampling, use_tqdm=False)
+            with holding(self._lock):
+                outputs = self._outputs([self._render(c) for c in conversations], sampling)
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"vLLM failed: {error}") from error
         return [output.outputs[0].text for output in outputs]
@@ -102,6 +103,24 @@ class VllmGenerator:
     def stream(self, conversation: Messages) -> Iterator[str]:
         """The whole answer as one delta: vLLM's `LLM` is for batches and does not stream."""
         yield self.generate([conversation])[0]
+
+    def _outputs(self, prompts: list[str], sampling: Any) -> list[Any]:
+        """vLLM's output for each prompt, in order. Raises Left once whoever this thread works for has left."""
+        waiting = who_waits()
+        if waiting is None:
+            return self._llm.generate(prompts, sampling, use_tqdm=False)
+        # What `LLM.generate` does, with a look between two steps of the engine.
+        engine = self._llm.llm_engine
+        under_way = self._llm.enqueue(prompts, sampling, use_tqdm=False)
+        finished: list[Any] = []
+        try:
+            while engine.has_unfinished_requests():
+                waiting.check()
+                finished += [output for output in engine.step() if output.finished]
+        except BaseException:
+            engine.abort_request(under_way, internal=True)
+            raise
+        return sorted(finished, key=lambda output: int(output.request_id))
 
     def close(self) -> None:
         """Stop the engine's processes and give their memory back."""

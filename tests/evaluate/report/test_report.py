@@ -122,23 +122,20 @@ def test_the_page_shows_every_figure(runs, tmp_path):
     assert [row[0] for row in stages[1:]] == ["base"] * 4 + ["better"] * 4
     assert [row[1] for row in stages[1:3]] == ["retrieved", "reranked"]
     mrr = stages[0].index("mrr@10")
-    shuffled = f"{(1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 5:.4f}"
-    assert [row[mrr] for row in stages[1:]] == ["0.3333", "0.3333", shuffled, "1.0000"] + ["1.0000"] * 2 + [
-        shuffled,
-        "1.0000",
-    ]
+    shuffled = f"{(1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 5:.1f}"  # five questions bear one decimal
+    assert [row[mrr] for row in stages[1:]] == ["0.3", "0.3", shuffled, "1.0"] + ["1.0"] * 2 + [shuffled, "1.0"]
     answers, _baselines = section(html, "answers")
     assert [row[0].split(" (n = ")[0] for row in answers[2:]] == [label for _, label in ANSWER_ROWS]
     assert [cell.strip() for cell in answers[1]] == ["questions with a reference (answerable)", "6 (5)", "6 (5)"]
     (refusals,) = section(html, "abstention")
-    assert refusals[1] == ["base", "answerable", "5", "0", "1.0000", "1.0000", "1.0000", "0.0000"]
+    assert refusals[1] == ["base", "answerable", "5", "0", "1.0", "1.0", "1.0", "0.0"]
     assert refusals[2] == ["unanswerable", "0", "1"]
     (citations,) = section(html, "citations")
     assert [row[0] for row in citations[1:5]] == [label for _, label in CITATION_ROWS]
     assert citations[-1][1:] == ["0", "0"]
     (lost,) = section(html, "lost")
     classes = {row[0]: row[1] for row in lost[1:]}
-    assert classes == {"✓ right": "5 (83.3 %)", "✓ refused rightly": "1 (16.7 %)"}
+    assert classes == {"✓ right": "5 (83 %)", "✓ refused rightly": "1 (17 %)"}
     differences = section(html, "differences")[0]
     row = next(row for row in differences if row[:3] == ["MRR@10", "better", "base"])
     assert row[3] == "+0.6667"
@@ -342,7 +339,7 @@ def test_markdown_tables_are_whole(runs, tmp_path):
     assert [row[0] for row in answers[2 : 2 + len(ANSWER_ROWS)]] == [label for _, label in ANSWER_ROWS]
     assert refusals[2][:5] == ["base", "5", "0", "0", "1"]
     assert citations[-1] == ["Invented citations shown", "0", "0"]
-    assert lost[2] == ["right", "5 (83.3 %)", "5 (83.3 %)"]
+    assert lost[2] == ["right", "5 (83 %)", "5 (83 %)"]
     assert differences[0][0] == "metric"
     assert cost[2][:2] == ["base", "retrieve"]
     assert_renders(text, tables)
@@ -358,7 +355,7 @@ def test_markdown_headings_and_headlines_stand_on_lines_of_their_own(runs, tmp_p
             assert lines[n - 1] == lines[n + 1] == "", line
         if line.startswith("|"):
             assert lines[n - 1] == "" or lines[n - 1].startswith("|"), line
-    assert sum(line.startswith("- **MRR@10** 0.3333 (95%: ") for line in lines) == 1
+    assert sum(line.startswith("- **MRR@10** 0.3 (95%: ") for line in lines) == 1
     assert sum(line.startswith("- **") for line in lines) == 6
 
 
@@ -416,7 +413,7 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path):
     html = write_report([run], tmp_path / "report.html")[0].read_text("utf-8")
     assert "run is unfinished: 2 of 6 questions are predicted" in html
     assert "No question of run is judged in the qrels" in html
-    assert {row[0]: row[1] for row in section(html, "lost")[0][1:]}["no prediction"] == "4 (66.7 %)"
+    assert {row[0]: row[1] for row in section(html, "lost")[0][1:]}["no prediction"] == "4 (67 %)"
 
 
 def test_a_missing_damaged_or_foreign_run_names_the_command(runs, tmp_path):
@@ -439,3 +436,26 @@ def test_a_missing_damaged_or_foreign_run_names_the_command(runs, tmp_path):
     with pytest.raises(DataError, match="line 1"):
         write_report(runs[1:], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_head_names_corpus_models_and_date(tmp_path):
+    identity = {"index_path": "/x/boats.index", "queries_path": "/x/dev.txt", "settings": {"reader": {"model": "r"}}}
+    run = make_run(tmp_path / "run", gold_at=1, identity=identity)
+    provenance = {
+        "started": "2026-11-30 07:00:00",
+        "versions": {},
+        "hardware": {"device": "cpu", "threads": 1, "precision": "fp32"},
+        "models": {"encoder": {"name": "e5", "folder": "/m/e5"}},
+        "index": {"n_passages": 1234, "corpus_path": "boats.txt"},
+    }
+    (run / "provenance.json").write_text(json.dumps(provenance), "utf-8")
+    html, markdown, _ = (path.read_text("utf-8") for path in write_report([run], tmp_path / "report.html"))
+    head = html.split("</header>")[0]
+    for text in ("/x/boats.index (1,234 passages of boats.txt)", "encoder e5, reader r", "/x/dev.txt", "2026-11-30"):
+        assert text in head
+        assert text.replace("_", r"\_") in markdown.split("\n## ")[0]
+
+
+def test_a_head_of_two_runs_says_whose_and_leaves_out_what_is_not_known(runs, tmp_path):
+    markdown = write_report(runs, tmp_path / "report.html")[1].read_text("utf-8")
+    assert "Date" not in markdown.split("\n## ")[0]

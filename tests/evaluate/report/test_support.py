@@ -28,11 +28,11 @@ def test_the_auc_of_the_support_is_shown_for_gold_in_the_context_and_for_all(tmp
     change(run, lambda metrics: metrics.update(support=support_figures(ROWS)))
     html, markdown, _ = report(run, tmp_path)
     # 5 above 3, 1 below it: one of two; neither is above the 9 of an answer without gold: one of four.
-    assert "| run | with a gold passage in the context | 2 | 1 | 0.5000 | – | 0.5000 | – | – |" in markdown
-    assert "| run | all | 2 | 2 | 0.2500 |" in markdown
-    assert "0.5000 of 4 answers stand word for word" in markdown
+    assert "| run | with a gold passage in the context | 2 | 1 | 0.5 | – | 0.5 | – | – |" in markdown
+    assert "| run | all | 2 | 2 | 0.2 |" in markdown  # four answers bear one decimal
+    assert "0.5 of 4 answers stand word for word" in markdown
     assert "Support of answers" in html
-    assert '<td class="n">0.2500</td>' in html
+    assert '<td class="n">0.2</td>' in html
 
 
 def test_a_run_without_checks_and_one_evaluated_before_there_were_any_have_no_such_table(tmp_path):

@@ -65,12 +65,15 @@ def parse_epub(data: bytes) -> Document:
     builder = TextBuilder()
     notes: list[str] = []
     left_out: dict[str, list[str]] = {"encrypted": [], "damaged": [], "not in the file": []}
+    read: set[str] = set()
     with zipfile.ZipFile(io.BytesIO(data)) as book:
         names = _Names(book)
         package = _read_package(book, names)
         encrypted = _encrypted(book, names)
         for chapter in package.chapters:
             name = names.find(chapter)
+            if name in read:  # the package spells its name in several ways
+                continue
             if name is None:
                 left_out["not in the file"].append(chapter)
             elif name in encrypted:
@@ -79,6 +82,8 @@ def parse_epub(data: bytes) -> Document:
                 left_out["damaged"].append(name)
             else:
                 notes += [f"{name}: {note}" for note in _add(builder, page, chapter, package)]
+            if name is not None:
+                read.add(name)
     if not any(ch.isalnum() for ch in builder.text):
         _refuse(left_out)
     notes += [_note(chapters, reason) for reason, chapters in left_out.items() if chapters]

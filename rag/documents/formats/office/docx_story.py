@@ -129,7 +129,9 @@ class Story:
             self._box([Item("text", text) for text in paragraphs(element)])
             return True
         elif name in ("c:chart", "cx:chart", "dgm:relIds"):
-            root = self._word.package.optional(self._link(element, "r:dm" if name == "dgm:relIds" else "r:id"))
+            part = self._link(element, "r:dm" if name == "dgm:relIds" else "r:id")
+            is_taken = part in self._word.package and not self._word.package.take(part)
+            root = None if is_taken else self._word.package.optional(part)
             if root is not None:
                 self._box([Item("text", text) for text in smart_art(root)] if name == "dgm:relIds" else chart(root))
         elif name == "w:altChunk":
@@ -294,11 +296,13 @@ class Story:
     def _inserted(self, part: str) -> None:
         """Take in a file that Word shows as a part of the document (<w:altChunk>): HTML or plain text."""
         package = self._word.package
+        if part in package and not package.take(part):
+            return
         flow = self._inner(Flow)
         media_type = package.content_type(part) if part in package else ""
         if flow is not None and "html" in media_type:
-            flow.items.append(Item("html", html=package.bytes(part)))
+            flow.items.append(Item("html", html=package.raw(part)))
         elif flow is not None and media_type.startswith("text/plain"):
-            flow.items.append(Item("text", clean(package.bytes(part).decode("utf-8", "replace"))))
+            flow.items.append(Item("text", clean(package.raw(part).decode("utf-8", "replace"))))
         else:
             package.note(f"the file inserted as {part or 'a link'} is not read; save the document again in Word")

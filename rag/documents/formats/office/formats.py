@@ -44,7 +44,7 @@ BUILT_IN = {
 """The formats that a file names by their number alone."""
 
 _TOKEN = re.compile(
-    r'"([^"]*)"?|\\(.)|_.|\*.|\[([^\]]*)\]|(AM/PM|A/P)|(General)|([yY]+|[mM]+|[dD]+|[hH]+|[sS]+)|(E[+-])|(\.0+)|(.)',
+    r'"([^"]*)"?|\\(.)|_.|\*.|\[([^\]]{0,255})\]|(AM/PM|A/P)|(General)|([yY]+|[mM]+|[dD]+|[hH]+|[sS]+)|(E[+-])|(\.0+)|(.)',
     re.S,
 )
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?[\d.]+)")
@@ -79,7 +79,7 @@ def sections_of(code: str) -> tuple[Section, ...]:
             if re.fullmatch(r"h+|m+|s+", bracket, re.I):
                 tokens.append(("elapsed", bracket.lower()))
             elif found := _CONDITION.fullmatch(bracket):
-                condition = (found[1], Decimal(found[2])) if re.fullmatch(r"-?\d+\.?\d*", found[2]) else None
+                condition = (found[1], Decimal(found[2])) if re.fullmatch(r"-?\d+(?:\.\d*)?", found[2]) else None
             elif bracket.startswith("$"):  # a currency, with the language behind a hyphen
                 tokens.append(("literal", bracket[1:].split("-")[0]))
         elif noon or date:

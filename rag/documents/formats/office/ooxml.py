@@ -101,18 +101,29 @@ class Package:
         self._archive = zipfile.ZipFile(io.BytesIO(data))
         self._names = {name.replace("\\", "/").lstrip("/").lower(): name for name in self._archive.namelist()}
         self._relations: dict[str, dict[str, Relation]] = {}
+        self._taken: set[str] = set()
         self.notes: list[str] = []
 
     def __contains__(self, part: str) -> bool:
         return part.lower() in self._names
 
+    def take(self, part: str) -> bool:
+        """Whether a part is there to be read: each is read once, however often others lead to it."""
+        is_new = part.lower() not in self._taken
+        self._taken.add(part.lower())
+        return is_new and part in self
+
+    def raw(self, part: str) -> bytes:
+        """A part's bytes as they are. Raises KeyError, or BadZipFile for a damaged one."""
+        return self._archive.read(self._names[part.lower()])
+
     def bytes(self, part: str) -> bytes:
         """A part's bytes as UTF-8 XML in the usual namespaces. Raises KeyError, or BadZipFile for a damaged one."""
-        data = self._archive.read(self._names[part.lower()])
+        data = self.raw(part)
         if data.startswith(_UTF16):
             text = data.decode("utf-16")
-            data = re.sub(r"^(\s*<\?xml[^>]*?)\s+encoding=[\"'][^\"']*[\"']", r"\1", text).encode()
-        if b"<!DOCTYPE" in data[:4096]:
+            data = re.sub(r"^(\s*+<\?xml[^>]*?)(?<!\s)\s++encoding=[\"'][^\"']*[\"']", r"\1", text).encode()
+        if b"<!DOCTYPE" in data:
             raise UnreadableFile("has a document type declaration, which no Office file has")
         if b"http://purl.oclc.org/ooxml/" not in data:
             return data

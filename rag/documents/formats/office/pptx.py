@@ -31,6 +31,8 @@ def parse_pptx(data: bytes) -> Document:
     slides = child(root, "p:sldIdLst")
     for page, entry in enumerate(slides if slides is not None else (), 1):
         link = links.get(entry.get(long("r:id"), ""))
+        if link is not None and link.part in package and not package.take(link.part):
+            continue
         slide = package.optional(link.part if link is not None else f"of slide {page}")
         if slide is None or link is None:
             continue
@@ -72,7 +74,10 @@ class _Slide:
 
     def _drawing(self, name: str, link_name: str) -> None:
         link = self._package.relations(self._part).get(link_name)
-        root = self._package.optional(link.part) if link is not None and not link.external else None
+        is_there = (
+            link is not None and not link.external and (link.part not in self._package or self._package.take(link.part))
+        )
+        root = self._package.optional(link.part) if link is not None and is_there else None
         if root is not None and name == "dgm:relIds":
             self._items.append(Item("text", "\n".join(smart_art(root))))
         elif root is not None:

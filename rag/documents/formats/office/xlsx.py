@@ -34,6 +34,8 @@ def parse_xlsx(data: bytes) -> Document:
         if link is None or link.part not in package:
             package.note(f"the sheet {name} is missing")
             continue
+        if not package.take(link.part):
+            continue
         sheet = book.sheet(package.bytes(link.part))
         sheet.headers |= _table_headers(package, link.part)
         n_formulas += sheet.n_formulas

@@ -88,8 +88,8 @@ class Book:
                         sheet.headers.add(area[0])
         except etree.XMLSyntaxError:
             sheet.is_damaged = True
-        for low, high in hidden:
-            sheet.has_hidden |= any(low <= column <= high for cells in sheet.rows.values() for column in cells)
+        columns = set().union(*sheet.rows.values()) if hidden else set()
+        sheet.has_hidden |= any(low <= column <= high for low, high in set(hidden) for column in columns)
         return sheet
 
     def _row(self, sheet: Sheet, at: int, row: Any, shared: dict[str, tuple[str, str]]) -> None:

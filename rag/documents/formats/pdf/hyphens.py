@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from rag.documents.formats.pdf.glyphs import HYPHEN, SOFT_HYPHEN
 
 _DIVIDED = re.compile(rf"{HYPHEN}(?=(\w*)(-?))")
-_LEFT = re.compile(r"[\w'’-]*\Z")
+_LEFT = re.compile(r"(?<![\w'’-])[\w'’-]*+\Z")
 _MAX_PART = 80  # characters of a word that are looked at
 _WORD = re.compile(r"[^\W\d_]+(?:[-‐‑'’][^\W\d_]+)*")
 _PIECES = re.compile(rf"(?<![\w'’-])[\w'’-]*(?:{HYPHEN}\s?[\w'’-]*)+")

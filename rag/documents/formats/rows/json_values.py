@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rag.documents.decode import clean
 
 MAX_NAMES = 20  # before a value: the innermost; so a deep file stays as long as it is
+MAX_PATH_CHARACTERS = 500  # of these names
 LEAST_NUMBERS_OF_A_VECTOR = 65
 DEEP = "nested too deeply"
 
@@ -111,6 +112,8 @@ def lines(name: str, value: Value) -> Iterator[str]:
 
 
 def _joined(path: str, name: str) -> str:
+    if len(path) > MAX_PATH_CHARACTERS:  # else a long name would stand before each of many values
+        path = f"…{path[-MAX_PATH_CHARACTERS:]}"
     if path.count(".") >= MAX_NAMES:
         path = path.split(".", 1)[1]
     return f"{path}.{name}" if path and name else path or name

@@ -1,0 +1,236 @@
+"""An index whose passages are kept in Milvus: opened, built and brought up to date through its store.
+
+Its folder holds a note of where they are (`rag.store.note`), and what an index folder holds besides: calibration,
+parsed texts, web pages. A generation is named by a path in the folder that is never there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag.data.passages import Corpus
+from rag.data.stored import digest
+from rag.documents.collection import collections_of
+from rag.documents.records import HASH_CHARACTERS
+from rag.errors import ConfigError, IndexMismatchError
+from rag.index.language import bm25_of
+from rag.index.manifest import FORMAT_VERSION, Manifest, manifest_json, manifest_of_json, source_is_there, source_sha256
+from rag.progress import progress
+from rag.retrieve.encoder import Encoder
+from rag.store.changing import MilvusStore
+from rag.store.note import read_note
+from rag.store.rows import digest_of, sha256_of
+from rag.types import Passage
+
+GENERATION = "milvus-"
+PASSAGES_AT_ONCE = 1024
+FACTORIES = {"FLAT": "Flat", "HNSW": "HNSW32", "IVF_FLAT": "IVF1024,Flat"}
+"""The kinds of index that FAISS has, too, by the name that it gives them."""
+
+
+def is_stored(generation: Path) -> bool:
+    """Whether a generation is one of a store, and not a folder."""
+    return generation.name.startswith(GENERATION)
+
+
+def open_store(folder: str | Path) -> MilvusStore:
+    """The store that an index folder's note names. Raises IndexMismatchError where it cannot be reached."""
+    return MilvusStore(read_note(folder), Path(folder))
+
+
+def stored_generation(folder: str | Path) -> Path | None:
+    """The generation that serves in the store of an index folder; None where none does."""
+    store = open_store(folder)
+    return Path(folder) / f"{GENERATION}{store.generation}" if store.serves else None
+
+
+def stored_manifest(generation: Path) -> Manifest:
+    """The manifest of the generation that serves in a store. Raises IndexMismatchError where none does."""
+    return manifest_of_store(open_store(generation.parent))
+
+
+def manifest_of_store(store: MilvusStore) -> Manifest:
+    """The manifest of what is open in a store. Raises IndexMismatchError where it is not readable."""
+    stored = store.manifest
+    if stored.get("format_version") != FORMAT_VERSION:
+        raise IndexMismatchError(
+            f"{store.generation} has index format {stored.get('format_version')}, this version reads {FORMAT_VERSION}"
+        )
+    try:
+        return manifest_of_json(stored)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IndexMismatchError(f"the manifest of {store.generation} is damaged ({error})") from error
+
+
+def stored_sources(generation: Path) -> dict[str, Any]:
+    """What an index in a store follows (`rag.index.read.read_sources`)."""
+    return dict(open_store(generation.parent).beside.get("sources") or {"roots": [], "forgotten": []})
+
+
+def stored_documents(generation: Path) -> list[dict]:
+    """The documents of the generation that serves in a store; [] for one of a corpus file."""
+    return open_store(generation.parent).documents()
+
+
+def roll_back_stored(folder: Path) -> Manifest:
+    """Let the generation before serve again. Raises IndexMismatchError where there is none."""
+    store = open_store(folder)
+    store.roll_back()
+    manifest = manifest_of_store(store)
+    if source_is_there(manifest):
+        # Whoever goes back knows that the file holds other passages: its present state is taken as seen.
+        seen = dataclasses.replace(manifest, corpus_file_sha256=source_sha256(manifest.corpus_path))
+        return _came_from(store, manifest, seen)
+    return manifest
+
+
+def _came_from(store: MilvusStore, own: Manifest, wanted: Manifest) -> Manifest:
+    """Remember the corpus file of `wanted`: the same passages may come from another file, or from one written anew."""
+    updated = dataclasses.replace(own, corpus_path=wanted.corpus_path, corpus_file_sha256=wanted.corpus_file_sha256)
+    if updated != own:
+        store.amend(manifest_json(updated))
+    return updated
+
+
+def build_stored(
+    folder: Path,
+    corpus: Corpus,
+    encoder: Encoder,
+    *,
+    documents: Sequence[Mapping] | None = None,
+    sources: Mapping | None = None,
+    from_scratch: bool = False,
+    language: str | None = None,
+    window_sentences: int | None = None,
+    **made_of: str,
+) -> Manifest:
+    """`rag.index.write.build_generation` into the store of a folder.
+
+    Where encoder and language are those that serve, only what has changed is written. A killed build goes on by the
+    passages that the store has already.
+    """
+    started = time.monotonic()
+    if window_sentences:
+        raise ConfigError("a Milvus store keeps no windows of passages; use --set index.window_sentences=0")
+    store = open_store(folder)
+    own = manifest_of_store(store) if store.serves else None
+    wanted = _wanted(store, corpus, encoder, own, language, from_scratch=from_scratch, made_of=made_of)
+    beside = {"sources": dict(sources or {}), "documents": documents is not None}
+    if own is not None and not from_scratch and _is_the_same(store, own, wanted, documents, beside):
+        return _came_from(store, own, wanted)
+    with store.changing(manifest_json(wanted), anew=from_scratch):
+        reuses = own is not None and own.encoder == wanted.encoder and not from_scratch
+        cut = _write_changed(store, corpus, encoder, _names(documents or ()), own if reuses else None)
+        if documents is not None:
+            store.write_documents(documents)
+        manifest = dataclasses.replace(
+            wanted,
+            passages_cut=cut,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+        )
+        store.finish(manifest_json(manifest), beside)
+    return manifest
+
+
+def _wanted(
+    store: MilvusStore,
+    corpus: Corpus,
+    encoder: Encoder,
+    own: Manifest | None,
+    language: str | None,
+    *,
+    from_scratch: bool,
+    made_of: Mapping[str, str],
+) -> Manifest:
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        corpus_path=made_of.get("corpus_path", ""),
+        corpus_file_sha256=made_of.get("corpus_file_sha256", ""),
+        corpus_sha256=digest(corpus),
+        n_passages=len(corpus),
+        passages_cut=0,
+        encoder_model=made_of.get("encoder_model", ""),
+        encoder=encoder.fingerprint,
+        factory=FACTORIES.get(store.index_kind, store.index_kind),
+        bm25=bm25_of(corpus, own, language, from_scratch=from_scratch),
+        hardware=made_of.get("hardware", ""),
+    )
+
+
+def _is_the_same(
+    store: MilvusStore, own: Manifest, wanted: Manifest, documents: Sequence[Mapping] | None, beside: Mapping
+) -> bool:
+    """Whether what serves is what is wanted, and whole."""
+    if own.fingerprint != wanted.fingerprint or dict(store.beside) != beside:
+        return False
+    store.check()
+    return documents is None or _digests(store.documents()) == _digests(documents)
+
+
+def _digests(records: Sequence[Mapping]) -> set[str]:
+    return {sha256_of(json.dumps(record, sort_keys=True)) for record in records}
+
+
+def _names(documents: Sequence[Mapping]) -> dict[str, list[str]]:
+    """The collections of each document, by its name in the ids of its passages."""
+    names: dict[str, list[str]] = {}
+    for name, rows in collections_of(list(documents)).items():
+        for row in rows:
+            names.setdefault(row["sha256"][:HASH_CHARACTERS], []).append(name)
+    return names
+
+
+def _write_changed(
+    store: MilvusStore, corpus: Corpus, encoder: Encoder, names: Mapping[str, Sequence[str]], own: Manifest | None
+) -> int:
+    """Write what the store lacks, take out what is gone; returns how many passages were cut.
+
+    `own` is the manifest of what serves, where its vectors are used again.
+    """
+    some_cut = own is None or own.passages_cut > 0
+    there = store.digests()
+    digests = {passage.id: digest_of(passage, names.get(passage.document, ())) for passage in corpus}
+    store.delete([pid for pid in there if pid not in digests])
+    kept = [passage.content for passage in corpus if there.get(passage.id) == digests[passage.id]]
+    left = [passage for passage in corpus if there.get(passage.id) != digests[passage.id]]
+    left.sort(key=lambda passage: -len(passage.content))  # texts of similar length are encoded together
+    cut = encoder.count_cut(kept) if kept and some_cut else 0
+    if not left:
+        return cut
+    with progress("Encoding", len(corpus), "passages", already_done=len(kept)) as bar:
+
+        def advance(n: int) -> None:
+            bar.advance(n)
+            store.keep()  # encoding takes longer than a lease
+
+        for i in range(0, len(left), PASSAGES_AT_ONCE):
+            some = left[i : i + PASSAGES_AT_ONCE]
+            vectors, n_cut = _vectors_of(store, some, encoder, advance, reuses=own is not None)
+            store.write(some, vectors, names)
+            cut += n_cut
+    return cut
+
+
+def _vectors_of(
+    store: MilvusStore, passages: Sequence[Passage], encoder: Encoder, advance: Any, *, reuses: bool
+) -> tuple[np.ndarray, int]:
+    """((n, d) float32 vectors, how many passages were cut); a content that the store has is not encoded again."""
+    hashes = [sha256_of(passage.content) for passage in passages]
+    known = store.vectors_of_contents(hashes) if reuses else {}
+    fresh = [passage.content for passage, key in zip(passages, hashes, strict=True) if key not in known]
+    encoded, cut = encoder.encode_passages(fresh, advance=advance) if fresh else (np.zeros((0, 0), np.float32), 0)
+    made = iter(encoded)
+    vectors = np.array([known[key] if key in known else next(made) for key in hashes], np.float32)
+    advance(len(passages) - len(fresh))
+    if known:
+        cut += encoder.count_cut([p.content for p, key in zip(passages, hashes, strict=True) if key in known])
+    return vectors, cut

@@ -1,1 +1,0 @@
-"""The panels of the chat page. Each builds its own elements, handles their events, and knows nothing of the others."""
