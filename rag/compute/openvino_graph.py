@@ -130,9 +130,14 @@ def _convert(module: Any, n_inputs: int) -> Any:
         warnings.simplefilter("ignore")  # tracing warns of Python values in transformers' mask code
         # It logs what it cannot trace before it raises; the sentence for it comes later.
         logging.getLogger("openvino").setLevel(logging.ERROR)
+        root = logging.getLogger()
+        level, filters = root.level, list(root.filters)
         try:
             return ov.convert_model(module, example_input=example)
         except Exception as error:  # OpenVINO and torch raise what they like
+            # It silences the warnings of the whole program while it converts, and ends that only where it succeeds.
+            root.setLevel(level)
+            root.filters = filters
             raise NotConverted from error
 
 
