@@ -1,0 +1,95 @@
+"""Workers of a Ray cluster that can be caught in the middle: they have to be importable in its processes.
+
+Everything is told by files of a folder, the gate: `begun` is there once a worker off the head node is in the middle of
+its work, which it never ends. Workers of the head node wait for that before they do anything; `done-…` are what they did.
+"""
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rag.retrieve.encoder import Encoder
+from rag.runs import batch, spread
+
+LONGEST_SECONDS = 240.0
+
+
+def wait_for(path):
+    """Wait until a file is there."""
+    end = time.monotonic() + LONGEST_SECONDS
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} never came"
+        time.sleep(0.02)
+
+
+def node():
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
+
+
+def pass_gate(gate, head):
+    """Hang for ever, unless on the head node, which waits until somebody hangs."""
+    gate = Path(gate)
+    if head and node() != head:
+        (gate / "begun").write_text(str(os.getpid()))
+        time.sleep(10 * LONGEST_SECONDS)
+    if head:
+        wait_for(gate / "begun")
+
+
+def note(gate, what):
+    (Path(gate) / f"done-{secrets.token_hex(4)}").write_text(what)
+
+
+def noted(gate):
+    return sorted(path.read_text() for path in Path(gate).glob("done-*"))
+
+
+def doubling(gate, head):
+    def double(item):
+        pass_gate(gate, head)
+        note(gate, str(item))
+        return np.full(50_000, 2 * item)
+
+    return double
+
+
+class GatedEncoder(Encoder):
+    """As `Encoder`; `hold` names a text whose block waits until the file `open` is there."""
+
+    def __init__(self, folder, *, gate, head="", hold=""):
+        super().__init__(folder)
+        self.gate, self.head, self.hold = Path(gate), head, hold
+
+    def encode_passages(self, texts, **options):
+        pass_gate(self.gate, self.head)
+        if self.hold in texts:
+            wait_for(self.gate / "open")
+        made = super().encode_passages(texts, **options)
+        note(self.gate, "\n".join(texts))
+        return made
+
+
+def gated_shards(gate, head, settings, asked):
+    """As `rag.runs.spread._shard_worker`, but a worker off the head node hangs after the first stage of its shard."""
+    answer = spread._shard_worker(settings, asked)
+    run_stage = batch._run_stage
+
+    def caught(stage, folder, *rest):
+        if stage.file == batch.RERANKED:
+            pass_gate(gate, head)
+        run_stage(stage, folder, *rest)
+
+    def gated(shard):
+        batch._run_stage = caught
+        try:
+            answer(shard)
+        finally:
+            batch._run_stage = run_stage
+        note(gate, shard[0].name)
+
+    return gated
