@@ -71,6 +71,7 @@ def _connected(address: str) -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported; nothing is reported to anybody
     if not address:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listens on this machine alone
+        os.environ.setdefault("RAY_worker_niceness", "0")  # of 15 by default, which leaves all to other processes
     import ray
 
     if ray.is_initialized():  # by the program that calls us
@@ -165,8 +166,8 @@ class _Work(Generic[T, R]):
     def _hand_out(self) -> bool:
         """Give items to the workers that are free, and let more start where there is room; whether items are left."""
         room = self._room()
-        for item in itertools.islice(self.items, max(room - len(self.left), 0)):
-            self.left.append(_Item(self.n_taken, item))
+        for taken in itertools.islice(self.items, max(room - len(self.left), 0)):
+            self.left.append(_Item(self.n_taken, taken))
             self.n_taken += 1
         while self.idle and self.left:
             worker, item = self.idle.pop(), self.left.popleft()

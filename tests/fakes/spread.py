@@ -1,7 +1,7 @@
 """Workers of a Ray cluster that can be caught in the middle: they have to be importable in its processes.
 
 Everything is told by files of a folder, the gate: `begun` is there once a worker off the head node is in the middle of
-its work, which it never ends. Workers of the head node wait for that before they do anything; `done-…` are what they did.
+its work, which it never ends. Workers of the head node wait for that before they do anything; `done-…` is their work.
 """
 
 import os
@@ -62,7 +62,7 @@ class GatedEncoder(Encoder):
     """As `Encoder`; `hold` names a text whose block waits until the file `open` is there."""
 
     def __init__(self, folder, *, gate, head="", hold=""):
-        super().__init__(folder)
+        super().__init__(folder, lazy=True)
         self.gate, self.head, self.hold = Path(gate), head, hold
 
     def encode_passages(self, texts, **options):
@@ -70,7 +70,7 @@ class GatedEncoder(Encoder):
         if self.hold in texts:
             wait_for(self.gate / "open")
         made = super().encode_passages(texts, **options)
-        note(self.gate, "\n".join(texts))
+        note(self.gate, "\x1e".join(texts))
         return made
 
 
