@@ -42,9 +42,12 @@ def is_stored(generation: Path) -> bool:
     return generation.name.startswith(GENERATION)
 
 
-def open_store(folder: str | Path) -> MilvusStore:
-    """The store that an index folder's note names. Raises IndexMismatchError where it cannot be reached."""
-    return MilvusStore(read_note(folder), Path(folder))
+def open_store(folder: str | Path, *, creates: bool = False) -> MilvusStore:
+    """The store that an index folder's note names; an embedded one that is not there is made where this `creates`.
+
+    Raises IndexMismatchError where it cannot be reached.
+    """
+    return MilvusStore(read_note(folder), Path(folder), creates=creates)
 
 
 def stored_generation(folder: str | Path) -> Path | None:
@@ -121,7 +124,7 @@ def build_stored(
     started = time.monotonic()
     if window_sentences:
         raise ConfigError("a Milvus store keeps no windows of passages; use --set index.window_sentences=0")
-    store = open_store(folder)
+    store = open_store(folder, creates=True)
     own = manifest_of_store(store) if store.serves else None
     wanted = _wanted(store, corpus, encoder, own, language, from_scratch=from_scratch, made_of=made_of)
     beside = {"sources": dict(sources or {}), "documents": documents is not None}
