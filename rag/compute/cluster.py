@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from rag.progress import say
 T = TypeVar("T")
 R = TypeVar("R")
 LOOK_EVERY_SECONDS = 2.0
+KNOCK_SECONDS = 10.0
 MOST_LOSSES = 5
 """An item that so many workers were lost over is given up."""
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -83,8 +85,9 @@ def _connected(address: str) -> Iterator[None]:
     else:
         options |= {"num_cpus": n_threads(), "object_store_memory": OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
     try:
+        _knock(address)
         ray.init(address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"at {address}" if address else "on this machine"
         raise ConfigError(
             f"no Ray cluster answers {where} ({_short(error)}); start one with `ray start --head`, set "
@@ -94,6 +97,13 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 class _Worker:

@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster that can be caught in the middle: they have to be importable in its processes.
+"""A cluster in this process; and workers of a Ray cluster, importable in its processes, that are caught in the middle.
 
 Everything is told by files of a folder, the gate: `begun` is there once a worker off the head node is in the middle of
 its work, which it never ends. Workers of the head node wait for that before they do anything; `done-…` is their work.
@@ -14,6 +14,23 @@ import numpy as np
 from rag.retrieve.encoder import Encoder
 
 LONGEST_SECONDS = 240.0
+
+
+class HereCluster:
+    """Does the work of a cluster in this process, the last item first; `stop_after` items it is killed."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.done = stop_after, []
+
+    def each(self, make, items, *, waiting):
+        do = make()
+        for position, item in reversed(list(enumerate(items))):
+            if len(self.done) == self.stop_after:
+                raise KeyboardInterrupt
+            waiting()
+            made = do(item)
+            self.done.append(position)
+            yield position, made
 
 
 def wait_for(path):

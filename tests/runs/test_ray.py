@@ -12,6 +12,7 @@ import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 
 # Read when Ray is imported. Workers would wait for all other processes of a busy machine, by their niceness of 15.
@@ -21,7 +22,7 @@ from rag.build.serving import serving_over
 from rag.compute.cluster import Cluster
 from rag.config import load_settings
 from rag.data.questions import load_questions
-from rag.errors import RunMismatchError
+from rag.errors import ConfigError, RunMismatchError
 from rag.index import encode
 from rag.index.read import open_index
 from rag.index.write import build_index
@@ -83,6 +84,23 @@ def test_what_a_lost_node_had_in_hand_is_done_by_another_and_nothing_twice(nodes
     losing.join()
     assert sorted((position, int(values[0])) for position, values in found) == [(n, 2 * n) for n in range(6)]
     assert noted(gate) == [str(n) for n in range(6)]
+
+
+def test_a_cluster_of_its_own_listens_on_this_machine_alone_and_ends(gate):
+    ray = pytest.importorskip("ray", reason="Ray is not installed (the extra scale)")
+    listening = set()
+    for position, values in Cluster("", 1).each(functools.partial(doubling, str(gate), ""), [7]):
+        assert (position, int(values[0])) == (0, 14)
+        for process in psutil.Process().children(recursive=True):
+            listening |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+    assert listening
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert not ray.is_initialized()
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once():
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 .*; start one with `ray start"):
+        list(Cluster("127.0.0.1:1").each(print, [1]))
 
 
 def spread_encoder(address, folder, gate, head):

@@ -11,23 +11,7 @@ from rag.resume import read_jsonl
 from rag.runs import spread
 from rag.runs.spread import SHARDS, predict
 from rag.runs.stored import COST_FILE, PREDICTIONS, RERANKED, RETRIEVED, RUN_FILE
-
-
-class HereCluster:
-    """Does the work of a cluster in this process, the last item first; `stop_after` items it is killed."""
-
-    def __init__(self, stop_after=None):
-        self.stop_after, self.done = stop_after, []
-
-    def each(self, make, items, *, waiting):
-        answer = make()
-        for position, item in reversed(list(enumerate(items))):
-            if len(self.done) == self.stop_after:
-                raise KeyboardInterrupt
-            waiting()
-            answer(item)
-            self.done.append(item[0].name)
-            yield position, None
+from tests.fakes.spread import HereCluster
 
 
 @pytest.fixture
@@ -59,7 +43,7 @@ def test_the_joined_run_is_the_one_of_one_process(data, cluster, tiny_generator_
     ask(settings, folder, "local", generate=True)
     ask(sharing(settings), folder, "shared", generate=True)
     local, shared = folder / "local", folder / "shared"
-    assert cluster.done == ["00002", "00001", "00000"]
+    assert cluster.done == [2, 1, 0]
     assert sorted(path.name for path in shared.iterdir()) == sorted(path.name for path in local.iterdir())
     assert (shared / RUN_FILE).read_bytes() == (local / RUN_FILE).read_bytes()
     for name in ("retrieved.jsonl", "reranked.jsonl", "excerpts.jsonl", "generated.jsonl", PREDICTIONS):
@@ -79,7 +63,7 @@ def test_a_killed_batch_goes_on_with_the_shards_that_are_left(data, cluster):
     cluster.stop_after = None
     # It keeps its shards, whatever their size would be now.
     ask(sharing(settings, size=5), folder, "shared")
-    assert cluster.done == ["00002", "00001", "00000"]
+    assert cluster.done == [2, 1, 0]  # of the two that were left, the second first
     assert rows(folder / "shared") == rows(folder / "local")
     assert not (folder / "shared" / SHARDS).exists()
     # Whole: no cluster is asked.
