@@ -166,24 +166,28 @@ def _step(step: str, folder: Path, words: list[str]) -> dict:
 
 
 def in_each_store(n: int, names: list[str], scratch: Path) -> list[dict]:
-    """A row for each store: what building, searching and changing `n` passages take there."""
+    """A row for each store: what building, searching and changing `n` passages take there. Prints each step."""
     rows = []
     for name in names:
         folder = scratch / f"{name}-{n}".replace(" ", "-")
-        row = {
-            "passages": n,
-            "store": name,
-            "build_s": (made := _in_own_process("store: build", folder, n, name))["all_s"],
-        }
+        row: dict = {"passages": n, "store": name}
+
+        made = _measured(name, "build", folder, n, name)
+        row["build_s"] = made["all_s"]
         if name != "milvus server":
             row["disk_mib"] = made["disk_mib"]
         time.sleep(3)  # the hash of a file that has just changed is not remembered
-        row |= _in_own_process("store: search", folder, n)
+        row |= _measured(name, "search", folder, n)
         for n_changed in (1, 100):
-            row[f"change_{n_changed}_s"] = _in_own_process("store: change", folder, n, n_changed)["all_s"]
-        print(json.dumps(row), flush=True)
+            row[f"change_{n_changed}_s"] = _measured(name, "change", folder, n, n_changed)["all_s"]
         rows.append(row)
     return rows
+
+
+def _measured(store: str, step: str, folder: Path, n: int, *words: object) -> dict:
+    found = _in_own_process(f"store: {step}", folder, n, *words)
+    print(json.dumps({"passages": n, "store": store, "step": step, **found}), flush=True)
+    return found
 
 
 def local(sizes: list[int], kept: Path | None, scratch: Path, *, only_open: bool) -> None:
