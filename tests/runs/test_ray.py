@@ -12,7 +12,6 @@ import sys
 import threading
 
 import numpy as np
-import psutil
 import pytest
 
 # Read when Ray is imported. Workers would wait for all other processes of a busy machine, by their niceness of 15.
@@ -86,16 +85,30 @@ def test_what_a_lost_node_had_in_hand_is_done_by_another_and_nothing_twice(nodes
     assert noted(gate) == [str(n) for n in range(6)]
 
 
+OWN_CLUSTER = """
+import functools, sys
+import psutil
+from rag.compute.cluster import Cluster
+from tests.fakes.spread import doubling
+
+listening = set()
+for position, values in Cluster("", 1).each(functools.partial(doubling, sys.argv[1], ""), [7]):
+    assert (position, int(values[0])) == (0, 14)
+    for process in psutil.Process().children(recursive=True):
+        listening |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+print(*{ip.removeprefix("::ffff:") for ip in listening})
+import ray
+assert not ray.is_initialized()
+"""
+
+
 def test_a_cluster_of_its_own_listens_on_this_machine_alone_and_ends(gate):
-    ray = pytest.importorskip("ray", reason="Ray is not installed (the extra scale)")
-    listening = set()
-    for position, values in Cluster("", 1).each(functools.partial(doubling, str(gate), ""), [7]):
-        assert (position, int(values[0])) == (0, 14)
-        for process in psutil.Process().children(recursive=True):
-            listening |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
-    assert listening
-    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
-    assert not ray.is_initialized()
+    pytest.importorskip("ray", reason="Ray is not installed (the extra scale)")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**ours, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", OWN_CLUSTER, str(gate)]
+    made = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert made.stdout.split() == ["127.0.0.1"]
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once():
