@@ -53,8 +53,12 @@ class Cluster:
         workers.
         """
         check_installed()
+        items = iter(items)
+        first = list(itertools.islice(items, 1))
+        if not first:
+            return
         with _connected(self.address):
-            work = _Work(make, iter(items), self.worker_cores)
+            work = _Work(make, itertools.chain(first, items), self.worker_cores)
             try:
                 yield from work.results(waiting)
             finally:

@@ -35,7 +35,7 @@ from rag.runs.reuse import read_identity, take_over
 from rag.runs.stored import COST_FILE, PREDICTIONS, PROVENANCE_FILE, RUN_FILE, STAGE_KEYS
 from rag.types import Qrels
 
-SHARDS, SIZE = "shards", "size.json"
+SHARDS, SIZE, JOINED = "shards", "size.json", ".shards-joined"
 PATIENCE_SECONDS = 120.0
 """How long a worker waits for one that was taken for lost, and still holds the shard."""
 
@@ -57,16 +57,15 @@ def predict(
     folder, corpus = Path(folder), corpus_of(serving.index_folder)
     # Before the pipeline: it may fetch the generator, and what is asked of one may depend on its size.
     identity = run_identity(serving, queries, generate=generate)
+    runs = [Path(run).absolute() for run in reuse]
+    asked = Asked(serving.index_folder.absolute(), Path(queries).absolute(), identity, generate, runs, oracle)
     if serving.settings.compute.kind == "ray":
-        runs = [Path(run).absolute() for run in reuse]
-        asked = Asked(serving.index_folder.absolute(), Path(queries).absolute(), identity, generate, runs, oracle)
         return _predict_in_shards(asked, serving, questions, corpus, folder)
     pipeline = make_pipeline(serving, interactive=False)
     provenance = run_provenance(serving, generate=generate)
     if (folder / SHARDS).is_dir():
-        with only_run(
-            folder, whole_identity(identity, questions, gold_of(oracle, questions, corpus), generate=generate)
-        ):
+        with only_run(folder, asked.whole(questions, corpus)):
+            _hand_out(asked, folder, _shards(folder, questions, max(len(questions), 1)), corpus)
             _join(folder)
     return run_batch(
         pipeline,
@@ -103,13 +102,16 @@ class Asked:
         gold = gold_of(self.oracle_of(questions, corpus), questions, corpus)
         return whole_identity(self.identity, questions, gold, generate=self.generate)
 
+    def whole(self, questions: Sequence[Question], corpus: Corpus) -> dict:
+        """The same of all questions. Raises DataError where the judgements name none of the passages."""
+        return whole_identity(self.identity, questions, gold_of(self.oracle, questions, corpus), generate=self.generate)
+
 
 def _predict_in_shards(
     asked: Asked, serving: Serving, questions: Sequence[Question], corpus: Corpus, folder: Path
 ) -> Path:
     compute = serving.settings.compute
-    gold = gold_of(asked.oracle, questions, corpus)
-    identity = whole_identity(asked.identity, questions, gold, generate=asked.generate)
+    identity = asked.whole(questions, corpus)
     with only_run(folder, identity):
         if not (folder / SHARDS).is_dir() and len(resume_jsonl(folder / PREDICTIONS)) == len(questions):
             return folder / PREDICTIONS
@@ -117,7 +119,7 @@ def _predict_in_shards(
             take_over(folder, other, read_identity(other), identity)
         write_json(folder / PROVENANCE_FILE, run_provenance(serving, generate=asked.generate))
         shards = _shards(folder, questions, compute.questions_per_shard)
-        _hand_out(folder, shards, {part: asked.identity_of(some, corpus) for part, some in shards.items()})
+        _hand_out(asked, folder, shards, corpus)
         left = [(part, some) for part, some in shards.items() if len(resume_jsonl(part / PREDICTIONS)) < len(some)]
         n_left = sum(len(some) for _, some in left)
         make = functools.partial(_shard_worker, _for_workers(serving.settings), asked)
@@ -147,11 +149,11 @@ def _shards(folder: Path, questions: Sequence[Question], size: int) -> dict[Path
     }
 
 
-def _hand_out(folder: Path, shards: Mapping[Path, Sequence[Question]], identities: Mapping[Path, dict]) -> None:
+def _hand_out(asked: Asked, folder: Path, shards: Mapping[Path, Sequence[Question]], corpus: Corpus) -> None:
     """Give each shard the rows that the run has of its questions, where it has none of that stage yet."""
-    for part, identity in identities.items():
+    for part, questions in shards.items():
         part.mkdir(exist_ok=True)
-        write_json(part / RUN_FILE, identity)
+        write_json(part / RUN_FILE, asked.identity_of(questions, corpus))
     for name in STAGE_KEYS:
         resume_jsonl(folder / name)  # what is damaged is made again
         rows = {row["qid"]: row for row in read_jsonl(folder / name)}
@@ -207,8 +209,11 @@ def _join(folder: Path) -> None:
             for file in files:
                 resume_jsonl(file)  # without a last line that a kill has torn
             _concatenate(files, folder / name)
-    write_json(folder / COST_FILE, joined_costs([part / COST_FILE for part in parts]))
-    clear(folder / SHARDS)
+    write_json(folder / COST_FILE, joined_costs([folder / COST_FILE, *(part / COST_FILE for part in parts)]))
+    # All shards are gone at once: with some of them, the run would lose what it has of the others.
+    clear(folder / JOINED)
+    (folder / SHARDS).rename(folder / JOINED)
+    clear(folder / JOINED)
 
 
 def _concatenate(files: Sequence[Path], target: Path) -> None:

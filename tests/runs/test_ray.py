@@ -114,6 +114,7 @@ def test_a_cluster_of_its_own_listens_on_this_machine_alone_and_ends(gate):
 def test_a_cluster_that_does_not_answer_is_told_at_once():
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 .*; start one with `ray start"):
         list(Cluster("127.0.0.1:1").each(print, [1]))
+    assert list(Cluster("127.0.0.1:1").each(print, [])) == []  # none is needed for nothing
 
 
 def spread_encoder(address, folder, gate, head):
