@@ -6,7 +6,7 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_LINK_MODE=copy
 RUN pip install "uv>=0.9" && uv venv /opt/rag
 WORKDIR /src
-# EXTRA=scale adds the clients of Milvus (deploy/compose.scale.yaml).
+# EXTRA=scale adds the clients of Milvus, and Ray (deploy/compose.scale.yaml).
 ARG EXTRA=""
 # The packages first: they change seldom, and this layer is large.
 COPY pyproject.toml constraints.txt README.md LICENSE ./

@@ -12,7 +12,7 @@
     cold                  `rag ask` as a new process, weights and compiled graphs cached; the ratio is its CPU seconds
                           to those of the same question with everything loaded
 
-`scale` measures how opening, searching and changing an index grow with it (`scale --help`).
+`scale` measures how building, opening, searching and changing each store grow with it (`scale --help`).
 `attack` is no measure of speed: it tries again what docs/security.md lists (`attack --help`).
 
 The passages are those of the sample corpus, or of `--index INDEX`.

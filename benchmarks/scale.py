@@ -1,7 +1,9 @@
-"""Measure how the local store grows: opening an index, searching it, and changing one passage and a hundred.
+"""Measure how each store grows: building an index, opening it, searching it, changing one passage and a hundred.
 
-    python -m benchmarks scale [PASSAGES]…       10,000 and 100,000 where none is named
-    python -m benchmarks scale --open 1000000    opening and searching alone
+    python -m benchmarks scale [PASSAGES]…         10,000 and 100,000 where none is named: a table over all stores
+    python -m benchmarks scale --stores "faiss Flat" milvus-lite -- 10000        over some of them
+    python -m benchmarks scale --local [PASSAGES]…         the local store alone, step by step
+    python -m benchmarks scale --local --open 1000000      opening and searching alone
 
 Passages are drawn: words by their frequency in the sample corpus, vectors around 200 centres. More than 100,000 are
 several times the same ones, with other ids and vectors. The encoder is a stand-in, so the seconds are those of
@@ -13,66 +15,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import stores
+from benchmarks.drawn import DIMENSION, DrawnEncoder, Watch, anew, disk, drawn, import_all, memory, rows_of
 from rag.compute.quiet import quiet_libraries
-from rag.data.embedded import embedded_corpus
 from rag.data.passages import Corpus
 from rag.data.stored import ChangedCorpus
 from rag.index.read import open_index
-from rag.retrieve.encoder import EncoderFingerprint
-from rag.types import Passage
 
-WORDS, PASSAGES_A_DOCUMENT, DIMENSION, N_CENTRES = 60, 20, 384, 200
 MOST_DRAWN = 100_000
 QUESTIONS = ["How is a class defined?", "the value of an attribute", "exceptions that are raised by an import"]
-
-
-class DrawnEncoder:
-    """Stand-in for an encoder: a unit vector near one of some centres, drawn from a text's hash."""
-
-    def __init__(self) -> None:
-        self.fingerprint = EncoderFingerprint("0" * 64, "query: ", "passage: ", "mean", 300, DIMENSION)
-        self.room_tokens, self.encoded = 290, 0
-        self._centres = np.random.default_rng(1).standard_normal((N_CENTRES, DIMENSION), np.float32)
-        # A draw for each text would take longer than all that is measured: noise is a cut of one long draw.
-        self._noise = np.random.default_rng(2).standard_normal(1 << 20, np.float32)
-
-    def encode_passages(self, texts, label="", advance=None):
-        self.encoded += len(texts)
-        return self._vectors(texts), 0
-
-    def encode_queries(self, texts, label=""):
-        return self._vectors(texts)
-
-    def count_cut(self, texts):
-        return 0
-
-    def _vectors(self, texts) -> np.ndarray:
-        seeds = np.array([int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) for text in texts])
-        starts = seeds % (len(self._noise) - DIMENSION)
-        vectors = self._centres[seeds % N_CENTRES] + self._noise[starts[:, None] + np.arange(DIMENSION)]
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def drawn(n: int) -> Iterator[Passage]:
-    """`n` passages, twenty a document."""
-    draw = np.random.default_rng(0)
-    words = np.array(" ".join(passage.text for passage in embedded_corpus()).split(), object)
-    for start in range(0, n, 1000):
-        for number, chosen in enumerate(words[draw.integers(len(words), size=(min(1000, n - start), WORDS))], start):
-            document, position = divmod(number, PASSAGES_A_DOCUMENT)
-            yield Passage(f"d{document}@{position}", " ".join(chosen), f"Document {document}", f"{document}.txt")
 
 
 def build(folder: Path, n: int) -> dict:
@@ -82,7 +42,7 @@ def build(folder: Path, n: int) -> dict:
         _made(Path(scratch) / "index", Corpus(drawn(MOST_DRAWN)), DrawnEncoder())
         watch = Watch()
         multiply(Path(scratch) / "index", folder, n // MOST_DRAWN)
-    return watch.read("all") | {"disk_mib": _disk(folder)}
+    return watch.read("all") | {"disk_mib": disk(folder)}
 
 
 def opened(folder: Path, n: int) -> dict:
@@ -91,91 +51,48 @@ def opened(folder: Path, n: int) -> dict:
     from rag.retrieve.hybrid import HybridRetriever
 
     encoder = DrawnEncoder()
-    _import_all()
-    before, watch = _memory(), Watch()
+    import_all()
+    before, watch = memory(), Watch()
     index = open_index(folder)
-    row = {**watch.read("passages"), "passages_mib": _memory() - before}
+    row = {**watch.read("passages"), "passages_mib": memory() - before}
     dense = DenseRetriever(encoder, index.vectors(), index.corpus, windows=index.windows())
     hybrid = HybridRetriever({"dense": dense, "bm25": index.bm25()})
-    row |= {**watch.read("all"), "all_mib": _memory() - before}
+    row |= {**watch.read("all"), "all_mib": memory() - before}
     watch = Watch()
     hybrid.retrieve(QUESTIONS[:1], 10)
     row |= watch.read("first_question")
     watch = Watch()
     for question in QUESTIONS * 3:
         hybrid.retrieve([question], 10)
-    return row | {"question_cpu_ms": 1000 * watch.read("q")["q_cpu_s"] / len(QUESTIONS) / 3, "mib": _memory() - before}
+    return row | {"question_cpu_ms": 1000 * watch.read("q")["q_cpu_s"] / len(QUESTIONS) / 3, "mib": memory() - before}
 
 
 def changed(folder: Path, n: int) -> dict:
     """Change so many passages, each in a document of its own; the store is told which."""
     base = open_index(folder).corpus
     origin = np.arange(len(base))
-    rows = _rows(len(base), n)
+    rows = rows_of(len(base), n)
     origin[rows] = -1
-    return _made(folder, ChangedCorpus(base, origin, [_anew(base[row]) for row in rows]), DrawnEncoder())
+    return _made(folder, ChangedCorpus(base, origin, [anew(base[row]) for row in rows]), DrawnEncoder())
 
 
 def given(folder: Path, n: int) -> dict:
     """The same, but the store is given all passages, and finds out which have changed."""
     passages = list(open_index(folder).corpus)
-    for row in _rows(len(passages), n):
-        passages[row] = _anew(passages[row])
+    for row in rows_of(len(passages), n):
+        passages[row] = anew(passages[row])
     return _made(folder, Corpus(passages), DrawnEncoder())
-
-
-def _rows(n_passages: int, n: int) -> list[int]:
-    step = n_passages // n
-    return list(range(step // 2, step // 2 + step * n, step))
-
-
-def _anew(passage: Passage) -> Passage:
-    return dataclasses.replace(passage, text=f"{passage.text} changed {time.time_ns()}")
 
 
 def _made(folder: Path, corpus: Corpus, encoder: DrawnEncoder) -> dict:
     from rag.index.folder import writer_lock
     from rag.index.write import build_generation
 
-    _import_all()
+    import_all()
     watch = Watch()
     with writer_lock(folder):
         build_generation(corpus, folder, encoder, documents=[], language="english")
-    return watch.read("all") | {"encoded": encoder.encoded, "disk_mib": _disk(folder)}
-
-
-class Watch:
-    """Seconds since it was made: on the clock, and of computing."""
-
-    def __init__(self) -> None:
-        self._clock, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self, what: str) -> dict[str, float]:
-        cpu = time.process_time() - self._cpu
-        return {f"{what}_s": time.perf_counter() - self._clock, f"{what}_cpu_s": cpu}
-
-
-def _import_all() -> None:
-    """What everything imports is no cost of an index."""
-    from rag.retrieve.bm25 import BM25Retriever
-    from rag.retrieve.vectors import FaissIndex
-
-    index = FaissIndex(4)
-    index.add(np.eye(4, dtype=np.float32))
-    index.search(np.eye(4, dtype=np.float32), 2)
-    BM25Retriever(Corpus([Passage("a", "a word"), Passage("b", "another")])).retrieve(["word"], 1)
-
-
-def _memory() -> float:
-    """MiB that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _disk(folder: Path) -> float:
-    """MiB on the disk; what two generations share counts once."""
-    files = {(s.st_dev, s.st_ino): s.st_blocks * 512 for p in folder.rglob("*") if p.is_file() for s in [p.stat()]}
-    return sum(files.values()) / 2**20
+    return watch.read("all") | {"encoded": encoder.encoded, "disk_mib": disk(folder)}
 
 
 def multiply(small: Path, folder: Path, times: int) -> None:
@@ -233,35 +150,81 @@ def _multiply_bm25(small: Path, folder: Path, n: int, times: int) -> None:
 STEPS = {"build": build, "open": opened, "change": changed, "change, all given": given}
 
 
-def _in_own_process(step: str, folder: Path, n: int) -> dict:
-    command = [sys.executable, "-m", "benchmarks.scale", "--step", step, str(folder), str(n)]
+def _in_own_process(step: str, folder: Path, *words: object) -> dict:
+    command = [sys.executable, "-m", "benchmarks.scale", "--step", step, str(folder), *map(str, words)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+
+
+def _step(step: str, folder: Path, words: list[str]) -> dict:
+    if step == "store: build":
+        return stores.build(folder, int(words[0]), words[1])
+    if step == "store: search":
+        return stores.search(folder, int(words[0]))
+    if step == "store: change":
+        return stores.change(folder, int(words[0]), int(words[1]))
+    return STEPS[step](folder, int(words[0]))
+
+
+def in_each_store(n: int, names: list[str], scratch: Path) -> list[dict]:
+    """A row for each store: what building, searching and changing `n` passages take there. Prints each step."""
+    rows = []
+    for name in names:
+        folder = scratch / f"{name}-{n}".replace(" ", "-")
+        row: dict = {"passages": n, "store": name}
+
+        made = _measured(name, "build", folder, n, name)
+        row["build_s"] = made["all_s"]
+        if name != "milvus server":
+            row["disk_mib"] = made["disk_mib"]
+        time.sleep(3)  # the hash of a file that has just changed is not remembered
+        row |= _measured(name, "search", folder, n)
+        for n_changed in (1, 100):
+            row[f"change_{n_changed}_s"] = _measured(name, "change", folder, n, n_changed)["all_s"]
+        rows.append(row)
+    return rows
+
+
+def _measured(store: str, step: str, folder: Path, n: int, *words: object) -> dict:
+    found = _in_own_process(f"store: {step}", folder, n, *words)
+    print(json.dumps({"passages": n, "store": store, "step": step, **found}), flush=True)
+    return found
+
+
+def local(sizes: list[int], kept: Path | None, scratch: Path, *, only_open: bool) -> None:
+    """Print each step over the local store."""
+    for n in sizes:
+        folder = (kept or scratch) / str(n)
+        if not folder.exists():
+            print(json.dumps({"passages": n, "step": "build", **_in_own_process("build", folder, n)}), flush=True)
+            time.sleep(3)  # the hash of a file that has just changed is not remembered
+        changes = [("change", 1), ("change", 1), ("change", 100), ("change, all given", 1)]
+        for step, size in [("open", 0), ("open", 0), *([] if only_open else changes)]:
+            found = _in_own_process(step, folder, size)
+            print(json.dumps({"passages": n, "step": step, "changed": size, **found}), flush=True)
+        if not only_open:
+            print(json.dumps({"passages": n, "step": "open", **_in_own_process("open", folder, 0)}), flush=True)
 
 
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--step"]:
-        step, folder, n = arguments[1:]
+        step, folder, *words = arguments[1:]
         quiet_libraries()
-        found = STEPS[step](Path(folder), int(n))
+        found = _step(step, Path(folder), words)
         print(json.dumps({key: round(value, 3) for key, value in found.items()}))
         return
     parser = argparse.ArgumentParser(prog="benchmarks scale", description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[10_000, 100_000])
-    parser.add_argument("--open", action="store_true", help="do not change anything")
-    parser.add_argument("--folder", type=Path, help="keep the indexes below this folder, and use those that are there")
+    parser.add_argument("--stores", nargs="*", default=stores.stores(), choices=stores.stores(), help="measure these")
+    parser.add_argument("--local", action="store_true", help="the local store alone, step by step")
+    parser.add_argument("--open", action="store_true", help="with --local: do not change anything")
+    parser.add_argument("--folder", type=Path, help="with --local: keep the indexes below this folder, and use them")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
-        for n in chosen.sizes:
-            folder = (chosen.folder or Path(scratch)) / str(n)
-            if not folder.exists():
-                print(json.dumps({"passages": n, "step": "build", **_in_own_process("build", folder, n)}), flush=True)
-                time.sleep(3)  # the hash of a file that has just changed is not remembered
-            changes = [("change", 1), ("change", 1), ("change", 100), ("change, all given", 1)]
-            for step, size in [("open", 0), ("open", 0), *([] if chosen.open else changes)]:
-                found = _in_own_process(step, folder, size)
-                print(json.dumps({"passages": n, "step": step, "changed": size, **found}), flush=True)
-            if not chosen.open:
-                print(json.dumps({"passages": n, "step": "open", **_in_own_process("open", folder, 0)}), flush=True)
+        if chosen.local:
+            local(chosen.sizes, chosen.folder, Path(scratch), only_open=chosen.open)
+            return
+        rows = [row for n in chosen.sizes for row in in_each_store(n, chosen.stores, Path(scratch))]
+        print(f"\n{stores.table(rows)}")
 
 
 if __name__ == "__main__":

@@ -179,12 +179,15 @@ def json_if_sound(path: Path) -> dict | None:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, error: type[RagError]) -> Iterator[None]:
-    """Be the one process that writes a folder, which exists; raises `error`, naming the other process, otherwise."""
+def only_writer(folder: Path, error: type[RagError], *, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Be the one process that writes a folder, which exists; raises `error`, naming the other process, otherwise.
+
+    `patience_seconds` are waited for the other process first.
+    """
     lock = FileLock(folder / LOCK)
     holder = folder / ".lock-holder"  # the lock itself does not say whose it is
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience_seconds)
     except Timeout:
         process = "another process"
         with contextlib.suppress(OSError, ValueError):

@@ -54,7 +54,9 @@ class Progress:
         return self.done / max(time.monotonic() - self.started, 1e-9)
 
     def line(self) -> str:
-        """What is done, how fast it goes, and how long it will take."""
+        """What is done, and once something is, how fast it goes and how long it will take."""
+        if not self.done:
+            return f"{self.label}: 0 of {self.total:,} {self.unit}"
         left = (self.total - self.done) / max(self.rate, 1e-9)
         return f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {self.rate:,.1f}/s, {left:,.0f} s left"
 

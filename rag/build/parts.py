@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rag.build.chosen_prompt import choose_prompt, max_new_tokens_of
-from rag.compute.hardware import default_device
+from rag.compute.cluster import Cluster
+from rag.compute.hardware import choose_precision, default_device
 from rag.compute.remembered import remembered_weights_sha256
 from rag.config import Settings
+from rag.config.compute import ComputeSettings
 from rag.data.questions import load_questions
 from rag.errors import ConfigError, DataError
 from rag.generate.demonstrations import Demonstration, Demonstrations
@@ -31,9 +34,13 @@ ENCODER_FILES = ("modules.json",)
 
 
 def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
-    """The encoder that serves by these settings; `lazy` loads its weights with the first text."""
+    """The encoder that serves by these settings; `lazy`, to embed passages, loads its weights with the first text.
+
+    A lazy one shares its work with a cluster where the settings say so.
+    """
     model = resolve(what_serves(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
-    encoder = encoder_of(settings, model, lazy=lazy)
+    shares = lazy and settings.compute.kind == "ray"
+    encoder = _spread_encoder(settings, model) if shares else encoder_of(settings, model, lazy=lazy)
     for note in encoder.notes if lazy else ():  # where passages are embedded, and so before an index is made
         say(note)
     return encoder
@@ -43,18 +50,47 @@ def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = False) 
     """A model as the encoder that the settings describe, whichever of them serves."""
     from rag.retrieve.encoder import Encoder
 
+    return Encoder(model.folder, lazy=lazy, **_encoder_options(settings, model))
+
+
+def _encoder_options(settings: Settings, model: ResolvedModel) -> dict[str, Any]:
     given = {"query": settings.encoder.query_prompt, "passage": settings.encoder.passage_prompt}
-    prompts = {**model.prompts, **{role: text for role, text in given.items() if text is not None}}
-    return Encoder(
-        model.folder,
-        name=model.name,
-        prompts=prompts,
-        max_length_tokens=settings.encoder.max_length_tokens,
-        truncate_dim=settings.encoder.truncate_dim,
-        precision=settings.encoder.precision,
-        cache_root=rag_home() / "compiled",
-        lazy=lazy,
+    return {
+        "name": model.name,
+        "prompts": {**model.prompts, **{role: text for role, text in given.items() if text is not None}},
+        "max_length_tokens": settings.encoder.max_length_tokens,
+        "truncate_dim": settings.encoder.truncate_dim,
+        "precision": settings.encoder.precision,
+        "cache_root": rag_home() / "compiled",
+    }
+
+
+def _spread_encoder(settings: Settings, model: ResolvedModel) -> Encoder:
+    """A model as an encoder whose blocks of passages are encoded on the workers of the cluster of the settings."""
+    from rag.retrieve.spread import SpreadEncoder
+
+    # One precision for all vectors, whatever each node would choose.
+    precision = choose_precision(settings.encoder.precision, default_device())
+    there = settings.model_copy(
+        update={"encoder": settings.encoder.model_copy(update={"precision": precision}), "compute": ComputeSettings()}
     )
+    return SpreadEncoder(
+        model.folder,
+        cluster=cluster_of(settings),
+        make=functools.partial(_encoder_of_a_worker, there, dataclasses.replace(model, folder=model.folder.absolute())),
+        lazy=True,
+        **_encoder_options(settings, model),
+    )
+
+
+def _encoder_of_a_worker(settings: Settings, model: ResolvedModel) -> Encoder:
+    """The same model in a worker; on another machine it is looked up by its name."""
+    return encoder_of(settings, model) if model.folder.is_dir() else make_encoder(settings)
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """The cluster that the settings name."""
+    return Cluster(settings.compute.address, settings.compute.worker_cores)
 
 
 def make_scorer(settings: Settings) -> Encoder:

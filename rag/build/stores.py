@@ -34,9 +34,12 @@ def use_store(settings: Settings, index_folder: str | Path, *, making: bool = Fa
     it is to be made, it has to be in the store already: another machine may have made it. Raises IndexMismatchError
     where the store does not answer.
     """
+    folder = Path(index_folder)
     if settings.store.kind == "faiss":
+        if making and has_note(folder):
+            _make_again(read_note(folder), folder)
         return
-    folder, note = Path(index_folder), note_of(settings, index_folder)
+    note = note_of(settings, index_folder)
     old: StoreNote | None = None
     with contextlib.suppress(IndexMismatchError):  # a damaged one is written again
         old = read_note(folder) if has_note(folder) else None
@@ -45,6 +48,8 @@ def use_store(settings: Settings, index_folder: str | Path, *, making: bool = Fa
         is_there = not note.uri or note.address(folder) == old.address(folder)
         note = dataclasses.replace(note, name=old.name, uri=old.uri if is_there else note.uri)
         if note == old:
+            if making:
+                _make_again(note, folder)
             return
     from rag.store.client import check_installed
 
@@ -55,7 +60,7 @@ def use_store(settings: Settings, index_folder: str | Path, *, making: bool = Fa
         )
     from rag.store.milvus import MilvusReader
 
-    reader = MilvusReader(note, folder)  # before anything is written: does it answer?
+    reader = MilvusReader(note, folder, creates=making)  # before anything is written: does it answer?
     if old is not None and note.uri != old.uri and not reader.serves:
         raise ConfigError(
             f"{folder} keeps its passages at {old.address(folder)}, where they stay; name a new folder for "
@@ -63,3 +68,11 @@ def use_store(settings: Settings, index_folder: str | Path, *, making: bool = Fa
         )
     if making or reader.opened:
         write_note(folder, note)
+
+
+def _make_again(note: StoreNote, folder: Path) -> None:
+    """Let an embedded store be there, empty, whose files were deleted."""
+    if note.is_missing(folder):
+        from rag.store.milvus import MilvusReader
+
+        MilvusReader(note, folder, creates=True)

@@ -55,31 +55,23 @@ def batch(
     Of a BEIR folder the judged questions are asked, once it is sure that the index holds what they are judged by.
     """
     index = index_of(index)
-    from rag.build.identity import run_identity, run_provenance
     from rag.build.indexes import corpus_of
-    from rag.build.pipelines import make_pipeline
     from rag.build.serving import serving_over
     from rag.data.qrels import load_qrels
     from rag.runs.asked import questions_to_ask
-    from rag.runs.batch import run_batch
+    from rag.runs.spread import predict
     from rag.runs.stored import as_begun
 
-    corpus = corpus_of(index)
-    questions = questions_to_ask(queries, corpus, unjudged=unjudged, sample=sample, limit=limit)
+    questions = questions_to_ask(queries, corpus_of(index), unjudged=unjudged, sample=sample, limit=limit)
     serving = serving_over(as_begun(settings_of(config, set_, llm), output), index)
-    # Before the pipeline: it may fetch the generator, and what is asked of one may depend on its size.
-    identity = run_identity(serving, queries, generate=generate)
-    pipeline = make_pipeline(serving, interactive=False)
-    path = run_batch(
-        pipeline,
+    path = predict(
+        serving,
+        queries,
         questions,
-        corpus,
         output,
-        identity,
         generate=generate,
         reuse=reuse or (),
         oracle=load_qrels(oracle) if oracle else None,
-        provenance=run_provenance(serving, generate=generate),
     )
     show(f"{len(questions):,} predictions in {path}")
 

@@ -6,11 +6,13 @@ import contextlib
 import functools
 import json
 import os
+import sys
 from pathlib import Path
 
 from rag.errors import ConfigError
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+_most_threads = sys.maxsize
 
 
 @functools.cache
@@ -49,8 +51,18 @@ def choose_precision(setting: str, device: str) -> str:
     return fastest_precision(device) if setting == "auto" else setting
 
 
+def limit_threads(n: int) -> None:
+    """Let this process use `n` cores at most, because others share the machine with it."""
+    global _most_threads
+    _most_threads = n
+
+
 def n_threads() -> int:
     """The number of cores that this process may use."""
+    return min(_cores(), _most_threads)
+
+
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from rag.config.compute import ComputeSettings
 from rag.config.reader import ReaderSettings
 from rag.config.section import (
     CountOrZero,
@@ -403,6 +404,7 @@ class Settings(Section):
     documents: DocumentsSettings = DocumentsSettings()
     web: WebSettings = WebSettings()
     store: StoreSettings = StoreSettings()
+    compute: ComputeSettings = ComputeSettings()
     retriever: RetrieverSettings = RetrieverSettings()
     reranker: RerankerSettings = RerankerSettings()
     reader: ReaderSettings = ReaderSettings()

@@ -10,7 +10,7 @@ from rag.errors import DataError
 from rag.files import LOCK, clear
 from rag.index.calibration import CALIBRATION_FILE
 from rag.index.folder import BUILDING, CURRENT, GENERATION, PREVIOUS, is_index, writer_lock
-from rag.store.note import EMBEDDED_FILE, NOTE, has_note
+from rag.store.note import EMBEDDED_FILE, NOTE, has_note, read_note
 
 OWN_NAMES = (CURRENT, PREVIOUS, BUILDING, CALIBRATION_FILE, WEB, NOTE, EMBEDDED_FILE)
 _HASHED = re.compile(r"[0-9a-f]{64}\.json(?:\.tmp)?")
@@ -39,7 +39,7 @@ def delete_index(folder: str | Path) -> list[str]:
     """
     folder = check_deletable(folder)
     with writer_lock(folder):
-        if has_note(folder):
+        if has_note(folder) and not read_note(folder).is_missing(folder):
             from rag.index.stored import open_store
 
             open_store(folder).delete_all()

@@ -25,6 +25,7 @@ from rag.index.segments import Vectors
 from rag.index.unhashed import ARRAY_ERRORS
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
+from rag.retrieve.spread import encode_blocks
 from rag.retrieve.windows import mix_windows, window_contents
 
 SHARD_PASSAGES = 4096
@@ -89,9 +90,9 @@ def encode_in_shards(
 ) -> tuple[np.ndarray, int]:
     """((n, d) float32 vectors, how many texts were cut).
 
-    `known` holds the vectors of some texts by their position; the others are encoded. Each finished shard is on disk
-    before the next begins, so that a kill costs one shard at most. A shard gathers texts of similar length from all of
-    them, so that hardly anything is spent on padding.
+    `known` holds the vectors of some texts by their position; the others are encoded, here or on the workers of a
+    cluster (`rag.retrieve.spread`). A finished shard is on the disk at once, so that a kill costs those under way at
+    most. A shard gathers texts of similar length from all of them, so that hardly anything is spent on padding.
     """
     vectors = np.empty((len(texts), encoder.fingerprint.dimension), np.float32)
     for position, vector in known.items():
@@ -110,19 +111,17 @@ def encode_in_shards(
     cut = 0
     if not left:
         return vectors, 0
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    blocks = ([texts[row] for row in shards[number].tolist()] for number in missing)
     with progress("Encoding", len(left), what, already_done=done) as bar:
-        for rows, file, of_texts in zip(shards, files, hashes, strict=True):
-            if not file.exists():
-                encoded, n_cut = encoder.encode_passages([texts[row] for row in rows.tolist()], advance=bar.advance)
-                temporary = file.with_suffix(".tmp")
-                with temporary.open("wb") as stream:
-                    np.savez(stream, vectors=encoded, cut=n_cut, texts=of_texts)
-                os.replace(temporary, file)
-            shard = _read_shard(file, (len(rows), vectors.shape[1]), of_texts)
-            if shard is None:
-                raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
-            vectors[rows] = shard[0]
-            cut += shard[1]
+        for position, encoded, n_cut in encode_blocks(encoder, blocks, bar.advance):
+            _write_shard(files[missing[position]], encoded, n_cut, hashes[missing[position]])
+    for rows, file, of_texts in zip(shards, files, hashes, strict=True):
+        shard = _read_shard(file, (len(rows), vectors.shape[1]), of_texts)
+        if shard is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        vectors[rows] = shard[0]
+        cut += shard[1]
     return vectors, cut
 
 
@@ -133,6 +132,13 @@ def _hash_of(texts: Sequence[str]) -> np.ndarray:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _write_shard(file: Path, vectors: np.ndarray, n_cut: int, of_texts: np.ndarray) -> None:
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("wb") as stream:
+        np.savez(stream, vectors=vectors, cut=n_cut, texts=of_texts)
+    os.replace(temporary, file)
 
 
 def _read_shard(file: Path, shape: tuple[int, int], of_texts: np.ndarray) -> tuple[np.ndarray, int] | None:

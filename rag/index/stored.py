@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rag.index.language import bm25_of
 from rag.index.manifest import FORMAT_VERSION, Manifest, manifest_json, manifest_of_json, source_is_there, source_sha256
 from rag.progress import progress
 from rag.retrieve.encoder import Encoder
+from rag.retrieve.spread import encode_blocks
 from rag.store.changing import MilvusStore
 from rag.store.note import read_note
 from rag.store.rows import digest_of, sha256_of
@@ -41,9 +42,12 @@ def is_stored(generation: Path) -> bool:
     return generation.name.startswith(GENERATION)
 
 
-def open_store(folder: str | Path) -> MilvusStore:
-    """The store that an index folder's note names. Raises IndexMismatchError where it cannot be reached."""
-    return MilvusStore(read_note(folder), Path(folder))
+def open_store(folder: str | Path, *, creates: bool = False) -> MilvusStore:
+    """The store that an index folder's note names; an embedded one that is not there is made where this `creates`.
+
+    Raises IndexMismatchError where it cannot be reached.
+    """
+    return MilvusStore(read_note(folder), Path(folder), creates=creates)
 
 
 def stored_generation(folder: str | Path) -> Path | None:
@@ -120,7 +124,7 @@ def build_stored(
     started = time.monotonic()
     if window_sentences:
         raise ConfigError("a Milvus store keeps no windows of passages; use --set index.window_sentences=0")
-    store = open_store(folder)
+    store = open_store(folder, creates=True)
     own = manifest_of_store(store) if store.serves else None
     wanted = _wanted(store, corpus, encoder, own, language, from_scratch=from_scratch, made_of=made_of)
     beside = {"sources": dict(sources or {}), "documents": documents is not None}
@@ -212,25 +216,28 @@ def _write_changed(
             bar.advance(n)
             store.keep()  # encoding takes longer than a lease
 
-        for i in range(0, len(left), PASSAGES_AT_ONCE):
-            some = left[i : i + PASSAGES_AT_ONCE]
-            vectors, n_cut = _vectors_of(store, some, encoder, advance, reuses=own is not None)
-            store.write(some, vectors, names)
+        blocks = [left[i : i + PASSAGES_AT_ONCE] for i in range(0, len(left), PASSAGES_AT_ONCE)]
+        known: dict[int, dict[str, np.ndarray]] = {}
+
+        def unknown() -> Iterator[list[str]]:
+            """The contents of each block that the store has no vectors of."""
+            for number, some in enumerate(blocks):
+                hashes = [sha256_of(passage.content) for passage in some]
+                known[number] = store.vectors_of_contents(hashes) if own is not None else {}
+                yield [p.content for p, key in zip(some, hashes, strict=True) if key not in known[number]]
+
+        for number, encoded, n_cut in encode_blocks(encoder, unknown(), advance):
+            store.write(blocks[number], _joined(blocks[number], known[number], encoded), names)
             cut += n_cut
+            if reused := known.pop(number):
+                again = [passage.content for passage in blocks[number] if sha256_of(passage.content) in reused]
+                cut += encoder.count_cut(again)
+                advance(len(again))
     return cut
 
 
-def _vectors_of(
-    store: MilvusStore, passages: Sequence[Passage], encoder: Encoder, advance: Any, *, reuses: bool
-) -> tuple[np.ndarray, int]:
-    """((n, d) float32 vectors, how many passages were cut); a content that the store has is not encoded again."""
-    hashes = [sha256_of(passage.content) for passage in passages]
-    known = store.vectors_of_contents(hashes) if reuses else {}
-    fresh = [passage.content for passage, key in zip(passages, hashes, strict=True) if key not in known]
-    encoded, cut = encoder.encode_passages(fresh, advance=advance) if fresh else (np.zeros((0, 0), np.float32), 0)
+def _joined(passages: Sequence[Passage], known: Mapping[str, np.ndarray], encoded: np.ndarray) -> np.ndarray:
+    """(n, d) float32: the vectors of passages, of which those whose content is not `known` were encoded, in order."""
     made = iter(encoded)
-    vectors = np.array([known[key] if key in known else next(made) for key in hashes], np.float32)
-    advance(len(passages) - len(fresh))
-    if known:
-        cut += encoder.count_cut([p.content for p, key in zip(passages, hashes, strict=True) if key in known])
-    return vectors, cut
+    keys = [sha256_of(passage.content) for passage in passages]
+    return np.array([known[key] if key in known else next(made) for key in keys], np.float32)

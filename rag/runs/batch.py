@@ -16,11 +16,12 @@ the memory. Every stage appends JSON lines to its own file in the run folder:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def run_batch(
     reuse: Sequence[str | Path] = (),
     oracle: Qrels | None = None,
     provenance: Mapping | None = None,
+    patience_seconds: float = 0.0,
 ) -> Path:
     """Predict every question into `folder`; returns the predictions file.
 
@@ -80,17 +82,12 @@ def run_batch(
     pairs are, and the generator's answers to equal prompts (not their seconds: time a run that reuses nothing).
     With `oracle` the passages that it judges relevant come first after reranking, found or not, which shows what the
     generator makes of perfect retrieval. `provenance` is what else is worth knowing later (versions, hardware,
-    folders); it refuses nothing.
+    folders); it refuses nothing. `patience_seconds` are waited for another process that writes the folder.
     """
     folder = Path(folder)
-    gold = _gold(oracle, questions, corpus) if oracle is not None else {}
-    folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder, RunMismatchError):
-        identity = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
-        if gold:
-            ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
-            identity["oracle"] = hashlib.sha256(json_line(ids)).hexdigest()
-        _check_identity(folder, identity)
+    gold = gold_of(oracle, questions, corpus)
+    identity = whole_identity(identity, questions, gold, generate=generate)
+    with only_run(folder, identity, patience_seconds=patience_seconds):
         for name in (*STAGE_KEYS, PREDICTIONS):  # what is damaged is made again, before anything is read
             resume_jsonl(folder / name)
         others = {Path(other): read_identity(Path(other)) for other in reuse}
@@ -280,8 +277,33 @@ def questions_sha256(questions: Sequence[Question]) -> str:
     return digest.hexdigest()
 
 
-def _gold(qrels: Qrels, questions: Sequence[Question], corpus: Corpus) -> dict[str, list[Passage]]:
-    """The relevant passages of each question, by id."""
+@contextlib.contextmanager
+def only_run(folder: Path, identity: Mapping, *, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Be the one process that writes a run folder, which is made where there is none, and notes what makes the run.
+
+    Raises RunMismatchError where something else made it, or another process writes it for longer than one waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder, RunMismatchError, patience_seconds=patience_seconds):
+        _check_identity(folder, identity)
+        yield
+
+
+def whole_identity(
+    identity: Mapping, questions: Sequence[Question], gold: Mapping[str, Sequence[Passage]], *, generate: bool
+) -> dict:
+    """What makes a run, its questions and what an oracle puts first included."""
+    whole = {**identity, "questions": questions_sha256(questions), "n": len(questions), "generate": generate}
+    if gold:
+        ids = {qid: [passage.id for passage in passages] for qid, passages in gold.items()}
+        whole["oracle"] = hashlib.sha256(json_line(ids)).hexdigest()
+    return whole
+
+
+def gold_of(qrels: Qrels | None, questions: Sequence[Question], corpus: Corpus) -> dict[str, list[Passage]]:
+    """The relevant passages of each question, by id; raises DataError where judgements name none of them."""
+    if qrels is None:
+        return {}
     gold = {
         question.id: [corpus.by_id(pid) for pid, grade in sorted(grades.items()) if grade > 0 and pid in corpus]
         for question in questions
@@ -301,7 +323,7 @@ def _gold_first(response: Response, gold: Sequence[Passage]) -> Response:
     return dataclasses.replace(response, reranked=tuple(ranked([*(Hit(passage, best) for passage in gold), *rest])))
 
 
-def _check_identity(folder: Path, identity: dict) -> None:
+def _check_identity(folder: Path, identity: Mapping) -> None:
     path = folder / RUN_FILE
     if not path.is_file() and any((folder / name).exists() for name in (RETRIEVED, RERANKED, PREDICTIONS)):
         raise RunMismatchError(f"{folder} holds predictions but no {RUN_FILE}; choose another folder with -o")

@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rag.files import json_if_sound, write_json
@@ -47,6 +47,18 @@ class StageCost:
             record["seconds"] = round(record["seconds"] + time.perf_counter() - started, 2)
             record["peak_memory_gib"] = round(max(record["peak_memory_gib"], _memory_gib()), 2)
             write_json(self._path, self._record)
+
+
+def joined_costs(paths: Sequence[Path]) -> dict:
+    """The costs of parts of a run as one: seconds and counts added up, the largest peak of memory."""
+    stages: dict[str, dict[str, float]] = {}
+    for stored in filter(None, map(json_if_sound, paths)):
+        for name, record in stored["stages"].items() if _is_cost(stored) else ():
+            joined = stages.setdefault(name, {})
+            for key, value in record.items():
+                old = joined.get(key, 0)
+                joined[key] = max(old, value) if key == "peak_memory_gib" else round(old + value, 2)
+    return {"stages": stages}
 
 
 def _is_cost(stored: Mapping) -> bool:

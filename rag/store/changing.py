@@ -53,8 +53,8 @@ class Change:
 class MilvusStore(MilvusReader):
     """The index of a folder in the Milvus that its note names."""
 
-    def __init__(self, note: StoreNote, folder: Path):
-        super().__init__(note, folder)
+    def __init__(self, note: StoreNote, folder: Path, *, creates: bool = False):
+        super().__init__(note, folder, creates=creates)
         self._change: Change | None = None
 
     @contextlib.contextmanager

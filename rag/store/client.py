@@ -34,9 +34,16 @@ class MilvusError(IndexMismatchError):
 
 
 class Client:
-    """The calls of pymilvus that a store makes, each within the time that the note allows."""
+    """The calls of pymilvus that a store makes, each within the time that the note allows.
 
-    def __init__(self, note: StoreNote, folder: Path):
+    An embedded store that is not there is made where it `creates`, and refused otherwise (IndexMismatchError).
+    """
+
+    def __init__(self, note: StoreNote, folder: Path, *, creates: bool = False):
+        if not creates and note.is_missing(folder):
+            raise IndexMismatchError(
+                f"there is no embedded store at {note.address(folder)}", fixes.make_index(folder), to="make the index"
+            )
         # Read once, when it is imported. Programs are started beside its threads; none of them speaks to a store.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")

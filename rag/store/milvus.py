@@ -38,9 +38,12 @@ class Opened(NamedTuple):
 
 
 class MilvusReader:
-    """The index of a folder in the Milvus that its note names. Opened where an index serves there, else empty."""
+    """The index of a folder in the Milvus that its note names. Opened where an index serves there, else empty.
 
-    def __init__(self, note: StoreNote, folder: Path):
+    `creates` makes an embedded store that is not there.
+    """
+
+    def __init__(self, note: StoreNote, folder: Path, *, creates: bool = False):
         check_installed(embedded=note.is_embedded)
         if note.is_embedded and note.index not in ("auto", "FLAT"):
             raise ConfigError(
@@ -48,7 +51,7 @@ class MilvusReader:
                 "too little there); use --set store.index=auto"
             )
         self.note, self.folder = note, folder
-        self.client = Client(note, folder)
+        self.client = Client(note, folder, creates=creates)
         self._opened: Opened | None = None
         self.refresh()
 

@@ -38,6 +38,10 @@ class StoreNote:
         """Whether the store lives in this process, in files of its own."""
         return "://" not in self.uri
 
+    def is_missing(self, folder: Path) -> bool:
+        """Whether an embedded store is not there; a server is not asked."""
+        return self.is_embedded and not Path(self.address(folder)).exists()
+
     def address(self, folder: Path) -> str:
         """What Milvus's client connects to."""
         return str(Path(self.uri or folder / EMBEDDED_FILE).absolute()) if self.is_embedded else self.uri

@@ -77,7 +77,7 @@ def open_milvus(folder):
         write_note(folder, StoreNote(name=f"rag_test_{os.getpid()}_{next(_numbers)}", uri=uri, timeout_seconds=300.0))
     from rag.index.stored import open_store
 
-    store = open_store(folder)
+    store = open_store(folder, creates=True)
     assert isinstance(store, MilvusStore)
     return store
 

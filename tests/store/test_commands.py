@@ -206,6 +206,29 @@ def test_another_machine_opens_what_the_store_holds_by_the_settings_alone(made, 
     assert json.loads((elsewhere / "store.json").read_text())["kind"] == "milvus"
 
 
+def test_a_wrong_path_of_an_embedded_store_is_told_and_nothing_is_made_there(made, tmp_path, encoder, settings):
+    index, docs = made
+    wrong = tmp_path / "wrong.db"
+    elsewhere = settings.model_copy(update={"store": settings.store.model_copy(update={"uri": str(wrong)})})
+    for folder in (tmp_path / "new.index", index):
+        with pytest.raises(IndexMismatchError, match=r"no embedded store at .*wrong\.db; make the index: rag index"):
+            serving_over(elsewhere, folder)
+    assert not wrong.exists()
+    assert not (tmp_path / "new.index").exists()
+    # A store whose files are gone: reading says so, the command that makes the index does.
+    (tmp_path / "gone").mkdir()
+    note = json.loads((index / "store.json").read_text())
+    (tmp_path / "gone" / "store.json").write_text(json.dumps({**note, "uri": ""}), "utf-8")
+    with pytest.raises(IndexMismatchError, match=r"no embedded store at .*gone/milvus\.db"):
+        serving_over(load_settings(), tmp_path / "gone")
+    assert not (tmp_path / "gone" / "milvus.db").exists()
+    assert delete_index(tmp_path / "gone") == []
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "store.json").write_text(json.dumps({**note, "uri": ""}), "utf-8")
+    by_note = load_settings(None, ["documents.chunk_tokens=40"])
+    assert ingest_documents(by_note, [docs / "sea"], tmp_path / "gone").n_passages == 1
+
+
 def test_windows_are_refused_in_a_sentence(made, tmp_path, encoder):
     index, _ = made
     with pytest.raises(ConfigError, match="keeps no windows"):

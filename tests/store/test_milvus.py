@@ -458,10 +458,11 @@ def test_a_passage_longer_than_milvus_keeps_is_named(folder):
         store.write([long], vectors_of([long]))
 
 
-def test_milvus_is_not_imported_by_default():
+def test_neither_milvus_nor_ray_is_imported_by_default():
     code = (
         "import sys\nimport rag.cli.main, rag.build.serving, rag.build.indexes, rag.index.faiss_store\n"
-        "assert not {'pymilvus', 'milvus_lite', 'grpc'} & set(sys.modules)"
+        "import rag.runs.spread, rag.retrieve.spread, rag.compute.cluster\n"
+        "assert not {'pymilvus', 'milvus_lite', 'grpc', 'ray'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
