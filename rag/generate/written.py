@@ -1,4 +1,4 @@
-"""Questions about documents that nobody has asked about yet: a language model writes one for each passage.
+"""Questions about documents that nobody has asked about yet: a language model writes one or more for each passage.
 
 The retriever can be trained on them as on people's questions: InPars (Bonifacio et al. 2022,
 https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755). GPL (Wang et al.
@@ -50,18 +50,52 @@ EXAMPLES = (
         "How is the P-40 pump started again after it has run dry?",
     ),
 )
+ANOTHER = "Write another question, about something else that the passage says. Reply with the question only."
 _SPEAKS_OF_PASSAGE = re.compile(r"\b(?:this|the|that|above|given) (?:passage|text|excerpt|paragraph|context)\b", re.I)
 
 
-def question_conversation(passage: Passage) -> Messages:
-    """The conversation that asks the generator for a question; sentences that give it orders are withheld."""
+def question_conversation(passage: Passage, before: Sequence[str] = ()) -> Messages:
+    """The conversation that asks the generator for a question, another one than those `before`.
+
+    Sentences of the passage that give it orders are withheld.
+    """
     messages: Messages = [Message(role="system", content=SYSTEM)]
     for text, question in EXAMPLES:
         messages.append(Message(role="user", content=text))
         messages.append(Message(role="assistant", content=question))
     words = withhold(passage.text).split(" ")
     shown = " ".join(words[:MAX_PASSAGE_WORDS])
-    return [*messages, Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip()))]
+    messages.append(Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip())))
+    for question in before:
+        messages.append(Message(role="assistant", content=question))
+        messages.append(Message(role="user", content=ANOTHER))
+    return messages
+
+
+def questions_about(passages: Sequence[Passage], generator: Generator, n: int) -> list[list[str]]:
+    """Up to `n` different questions about each passage; none about one of fewer than MIN_PASSAGE_WORDS words.
+
+    A passage is asked about again only where the generator has just written a usable question about it.
+    """
+    found: list[list[str]] = [[] for _ in passages]
+    left = [row for row, passage in enumerate(passages) if is_worth_asking(passage)]
+    for _ in range(n):
+        if not left:
+            break
+        raws = generator.generate([question_conversation(passages[row], found[row]) for row in left])
+        asked_again = []
+        for row, raw in zip(left, raws, strict=True):
+            question = parse_question(raw)
+            if question and question.lower() not in {other.lower() for other in found[row]}:
+                found[row].append(question)
+                asked_again.append(row)
+        left = asked_again
+    return found
+
+
+def is_worth_asking(passage: Passage) -> bool:
+    """Whether a passage is long enough to be asked about."""
+    return count_words(passage.text) >= MIN_PASSAGE_WORDS
 
 
 def parse_question(raw: str) -> str:
@@ -91,35 +125,39 @@ def write_questions(
     target: str | Path,
     *,
     sample: int | None = None,
+    per_passage: int = 1,
     seed: int = 0,
     identity: Mapping | None = None,
     chunk_size: int = CHUNK_PASSAGES,
 ) -> Written:
     """Write a question for each of `sample` passages drawn at random into `target`, in the layout of `train.txt`.
 
-    Passages of fewer than 20 words are skipped. A question that was written for another passage before is left out:
-    both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or with
-    another model (`identity`) it is refused (RunMismatchError). The generator is started last, and only if something is
-    left to write; a kill costs `chunk_size` questions at most. Raises DataError where there is nothing to ask about, or
-    no usable question was written.
+    Up to `per_passage` questions for each (`questions_about`). A question that was written for another passage before
+    is left out: both answer it, and only one would be labelled. Started again it writes what is missing; for other
+    passages or with another model (`identity`) it is refused (RunMismatchError). The generator is started last, and
+    only if something is left to write; a kill costs the questions about `chunk_size` passages at most. Raises DataError
+    where there is nothing to ask about, or no usable question was written.
     """
     target = Path(target)
-    eligible = [passage for passage in passages if count_words(passage.text) >= MIN_PASSAGE_WORDS]
+    eligible = [passage for passage in passages if is_worth_asking(passage)]
     if not eligible:
         raise DataError(f"no passage has {MIN_PASSAGE_WORDS} words or more; there is nothing to ask about")
     random.Random(seed).shuffle(eligible)
     chosen = eligible[:sample]
     target.parent.mkdir(parents=True, exist_ok=True)
     identity = {"n": len(chosen), "seed": seed, **(identity or {})}
+    if per_passage > 1:  # files from before there could be several go on
+        identity["per_passage"] = per_passage
     remember(target.with_suffix(".settings.json"), identity, target)
     done = resume_jsonl(target)
     asked = {row["question"].lower() for row in read_jsonl(target)}
     # Behind the last passage that has a question: those before it without one gave no usable question.
-    start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)
+    numbers = range(per_passage)
+    start = max((n for n, passage in enumerate(chosen, 1) if any(_qid(passage, k) in done for k in numbers)), default=0)
     if start < len(chosen):
         # A file that cannot be written is an error now, before the generator is loaded.
         target.open("ab").close()
-        _write_rest(chosen, start, start_generator(), target, asked, chunk_size)
+        _write_rest(chosen, start, start_generator(), target, asked, per_passage, chunk_size)
     rows = read_jsonl(target)
     if not rows:
         raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
@@ -128,29 +166,34 @@ def write_questions(
 
 
 def _write_rest(
-    chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str], chunk_size: int
+    chosen: Sequence[Passage],
+    start: int,
+    generator: Generator,
+    target: Path,
+    asked: set[str],
+    per_passage: int,
+    chunk_size: int,
 ) -> None:
     """Append the questions for the passages from `start` on; `asked` are those of earlier ones, in lower case."""
 
     def rows(chunk: Sequence[Passage]) -> Iterator[dict]:
-        raws = generator.generate([question_conversation(passage) for passage in chunk])
-        for passage, raw in zip(chunk, raws, strict=True):
-            question = parse_question(raw)
-            if question and question.lower() not in asked:
-                asked.add(question.lower())
-                yield _row(passage, question)
+        for passage, questions in zip(chunk, questions_about(chunk, generator, per_passage), strict=True):
+            for number, question in enumerate(questions):
+                if question.lower() not in asked:
+                    asked.add(question.lower())
+                    yield _row(passage, question, number)
 
     append_rows(target, chosen[start:], rows, label="Writing", n_done=start, chunk_size=chunk_size)
 
 
-def _qid(passage: Passage) -> str:
-    return f"{WRITTEN}{passage.id}"
+def _qid(passage: Passage, number: int = 0) -> str:
+    return f"{WRITTEN}{passage.id}" + (f"#{number + 1}" if number else "")
 
 
-def _row(passage: Passage, question: str) -> dict:
+def _row(passage: Passage, question: str, number: int) -> dict:
     """A row in the layout of `train.txt`."""
     return {
-        "qid": _qid(passage),
+        "qid": _qid(passage, number),
         "question": question,
         "evidences": [passage.text],
         "retrieval_labels": [1],
