@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rag.documents.collection import Ingested
     from rag.generate.written import Written
     from rag.models.adapter_making import MadeAdapter
+    from rag.train.label import Labelled
 
 LONGEST_QUOTE = 400  # characters; a quote is a sentence, or a block with what leads in to it
 
@@ -179,6 +180,19 @@ def written_lines(written: Written, path: Path) -> list[str]:
         f"{path}: {written.n_questions:,} questions for {written.n_passages:,} passages; read some before training:"
     ]
     for question, passage in written.examples:
+        lines += ["", question, f"    {_shortened(passage, 200)}"]
+    return lines
+
+
+def labelled_lines(labelled: Labelled, path: Path, negatives: Path) -> list[str]:
+    rules = ", ".join(f"{n:,} {rule}" for rule, n in labelled.by_rule.items())
+    left_out = ", ".join(f"{n:,} {why}" for why, n in labelled.left_out.items()) or "none"
+    lines = [
+        f"{path}: {labelled.n_labelled:,} of {labelled.n_questions:,} questions are labelled ({rules})",
+        f"left out: {left_out}",
+        f"the other candidates with their scores are in {negatives}; read some labels before training:",
+    ]
+    for question, passage in labelled.examples:
         lines += ["", question, f"    {_shortened(passage, 200)}"]
     return lines
 

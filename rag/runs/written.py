@@ -38,17 +38,26 @@ def write_training_questions(
     target: str | Path,
     *,
     sample: int | None = None,
+    per_passage: int = 1,
     generator: Lazy[Generator] | None = None,
     chunk_size: int = CHUNK_PASSAGES,
 ) -> Written:
     """Let the generator write a question for each passage of an index into a training file, or for `sample` of them.
 
-    It goes on after a kill, and raises, as `rag.generate.written.write_questions` does.
+    Up to `per_passage` for each. It goes on after a kill, and raises, as `rag.generate.written.write_questions` does.
     """
     index = open_index(serving.index_folder)
     identity = {"index": index.manifest.fingerprint, "generator": generator_identity(serving.settings)}
     start = (generator or question_generator(serving)).get
-    return write_questions(index.corpus, start, target, sample=sample, identity=identity, chunk_size=chunk_size)
+    return write_questions(
+        index.corpus,
+        start,
+        target,
+        sample=sample,
+        per_passage=per_passage,
+        identity=identity,
+        chunk_size=chunk_size,
+    )
 
 
 def answered_examples(

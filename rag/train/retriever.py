@@ -55,9 +55,10 @@ def train_retriever(
     """Fine-tune the checkpoint `base` into `target/model`, the best by MRR@10 on dev; returns that folder.
 
     `base` is a sentence-transformers folder, or for last-token pooling a causal language model. Recipes that filter
-    false negatives call `guide` with the training queries and the passages' rows; its encoder's weights are `guide_sha256`. A run that was
-    killed goes on from its last checkpoint, and a finished one is left as it is. A target that was made with another
-    recipe, base or data is refused (RunMismatchError), and so is a recipe that lacks what it needs (ConfigError).
+    false negatives call `guide` with the training queries and the rows of the passages; its encoder's weights are
+    `guide_sha256`. A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A
+    target that was made with another recipe, base or data is refused (RunMismatchError), and so is a recipe that lacks
+    what it needs (ConfigError).
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
