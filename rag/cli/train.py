@@ -29,8 +29,8 @@ def questions(
     Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
     """
     serving = serving_of(config, set_, index, llm)
+    from rag.build.written import write_training_questions
     from rag.cli.lines import written_lines
-    from rag.runs.written import write_training_questions
 
     written = write_training_questions(serving, output, sample=sample, per_passage=per_passage)
     show(*written_lines(written, output))

@@ -64,7 +64,8 @@ def compare_retrievers(
 ) -> tuple[dict, dict[str, Scores]]:
     """Compare the tuned model with the serving one, by dense retrieval over the whole corpus.
 
-    Returns (the gate's record, the scores of `base` and `tuned`), and writes no verdict. Both search an index of the same kind; the tuned one's is made in `target/index`.
+    Returns (the gate's record, the scores of `base` and `tuned`), and writes no verdict. Both search an index of the
+    same kind; the tuned one's is made in `target/index`.
     """
     check_serves_itself(model)
     # The index may have followed its documents while the model was trained.

@@ -5,7 +5,7 @@ import pytest
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
-from rag.generate.written import EXAMPLES, parse_question, question_conversation, write_questions
+from rag.generate.written import EXAMPLES, parse_question, question_conversation, questions_about, write_questions
 from rag.types import Passage
 
 FILLER = " and further words that make it long enough to be asked about by somebody who has not read it at all"
@@ -83,6 +83,43 @@ def test_other_passages_or_another_model_are_refused(tmp_path):
 
 def test_a_question_that_several_passages_answer_is_written_once(tmp_path):
     assert write_questions(PASSAGES, Asks("What stands in the hall?").start, tmp_path / "train.txt").n_questions == 1
+
+
+def test_several_questions_are_asked_about_a_passage_each_in_sight_of_those_before(tmp_path):
+    conversations = []
+
+    class AsksOn:
+        def generate(self, given):
+            conversations.append(given)
+            return [f"Who wrote question {n % 2} of number {len(conversations)}?" for n, _ in enumerate(given)]
+
+    short = Passage("s@0", "Contents", "Short")
+    found = questions_about([PASSAGES[0], short, PASSAGES[1]], AsksOn(), 3)
+    assert found == [
+        [f"Who wrote question {k} of number {n}?" for n in (1, 2, 3)] if k >= 0 else [] for k in (0, -1, 1)
+    ]
+    assert [[len(each) for each in given] for given in conversations] == [[8, 8], [10, 10], [12, 12]]
+    last = conversations[2][1]
+    assert [m["content"] for m in last if m["role"] == "assistant"][-2:] == found[2][:2]
+    assert last[-1]["content"].startswith("Write another question")
+    rows = write_questions(PASSAGES, lambda: Asks(), tmp_path / "train.txt", sample=3, per_passage=2)
+    assert rows.n_questions == 3  # the same question again is none
+
+
+def test_a_passage_with_several_questions_has_an_id_for_each(tmp_path):
+    class Counts:
+        n = 0
+
+        def generate(self, given):
+            self.n += 1
+            return [f"Who wrote {self.n} of {c[7]['content'].splitlines()[0]} there?" for c in given]
+
+    write_questions(PASSAGES, Counts, tmp_path / "train.txt", sample=2, per_passage=2)
+    (first, second) = load_examples(tmp_path / "train.txt", Corpus(PASSAGES)).examples[:2]
+    assert second.question.id == f"{first.question.id}#2"
+    assert first.positives == second.positives
+    with pytest.raises(RunMismatchError, match="per_passage"):
+        write_questions(PASSAGES, Counts, tmp_path / "train.txt", sample=2)
 
 
 def test_a_model_that_asks_nothing_is_told(tmp_path):

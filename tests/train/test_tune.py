@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from rag.build import parts
+from rag.build import written as writing
 from rag.build.chosen_prompt import max_new_tokens_of
 from rag.build.identity import prompt_of_run, run_identity
 from rag.build.indexes import corpus_of, make_index
@@ -23,7 +24,6 @@ from rag.models.promoted import all_promoted, go_back, what_serves
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
 from rag.retrieve.encoder import Encoder
-from rag.runs import written as writing
 from rag.runs.calibrate import make_calibration
 from rag.train import prepare_reranker, retriever_losses
 from rag.train import promote as gating
