@@ -125,6 +125,7 @@ def _answer_of(response: Response) -> Answer:
 
 def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
     windows = f", windows of {manifest.window_sentences} sentences" if manifest.window_sentences else ""
+    windows += f", up to {manifest.questions} questions a passage" if manifest.questions else ""
     return [
         f"{folder}: {manifest.n_passages:,} passages{_in_language(manifest)}, {manifest.encoder_model} "
         f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",

@@ -72,14 +72,18 @@ def question_conversation(passage: Passage, before: Sequence[str] = ()) -> Messa
     return messages
 
 
-def questions_about(passages: Sequence[Passage], generator: Generator, n: int) -> list[list[str]]:
+def questions_about(
+    passages: Sequence[Passage], generator: Generator, n: int, before: Sequence[Sequence[str]] | None = None
+) -> list[list[str]]:
     """Up to `n` different questions about each passage; none about one of fewer than MIN_PASSAGE_WORDS words.
 
-    A passage is asked about again only where the generator has just written a usable question about it.
+    `before` are questions about each that are there already, and come first. A passage is asked about again only where
+    the generator has just written a usable question about it.
     """
-    found: list[list[str]] = [[] for _ in passages]
+    found = [list(own) for own in before] if before is not None else [[] for _ in passages]
     left = [row for row, passage in enumerate(passages) if is_worth_asking(passage)]
     for _ in range(n):
+        left = [row for row in left if len(found[row]) < n]
         if not left:
             break
         raws = generator.generate([question_conversation(passages[row], found[row]) for row in left])

@@ -117,6 +117,20 @@ def test_whoever_asks_comes_first(tmp_path):
     assert len(chat.generator.get().asked) == 2
 
 
+def test_the_questions_of_the_index_are_shown_and_none_are_written(tmp_path):
+    corpus, chat = passages(20), make_chat(Asks())
+    beside = [(f"What tells number {n}?", "Another?") for n in range(20)]
+    found = suggestions(tmp_path, corpus, chat, beside=lambda: beside)
+    shown = found("")
+    assert found.are_final()
+    assert len(shown) == SHOWN
+    assert set(shown) <= {own[0] for own in beside}
+    assert chat.generator.get().asked == []
+    # Documents came while they were read, or too few passages have any: the generator writes.
+    for too_few in ([], beside[:7], [(), *[("What?",)] * 2, *[()] * 17]):
+        assert all("tells us?" in each for each in written(suggestions(tmp_path, corpus, beside=lambda: too_few)))
+
+
 def test_titles_stand_in_until_then(tmp_path):
     class Fails(Asks):
         def stream(self, conversation):
