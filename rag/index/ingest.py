@@ -67,7 +67,7 @@ class Making:
     factory: str | None = None
     window_sentences: int | None = None
     language: str | None = None
-    asking: Asking = Asking()
+    asking: Asking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def test_a_passage_is_found_by_its_questions_and_shown_without_them(tmp_path):
     assert own == tuple(f"Whatever costs Machine 3, question number {n}?" for n in (8, 10))
     assert opened.windows().tolist() == [row for row in range(30) for _ in range(2)]
     (hits,) = dense(tmp_path).retrieve([own[1]], 5)
-    assert (hits[0].passage, len({hit.passage.id for hit in hits})) == (PASSAGES[3], 5)
+    assert (hits[0].passage.text, len({hit.passage.id for hit in hits})) == (PASSAGES[3].text, 5)
     encoder = WordEncoder()
     (question,), _ = encoder.encode_passages([own[1]])
     (whole,), _ = encoder.encode_passages([PASSAGES[3].content])
@@ -112,9 +112,8 @@ def test_an_index_that_follows_its_corpus_equals_a_new_one(tmp_path, window_sent
     generator, encoder = Asks(), WordEncoder()
     build(tmp_path, changed, generator, encoder=encoder)  # None keeps two questions
     assert generator.asked == 2 * [PASSAGES[9].title]
-    assert [text for text in encoder.embedded if "costs" in text] == list(
-        open_index(tmp_path / "index").questions().questions[0]
-    )
+    fresh = open_index(tmp_path / "index").questions().questions[0]
+    assert sorted(text for text in encoder.embedded if "costs" in text) == sorted(fresh)
     (tmp_path / "new").mkdir()
     build(tmp_path / "new", changed, Asks(), 2, window_sentences=window_sentences)
     assert state(tmp_path) == state(tmp_path / "new")
@@ -176,12 +175,12 @@ def test_doctor_and_audit_know_an_index_with_questions(tmp_path):
     findings = examine(index, encoder)
     assert [finding.severity for finding in findings] == ["broken"]
     assert "questions.jsonl is missing or damaged" in findings[0].what
-    with pytest.raises(IndexMismatchError, match="questions.jsonl"):
+    with pytest.raises(IndexMismatchError, match=r"questions\.jsonl"):
         open_index(index).questions()
     again = Asks()  # they are written anew
     build(tmp_path, PASSAGES, again)
     assert len(again.asked) == 60
-    assert part.read_bytes() == whole
+    assert next(index.glob("generation-*/questions.jsonl")).read_bytes() == whole
     assert examine(index, encoder) == []
 
 

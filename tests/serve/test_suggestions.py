@@ -2,6 +2,7 @@
 
 import json
 import threading
+from functools import partial
 
 from rag.data.passages import Corpus
 from rag.documents.records import HASH_CHARACTERS
@@ -128,7 +129,8 @@ def test_the_questions_of_the_index_are_shown_and_none_are_written(tmp_path):
     assert chat.generator.get().asked == []
     # Documents came while they were read, or too few passages have any: the generator writes.
     for too_few in ([], beside[:7], [(), *[("What?",)] * 2, *[()] * 17]):
-        assert all("tells us?" in each for each in written(suggestions(tmp_path, corpus, beside=lambda: too_few)))
+        found = suggestions(tmp_path, corpus, beside=partial(list, too_few))
+        assert all("tells us?" in each for each in written(found))
 
 
 def test_titles_stand_in_until_then(tmp_path):
