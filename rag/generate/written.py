@@ -8,6 +8,7 @@ answers the question too.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.scripts import count_words
+from rag.sentences import sentence_spans
 from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
@@ -50,26 +52,18 @@ EXAMPLES = (
         "How is the P-40 pump started again after it has run dry?",
     ),
 )
-ANOTHER = "Write another question, about something else that the passage says. Reply with the question only."
 _SPEAKS_OF_PASSAGE = re.compile(r"\b(?:this|the|that|above|given) (?:passage|text|excerpt|paragraph|context)\b", re.I)
 
 
-def question_conversation(passage: Passage, before: Sequence[str] = ()) -> Messages:
-    """The conversation that asks the generator for a question, another one than those `before`.
-
-    Sentences of the passage that give it orders are withheld.
-    """
+def question_conversation(passage: Passage) -> Messages:
+    """The conversation that asks the generator for a question; sentences that give it orders are withheld."""
     messages: Messages = [Message(role="system", content=SYSTEM)]
     for text, question in EXAMPLES:
         messages.append(Message(role="user", content=text))
         messages.append(Message(role="assistant", content=question))
     words = withhold(passage.text).split(" ")
     shown = " ".join(words[:MAX_PASSAGE_WORDS])
-    messages.append(Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip())))
-    for question in before:
-        messages.append(Message(role="assistant", content=question))
-        messages.append(Message(role="user", content=ANOTHER))
-    return messages
+    return [*messages, Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip()))]
 
 
 def questions_about(
@@ -77,24 +71,34 @@ def questions_about(
 ) -> list[list[str]]:
     """Up to `n` different questions about each passage; none about one of fewer than MIN_PASSAGE_WORDS words.
 
-    `before` are questions about each that are there already, and come first. A passage is asked about again only where
-    the generator has just written a usable question about it.
+    The first question is about the whole passage, each other one about its part of it: asked for another question, a
+    small model asks about the examples. `before` are questions about each that are there already, and come first.
     """
     found = [list(own) for own in before] if before is not None else [[] for _ in passages]
-    left = [row for row, passage in enumerate(passages) if is_worth_asking(passage)]
-    for _ in range(n):
-        left = [row for row in left if len(found[row]) < n]
-        if not left:
-            break
-        raws = generator.generate([question_conversation(passages[row], found[row]) for row in left])
-        asked_again = []
-        for row, raw in zip(left, raws, strict=True):
+    begun = [len(own) for own in found]
+    for number in range(n):
+        shown = {
+            row: part
+            for row, passage in enumerate(passages)
+            if number >= begun[row] and is_worth_asking(part := _part_of(passage, number, n))
+        }
+        raws = generator.generate([question_conversation(part) for part in shown.values()]) if shown else []
+        for row, raw in zip(shown, raws, strict=True):
             question = parse_question(raw)
             if question and question.lower() not in {other.lower() for other in found[row]}:
                 found[row].append(question)
-                asked_again.append(row)
-        left = asked_again
     return found
+
+
+def _part_of(passage: Passage, number: int, n: int) -> Passage:
+    """What question `number` of `n` is about: the whole passage (0), or of as many parts of whole sentences its own."""
+    if not number:
+        return passage
+    spans = sentence_spans(passage.text)
+    if len(spans) < n:
+        return dataclasses.replace(passage, text="")
+    own = spans[number * len(spans) // n : (number + 1) * len(spans) // n]
+    return dataclasses.replace(passage, text=passage.text[own[0][0] : own[-1][1]].strip())
 
 
 def is_worth_asking(passage: Passage) -> bool:

@@ -26,7 +26,7 @@ from rag.index.segments import Vectors
 from rag.index.unhashed import ARRAY_ERRORS
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
-from rag.retrieve.windows import mix_windows, window_contents
+from rag.retrieve.windows import QUESTION_SHARE, mix_windows, window_contents
 
 SHARD_PASSAGES = 4096
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError)
@@ -191,7 +191,7 @@ def _questions_of(
     mixed = known.of_questions(corpus, owners.tolist(), texts)
     vectors, _ = encode_in_shards("questions", texts, mixed, encoder, building)
     fresh = np.setdiff1d(np.arange(len(texts)), list(mixed))
-    vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]])
+    vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]], QUESTION_SHARE)
     return vectors, owners
 
 

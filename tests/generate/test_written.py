@@ -85,41 +85,41 @@ def test_a_question_that_several_passages_answer_is_written_once(tmp_path):
     assert write_questions(PASSAGES, Asks("What stands in the hall?").start, tmp_path / "train.txt").n_questions == 1
 
 
-def test_several_questions_are_asked_about_a_passage_each_in_sight_of_those_before(tmp_path):
-    conversations = []
+TWO = Passage("t@0", f"One hall is old{FILLER}. Another hall is new{FILLER}.", "Halls", "halls")
 
-    class AsksOn:
-        def generate(self, given):
-            conversations.append(given)
-            return [f"Who wrote question {n % 2} of number {len(conversations)}?" for n, _ in enumerate(given)]
 
+class AsksOfSentences:
+    """Asks about the first word of what it is shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def generate(self, given):
+        texts = [conversation[-1]["content"].split("\n")[1] for conversation in given]
+        self.shown += texts
+        return [f"What of {text.split()[0]} is it that is said?" for text in texts]
+
+
+def test_further_questions_are_about_parts_of_a_passage():
+    generator = AsksOfSentences()
     short = Passage("s@0", "Contents", "Short")
-    found = questions_about([PASSAGES[0], short, PASSAGES[1]], AsksOn(), 3)
-    assert found == [
-        [f"Who wrote question {k} of number {n}?" for n in (1, 2, 3)] if k >= 0 else [] for k in (0, -1, 1)
-    ]
-    assert [[len(each) for each in given] for given in conversations] == [[8, 8], [10, 10], [12, 12]]
-    last = conversations[2][1]
-    assert [m["content"] for m in last if m["role"] == "assistant"][-2:] == found[2][:2]
-    assert last[-1]["content"].startswith("Write another question")
-    rows = write_questions(PASSAGES, lambda: Asks(), tmp_path / "train.txt", sample=3, per_passage=2)
-    assert rows.n_questions == 3  # the same question again is none
+    found = questions_about([TWO, short, PASSAGES[0]], generator, 2)
+    one, another = "What of One is it that is said?", "What of Another is it that is said?"
+    assert found == [[one, another], [], ["What of Machine is it that is said?"]]
+    assert generator.shown == [TWO.text, PASSAGES[0].text, f"Another hall is new{FILLER}."]
+    # What is there already is not asked for, and the same question again is none.
+    generator.shown.clear()
+    assert questions_about([TWO, TWO], generator, 2, [[one], [another]]) == [[one, another], [another]]
+    assert generator.shown == 2 * [f"Another hall is new{FILLER}."]
 
 
 def test_a_passage_with_several_questions_has_an_id_for_each(tmp_path):
-    class Counts:
-        n = 0
-
-        def generate(self, given):
-            self.n += 1
-            return [f"Who wrote {self.n} of {c[7]['content'].splitlines()[0]} there?" for c in given]
-
-    write_questions(PASSAGES, Counts, tmp_path / "train.txt", sample=2, per_passage=2)
-    (first, second) = load_examples(tmp_path / "train.txt", Corpus(PASSAGES)).examples[:2]
+    write_questions([TWO], AsksOfSentences, tmp_path / "train.txt", per_passage=2)
+    first, second = load_examples(tmp_path / "train.txt", Corpus([TWO])).examples
     assert second.question.id == f"{first.question.id}#2"
-    assert first.positives == second.positives
+    assert first.positives == second.positives == ("t@0",)
     with pytest.raises(RunMismatchError, match="per_passage"):
-        write_questions(PASSAGES, Counts, tmp_path / "train.txt", sample=2)
+        write_questions([TWO], AsksOfSentences, tmp_path / "train.txt")
 
 
 def test_a_model_that_asks_nothing_is_told(tmp_path):

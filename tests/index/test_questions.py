@@ -15,12 +15,16 @@ from rag.index.read import open_index
 from rag.index.write import build_generation, build_index
 from rag.lazy import Lazy
 from rag.retrieve.dense import DenseRetriever
+from rag.retrieve.windows import QUESTION_SHARE
 from rag.types import Passage
 from tests.fakes.documents import WordEncoder
 from tests.fakes.tiny import write_corpus
 
 FILLER = " and so on, in many further words, as far as anybody who reads it may like to go on reading about it"
-PASSAGES = [Passage(f"d{n}@0", f"Machine {n} stands in hall {n}{FILLER}", f"Machine {n}") for n in range(30)]
+PASSAGES = [
+    Passage(f"d{n}@0", f"Machine {n} stands in hall {n}{FILLER}. Later it leaves{FILLER}.", f"Machine {n}")
+    for n in range(30)
+]
 SHORT = Passage("s@0", "Contents", "Short")
 
 
@@ -31,14 +35,12 @@ class Asks:
         self.fails, self.words, self.asked, self.closed = fails, words, [], 0
 
     def generate(self, conversations):
-        titles = [conversation[7]["content"].split("\n")[0] for conversation in conversations]
+        shown = [conversation[-1]["content"].split("\n") for conversation in conversations]
+        titles = [title for title, _ in shown]
         if self.fails in titles:
             raise KeyboardInterrupt
         self.asked += titles
-        return [
-            f"Whatever {self.words} {title}, question number {len(conversation)}?"
-            for title, conversation in zip(titles, conversations, strict=True)
-        ]
+        return [f"Whatever {self.words} {title}, and what of {text.split()[0]} in it?" for title, text in shown]
 
     def close(self):
         self.closed += 1
@@ -76,14 +78,17 @@ def test_a_passage_is_found_by_its_questions_and_shown_without_them(tmp_path):
     opened = open_index(tmp_path / "index")
     assert opened.questions().questions[30] == ()
     own = opened.questions().questions[3]
-    assert own == tuple(f"Whatever costs Machine 3, question number {n}?" for n in (8, 10))
+    assert own == tuple(f"Whatever costs Machine 3, and what of {word} in it?" for word in ("Machine", "Later"))
     assert opened.windows().tolist() == [row for row in range(30) for _ in range(2)]
-    (hits,) = dense(tmp_path).retrieve([own[1]], 5)
-    assert (hits[0].passage.text, len({hit.passage.id for hit in hits})) == (PASSAGES[3].text, 5)
+    (hits,) = dense(tmp_path).retrieve([own[1]], 31)
+    assert len({hit.passage.id for hit in hits}) == 31
     encoder = WordEncoder()
     (question,), _ = encoder.encode_passages([own[1]])
-    (whole,), _ = encoder.encode_passages([PASSAGES[3].content])
-    assert hits[0].score == pytest.approx(float((0.7 * question + 0.3 * whole) @ question), abs=1e-5)
+    rows, _ = encoder.encode_passages([PASSAGES[3].content, *own])
+    mixed = [rows[0], *(QUESTION_SHARE * row + (1 - QUESTION_SHARE) * rows[0] for row in rows[1:])]
+    (score,) = [hit.score for hit in hits if hit.passage.id == PASSAGES[3].id]
+    assert score == pytest.approx(max(float(row @ question) for row in mixed), abs=1e-5)
+    assert score > float(rows[0] @ question)
     (hits,) = opened.bm25().retrieve(["costs"], 40)  # a word of the questions alone
     assert len(hits) == 30
     assert "costs" not in hits[0].passage.content
@@ -106,7 +111,7 @@ def test_questions_make_another_index_and_none_leave_it_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("window_sentences", [0, 1])
 def test_an_index_that_follows_its_corpus_equals_a_new_one(tmp_path, window_sentences):
-    passages = [*PASSAGES[:6], Passage("w@0", f"One is odd. Two is even{FILLER}. Three is odd.", "Numbers")]
+    passages = [*PASSAGES[:6], Passage("w@0", f"One is odd{FILLER}. Two is even{FILLER}. Three is odd.", "Numbers")]
     build(tmp_path, passages, Asks(), 2, window_sentences=window_sentences)
     changed = [PASSAGES[9], *passages[2:], Passage("again@0", PASSAGES[2].text, PASSAGES[2].title)]
     generator, encoder = Asks(), WordEncoder()
@@ -151,7 +156,7 @@ def test_what_the_generator_could_not_ask_is_not_asked_again(tmp_path):
 
     silent = Silent()
     build(tmp_path, PASSAGES[:4], silent, 2)
-    assert len(silent.asked) == 4
+    assert len(silent.asked) == 8
     assert len(open_index(tmp_path / "index").windows()) == 0
     build(tmp_path, PASSAGES[:5], Asks(), 2)
     assert [len(own) for own in open_index(tmp_path / "index").questions().questions] == [0, 0, 0, 0, 2]

@@ -22,7 +22,7 @@ from rag.train.promote import promote_model
 from tests.fakes.tiny import write_corpus
 from tests.fakes.training import NOUNS, PASSAGES, quick
 
-FILLER = ", and " + "so on " * 10
+FILLER = ", and " + "so on " * 10 + ". Nobody asks " + "so much " * 10 + "."
 SMALL = {"sample": 28, "per_passage": 2, "per_question": 3, "depth": 5, "round_trip": 5}
 
 
@@ -38,7 +38,7 @@ class Asks:
             raise KeyboardInterrupt
         return [
             "what is it that nobody ever asks about?"
-            if conversation[-2]["role"] == "assistant" and conversation[-1]["content"].startswith("Write another")
+            if conversation[-1]["content"].splitlines()[1].startswith("Nobody asks")
             else f"who built the {conversation[-1]['content'].splitlines()[0]}?"
             for conversation in conversations
         ]
