@@ -22,7 +22,11 @@ from tests.fakes.tiny import write_corpus
 
 FILLER = " and so on, in many further words, as far as anybody who reads it may like to go on reading about it"
 PASSAGES = [
-    Passage(f"d{n}@0", f"Machine {n} stands in hall {n}{FILLER}. Later it leaves{FILLER}.", f"Machine {n}")
+    Passage(
+        f"d{n}@0",
+        f"Machine {n} stands in hall {n}{FILLER}. Later it leaves{FILLER}. Then it rests{FILLER}.",
+        f"Machine {n}",
+    )
     for n in range(30)
 ]
 SHORT = Passage("s@0", "Contents", "Short")
