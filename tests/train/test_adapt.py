@@ -4,12 +4,14 @@ import dataclasses
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from rag.build import parts
 from rag.build import written as writing
 from rag.build.indexes import make_index
 from rag.build.serving import serving_over
 from rag.cli.lines import adapted_lines
+from rag.cli.main import app
 from rag.config import load_settings
 from rag.data.labelled import load_examples
 from rag.errors import ConfigError, DataError, RunMismatchError
@@ -132,6 +134,27 @@ def test_what_is_to_be_promoted_is_said(tmp_path):
     assert f"then encode again: rag index --rebuild -o {tmp_path / 'my.index'}" in lines
     kept = Adapted(9, 8, {"retriever": {**record, "verdict": "KEEP BASE", "reasons": ["worse"]}}, True)
     assert "nothing to promote" in adapted_lines(kept, tmp_path / "out", tmp_path / "my.index")[-1]
+
+
+def test_the_commands_say_what_they_would_do_and_what_they_did(long, monkeypatch):
+    settings, folder = long
+    chosen = [f"encoder.model={settings.encoder.model}", f"reranker.model={settings.reranker.model}"]
+    options = [
+        part for setting in (*chosen, "retriever.kind=bm25", "reader.enabled=false") for part in ("--set", setting)
+    ]
+    index = str(folder / "long")
+    planned = CliRunner().invoke(app, ["adapt", index, "--plan", "--per-passage", "2", *options])
+    assert (planned.exit_code, planned.exception) == (0, None)
+    assert "60 questions at most" in " ".join(planned.output.split())
+    assert not (folder / "long.adapted").exists()
+    (folder / "asked.txt").write_text(f"who built the {NOUNS[0]}\n", "utf-8")
+    out = str(folder / "labelled.txt")
+    done = CliRunner().invoke(
+        app, ["label", str(folder / "asked.txt"), "-i", index, "-o", out, "--min-score", "0", *options]
+    )
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "1 of 1 questions are labelled" in " ".join(done.output.split())
+    assert (folder / "labelled.negatives.jsonl").is_file()
 
 
 def test_a_reranker_is_needed_to_label(long):
