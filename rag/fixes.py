@@ -90,6 +90,16 @@ def gate(model: str | Path) -> str:
     return _command("rag", "train", "gate", model, "-i", "INDEX", "-o", "MET", "--dev", "DEV")
 
 
+def gate_on(model: str | Path, index: str | Path, met: str | Path) -> str:
+    """Let a model meet the one that serves over an index, in a folder."""
+    return _command("rag", "train", "gate", model, "-i", index, "-o", met, "--dev", "DEV")
+
+
+def promote(run: str | Path) -> str:
+    """Serve the model of a run in the place of its base."""
+    return _command("rag", "promote", run)
+
+
 def go_back(base: str | Path) -> str:
     """Take the last promotion in the place of a model back."""
     return _command("rag", "promote", "--back", base)

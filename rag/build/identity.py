@@ -89,7 +89,7 @@ def _settings_record(settings: Settings) -> dict:
         mode="json", exclude=NOT_IDENTITY if settings.reader.enabled else {*NOT_IDENTITY, "reader"}
     )
     record["prompt"]["name"] = _prompt_name(settings)
-    del record["index"]["language"]  # the index has it, and its fingerprint tells
+    del record["index"]["language"], record["index"]["questions"]  # the index has them, and its fingerprint tells
     del record["documents"]["watch_seconds"]
     record["generator"] = generator_record(settings)
     if settings.encoder.truncate_dim is None:  # runs begun before it go on

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rag.build.parts import make_encoder
 from rag.build.serving import Serving, serving_over
 from rag.build.stores import use_store
+from rag.build.written import question_generator
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
 from rag.data.corpus import EMBEDDED, load_corpus
@@ -23,6 +24,7 @@ from rag.index.folder import serving_manifest
 from rag.index.follow import known_addresses
 from rag.index.ingest import Making, Reading, ingest
 from rag.index.manifest import Manifest
+from rag.index.questions import Asking
 from rag.index.read import open_index, passages_in_one_file
 from rag.index.removal import remove_document
 from rag.index.uploads import add_uploads, check_collection
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from rag.retrieve.encoder import Encoder
 
 
-def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Manifest:
-    """Index a corpus into a folder; an index that is already right is left as it is."""
+def make_index(settings: Settings, corpus: str | Path, target: str | Path, *, known: Sequence[Path] = ()) -> Manifest:
+    """Index a corpus into a folder; an index that is already right is left as it is.
+
+    `known` are generations whose questions about the same passages are taken over.
+    """
     load_corpus(corpus)  # a bad corpus should fail before any model loads
     use_store(settings, target, making=True)
     return build_index(
@@ -49,6 +54,7 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path) -> Ma
         window_sentences=settings.index.window_sentences,
         language=_named_language(settings),
         hardware=describe_hardware(),
+        asking=_asking(settings, known),
     )
 
 
@@ -58,6 +64,7 @@ def make_index_alike(serving: Serving, model: str | Path, target: str | Path) ->
     kind = {
         "factory": manifest.factory,
         "window_sentences": manifest.window_sentences,
+        "questions": manifest.questions,
         "language": manifest.language,
     }
     settings = serving.settings.model_copy(
@@ -70,7 +77,7 @@ def make_index_alike(serving: Serving, model: str | Path, target: str | Path) ->
     if corpus != EMBEDDED and not Path(corpus).is_file():
         # The corpus file may be gone, or there never was one; the index holds its passages all the same.
         corpus = str(passages_in_one_file(serving.generation, Path(target).with_name(f"{Path(target).name}.jsonl")))
-    make_index(settings, corpus, target)
+    make_index(settings, corpus, target, known=[serving.generation])
     return serving_over(settings, target)
 
 
@@ -116,6 +123,7 @@ def rebuild_index(settings: Settings, target: str | Path) -> Manifest:
             window_sentences=settings.index.window_sentences,
             language=_named_language(settings),
             hardware=describe_hardware(),
+            asking=_asking(settings),
         )
 
 
@@ -235,7 +243,12 @@ def _making(settings: Settings, encoder: Encoder | None) -> Making:
         factory=settings.index.factory,
         window_sentences=settings.index.window_sentences,
         language=_named_language(settings),
+        asking=_asking(settings),
     )
+
+
+def _asking(settings: Settings, known: Sequence[Path] = ()) -> Asking:
+    return Asking(settings.index.questions, question_generator(settings), tuple(known))
 
 
 def _named_language(settings: Settings) -> str | None:

@@ -19,8 +19,14 @@ app = typer.Typer()
 def feedback(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, in the course layout.")],
     index: KnownIndexOption = None,
+    unjudged: Annotated[
+        bool,
+        typer.Option("--unjudged", help="The questions whose answers nobody marked instead, without labels."),
+    ] = False,
 ) -> None:
     """Write the answers that were marked good or bad in the chat as training questions, for rag mine and rag train.
+
+    With --unjudged, the questions that were asked and not marked, for rag label.
 
     A file that this command wrote before is replaced; any other file is left alone.
     """
@@ -32,5 +38,5 @@ def feedback(
 
     if not serves(index):  # a mistyped one has no answers, and would write an empty file
         raise IndexMismatchError(f"{index} holds no index; name the one that the chat was about")
-    n = export_feedback(History(history_path(rag_home(), index)), output)
-    show(f"{n:,} judged answers in {output}")
+    n = export_feedback(History(history_path(rag_home(), index)), output, unjudged=unjudged)
+    show(f"{n:,} {'questions without a judgement' if unjudged else 'judged answers'} in {output}")

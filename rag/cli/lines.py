@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag import fixes
 from rag.documents.citation import NOT_IN_DOCUMENTS, place_of
 from rag.generate.pieces import piece_around
 from rag.generate.support import support_json, support_line
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rag.documents.collection import Ingested
     from rag.generate.written import Written
     from rag.models.adapter_making import MadeAdapter
+    from rag.train.adapt import Adapted
+    from rag.train.label import Labelled
 
 LONGEST_QUOTE = 400  # characters; a quote is a sentence, or a block with what leads in to it
 
@@ -122,6 +125,7 @@ def _answer_of(response: Response) -> Answer:
 
 def manifest_lines(manifest: Manifest, folder: Path) -> list[str]:
     windows = f", windows of {manifest.window_sentences} sentences" if manifest.window_sentences else ""
+    windows += f", up to {manifest.questions} questions a passage" if manifest.questions else ""
     return [
         f"{folder}: {manifest.n_passages:,} passages{_in_language(manifest)}, {manifest.encoder_model} "
         f"({manifest.encoder.dimension} dimensions), {manifest.factory}{windows}, {manifest.seconds:.0f} s",
@@ -181,6 +185,45 @@ def written_lines(written: Written, path: Path) -> list[str]:
     for question, passage in written.examples:
         lines += ["", question, f"    {_shortened(passage, 200)}"]
     return lines
+
+
+def labelled_lines(labelled: Labelled, path: Path, negatives: Path) -> list[str]:
+    rules = ", ".join(f"{n:,} {rule}" for rule, n in labelled.by_rule.items())
+    left_out = ", ".join(f"{n:,} {why}" for why, n in labelled.left_out.items()) or "none"
+    lines = [
+        f"{path}: {labelled.n_labelled:,} of {labelled.n_questions:,} questions are labelled ({rules})",
+        f"left out: {left_out}",
+        f"the other candidates with their scores are in {negatives}; read some labels before training:",
+    ]
+    for question, passage in labelled.examples:
+        lines += ["", question, f"    {_shortened(passage, 200)}"]
+    return lines
+
+
+def adapted_lines(adapted: Adapted, folder: Path, index: Path) -> list[str]:
+    from rag.evaluate.verdict import gate_lines
+
+    lines = [f"{folder}: {adapted.n_kept:,} of {adapted.n_written:,} written questions were trained on"]
+    if not adapted.is_verdict:
+        for record in adapted.records.values():
+            lines += [
+                f"compared on {record['n_dev']:,} held-out questions that the generator wrote. They say little about "
+                "what people ask; this is no verdict:",
+                *gate_lines(record)[1:],
+            ]
+        lines += [
+            f"to decide, let people's questions judge: {fixes.gate_on(folder / 'retriever', index, folder / 'met')}",
+        ]
+        return lines
+    for role, record in adapted.records.items():
+        lines += [f"{role}:", *gate_lines(record)]
+    if not adapted.to_promote:
+        return [*lines, "nothing to promote: the models that serve stay"]
+    for role in adapted.to_promote:
+        lines.append(f"serve it: {fixes.promote(folder / role)}")
+    if "retriever" in adapted.to_promote:
+        lines.append(f"then encode again: {fixes.encode_again(index)}")
+    return [*lines, f"then calibrate again: {fixes.calibrate(index)}"]
 
 
 def mining_lines(report: Mapping, path: Path) -> list[str]:

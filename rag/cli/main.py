@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rag.cli import ask, feedback, index, manage, mcp, measure, models, runs, serve, train
+from rag.cli import adapt, ask, feedback, index, label, manage, mcp, measure, models, runs, serve, train
 from rag.cli.groups import SETTINGS, RagGroup
 from rag.cli.stopping import end_if_all_is_said
 from rag.errors import RagError
@@ -32,7 +32,9 @@ GROUPS = (
     runs.app,
     measure.app,
     train.app,
+    adapt.app,
     feedback.app,
+    label.app,
     models.training,
     manage.app,
     index.manage,

@@ -19,6 +19,7 @@ def questions(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
     sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
+    per_passage: Annotated[int, typer.Option(min=1, help="Questions about each passage, at most.")] = 1,
     llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -28,10 +29,10 @@ def questions(
     Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
     """
     serving = serving_of(config, set_, index, llm)
+    from rag.build.written import write_training_questions
     from rag.cli.lines import written_lines
-    from rag.runs.written import write_training_questions
 
-    written = write_training_questions(serving, output, sample=sample)
+    written = write_training_questions(serving, output, sample=sample, per_passage=per_passage)
     show(*written_lines(written, output))
 
 

@@ -104,6 +104,13 @@ class IndexSettings(Section):
         "has none.",
         examples=[3],
     )
+    questions: CountOrZero | None = Field(
+        default=None,
+        description="Also let the generator write this many questions about each passage. They are embedded beside it, "
+        "and BM25 counts their words. Indexing takes seconds for each new passage. If not set, an existing index keeps "
+        "its own and a new one has none.",
+        examples=[2],
+    )
     language: Annotated[str, AfterValidator(_language)] = Field(
         default="auto",
         description="The language of the passages, such as german: BM25 finds stems and leaves out stop words by it, "

@@ -52,8 +52,14 @@ class RetrieverTraining(ScheduledTraining):
     )
     filter_by_guide: bool | None = Field(
         default=None,
-        description="Drop negatives that the serving encoder finds too similar to the question (see guide_margin).",
+        description="Drop negatives that the guide finds too similar to the question (see guide and guide_margin).",
         examples=[True],
+    )
+    guide: str | None = Field(
+        default=None,
+        description="The encoder that finds false negatives, by its name or folder; it may be larger than the one that "
+        "is trained. If not set: the serving encoder, whose vectors of the passages are in the index.",
+        examples=["intfloat/multilingual-e5-base"],
     )
     guide_margin: float | None = Field(
         default=None,

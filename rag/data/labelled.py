@@ -27,6 +27,8 @@ T = TypeVar("T")
 JUDGEMENTS_FILE = "qrels.txt"
 WRITTEN = "written_"
 """What the ids of questions begin with that a model wrote."""
+LABELLED = "labelled_"
+"""What the ids of questions begin with that people asked, and a model found the passages of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.data.labelled import WRITTEN, Example
+from rag.data.labelled import LABELLED, WRITTEN, Example
 from rag.errors import DataError
 from rag.types import document_of
 
@@ -55,11 +55,17 @@ def refuse_test_file(*paths: str | Path | None) -> None:
 
 
 def refuse_written(held_out: Iterable[Example]) -> None:
-    """Raises DataError where a model wrote some of the questions: a verdict is on people's questions."""
+    """Raises DataError where a model wrote or labelled some of the questions: a verdict is on people's judgements."""
+    held_out = list(held_out)
     if n := sum(example.question.id.startswith(WRITTEN) for example in held_out):
         raise DataError(
             f"{n:,} of the dev questions were written by a model, and what it asks says little about what people ask; "
             "name a file of people's questions with --dev (two hundred do); --no-gate trains without a verdict"
+        )
+    if n := sum(example.question.id.startswith(LABELLED) for example in held_out):
+        raise DataError(
+            f"{n:,} of the dev questions were labelled by the reranker, which would judge what it taught; name a file "
+            "of questions that people labelled with --dev (two hundred do); --no-gate trains without a verdict"
         )
 
 

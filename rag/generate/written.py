@@ -1,4 +1,4 @@
-"""Questions about documents that nobody has asked about yet: a language model writes one for each passage.
+"""Questions about documents that nobody has asked about yet: a language model writes one or more for each passage.
 
 The retriever can be trained on them as on people's questions: InPars (Bonifacio et al. 2022,
 https://arxiv.org/abs/2202.05144), Promptagator (Dai et al. 2022, https://arxiv.org/abs/2209.11755). GPL (Wang et al.
@@ -8,6 +8,7 @@ answers the question too.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.scripts import count_words
+from rag.sentences import sentence_spans
 from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
@@ -64,6 +66,46 @@ def question_conversation(passage: Passage) -> Messages:
     return [*messages, Message(role="user", content=defuse(f"{passage.title}\n{shown}".strip()))]
 
 
+def questions_about(
+    passages: Sequence[Passage], generator: Generator, n: int, before: Sequence[Sequence[str]] | None = None
+) -> list[list[str]]:
+    """Up to `n` different questions about each passage; none about one of fewer than MIN_PASSAGE_WORDS words.
+
+    The first question is about the whole passage, each other one about its part of it: asked for another question, a
+    small model asks about the examples. `before` are questions about each that are there already, and come first.
+    """
+    found = [list(own) for own in before] if before is not None else [[] for _ in passages]
+    begun = [len(own) for own in found]
+    for number in range(n):
+        shown = {
+            row: part
+            for row, passage in enumerate(passages)
+            if number >= begun[row] and is_worth_asking(part := _part_of(passage, number, n))
+        }
+        raws = generator.generate([question_conversation(part) for part in shown.values()]) if shown else []
+        for row, raw in zip(shown, raws, strict=True):
+            question = parse_question(raw)
+            if question and question.lower() not in {other.lower() for other in found[row]}:
+                found[row].append(question)
+    return found
+
+
+def _part_of(passage: Passage, number: int, n: int) -> Passage:
+    """What question `number` of `n` is about: the whole passage (0), or of as many parts of whole sentences its own."""
+    if not number:
+        return passage
+    spans = sentence_spans(passage.text)
+    if len(spans) < n:
+        return dataclasses.replace(passage, text="")
+    own = spans[number * len(spans) // n : (number + 1) * len(spans) // n]
+    return dataclasses.replace(passage, text=passage.text[own[0][0] : own[-1][1]].strip())
+
+
+def is_worth_asking(passage: Passage) -> bool:
+    """Whether a passage is long enough to be asked about."""
+    return count_words(passage.text) >= MIN_PASSAGE_WORDS
+
+
 def parse_question(raw: str) -> str:
     """The question in the generator's output; empty where nobody could ask it who does not see the passage."""
     text = parse_answer(raw, ()).text.strip().splitlines()[0]
@@ -91,35 +133,39 @@ def write_questions(
     target: str | Path,
     *,
     sample: int | None = None,
+    per_passage: int = 1,
     seed: int = 0,
     identity: Mapping | None = None,
     chunk_size: int = CHUNK_PASSAGES,
 ) -> Written:
     """Write a question for each of `sample` passages drawn at random into `target`, in the layout of `train.txt`.
 
-    Passages of fewer than 20 words are skipped. A question that was written for another passage before is left out:
-    both answer it, and only one would be labelled. Started again it writes what is missing; for other passages or with
-    another model (`identity`) it is refused (RunMismatchError). The generator is started last, and only if something is
-    left to write; a kill costs `chunk_size` questions at most. Raises DataError where there is nothing to ask about, or
-    no usable question was written.
+    Up to `per_passage` questions for each (`questions_about`). A question that was written for another passage before
+    is left out: both answer it, and only one would be labelled. Started again it writes what is missing; for other
+    passages or with another model (`identity`) it is refused (RunMismatchError). The generator is started last, and
+    only if something is left to write; a kill costs the questions about `chunk_size` passages at most. Raises DataError
+    where there is nothing to ask about, or no usable question was written.
     """
     target = Path(target)
-    eligible = [passage for passage in passages if count_words(passage.text) >= MIN_PASSAGE_WORDS]
+    eligible = [passage for passage in passages if is_worth_asking(passage)]
     if not eligible:
         raise DataError(f"no passage has {MIN_PASSAGE_WORDS} words or more; there is nothing to ask about")
     random.Random(seed).shuffle(eligible)
     chosen = eligible[:sample]
     target.parent.mkdir(parents=True, exist_ok=True)
     identity = {"n": len(chosen), "seed": seed, **(identity or {})}
+    if per_passage > 1:  # files from before there could be several go on
+        identity["per_passage"] = per_passage
     remember(target.with_suffix(".settings.json"), identity, target)
     done = resume_jsonl(target)
     asked = {row["question"].lower() for row in read_jsonl(target)}
     # Behind the last passage that has a question: those before it without one gave no usable question.
-    start = max((n for n, passage in enumerate(chosen, 1) if _qid(passage) in done), default=0)
+    numbers = range(per_passage)
+    start = max((n for n, passage in enumerate(chosen, 1) if any(_qid(passage, k) in done for k in numbers)), default=0)
     if start < len(chosen):
         # A file that cannot be written is an error now, before the generator is loaded.
         target.open("ab").close()
-        _write_rest(chosen, start, start_generator(), target, asked, chunk_size)
+        _write_rest(chosen, start, start_generator(), target, asked, per_passage, chunk_size)
     rows = read_jsonl(target)
     if not rows:
         raise DataError(f"the generator wrote no usable question for {len(chosen)} passages; choose a larger model")
@@ -128,29 +174,34 @@ def write_questions(
 
 
 def _write_rest(
-    chosen: Sequence[Passage], start: int, generator: Generator, target: Path, asked: set[str], chunk_size: int
+    chosen: Sequence[Passage],
+    start: int,
+    generator: Generator,
+    target: Path,
+    asked: set[str],
+    per_passage: int,
+    chunk_size: int,
 ) -> None:
     """Append the questions for the passages from `start` on; `asked` are those of earlier ones, in lower case."""
 
     def rows(chunk: Sequence[Passage]) -> Iterator[dict]:
-        raws = generator.generate([question_conversation(passage) for passage in chunk])
-        for passage, raw in zip(chunk, raws, strict=True):
-            question = parse_question(raw)
-            if question and question.lower() not in asked:
-                asked.add(question.lower())
-                yield _row(passage, question)
+        for passage, questions in zip(chunk, questions_about(chunk, generator, per_passage), strict=True):
+            for number, question in enumerate(questions):
+                if question.lower() not in asked:
+                    asked.add(question.lower())
+                    yield _row(passage, question, number)
 
     append_rows(target, chosen[start:], rows, label="Writing", n_done=start, chunk_size=chunk_size)
 
 
-def _qid(passage: Passage) -> str:
-    return f"{WRITTEN}{passage.id}"
+def _qid(passage: Passage, number: int = 0) -> str:
+    return f"{WRITTEN}{passage.id}" + (f"#{number + 1}" if number else "")
 
 
-def _row(passage: Passage, question: str) -> dict:
+def _row(passage: Passage, question: str, number: int) -> dict:
     """A row in the layout of `train.txt`."""
     return {
-        "qid": _qid(passage),
+        "qid": _qid(passage, number),
         "question": question,
         "evidences": [passage.text],
         "retrieval_labels": [1],

@@ -100,6 +100,7 @@ def _examine(folder: Path, encoder: Lazy[Encoder]) -> Iterator[Finding]:
         if damage := next((found for name in names if (found := damage_to(generation, name))), ""):
             yield Finding("broken", damage, fixes.remake(folder, manifest.corpus_path))
         yield from _vectors(index, encoder)
+        yield from _questions(index)
         yield from _bm25(index)
         yield from _language(index)
     yield from _source(folder, manifest)
@@ -146,6 +147,14 @@ def _sampled(encoder: Encoder, vectors: Vectors, index: OpenIndex) -> Iterator[F
     if n_wrong:
         what = f"{n_wrong} of {len(rows)} vectors checked are not those of their passages"
         yield Finding("broken", what, fixes.encode_again(index.folder.parent))
+
+
+def _questions(index: OpenIndex) -> Iterator[Finding]:
+    """Whether the questions beside the passages can be read, where there are any."""
+    try:
+        index.questions()
+    except IndexMismatchError as error:
+        yield Finding("broken", error.what, error.fix)
 
 
 def _bm25(index: OpenIndex) -> Iterator[Finding]:
@@ -228,6 +237,8 @@ def _anew(folder: Path, generation: Path, manifest: Manifest, sources: Mapping) 
         settings.append(f"index.factory={manifest.factory}")
     if manifest.window_sentences:
         settings.append(f"index.window_sentences={manifest.window_sentences}")
+    if manifest.questions:
+        settings.append(f"index.questions={manifest.questions}")
     ingest = fixes.ingest(folder, sources["roots"] or ["PATH"], forget=sources["forgotten"], settings=settings)
     return f"{fixes.remove(generation)} && {ingest}"
 

@@ -20,13 +20,14 @@ from rag.errors import IndexMismatchError
 from rag.files import clear
 from rag.index.manifest import read_manifest
 from rag.index.parts import WINDOWS
+from rag.index.questions import Beside
 from rag.index.read import OpenIndex, open_generation
 from rag.index.segments import Vectors
 from rag.index.unhashed import ARRAY_ERRORS
 from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder, EncoderFingerprint
 from rag.retrieve.spread import encode_blocks
-from rag.retrieve.windows import mix_windows, window_contents
+from rag.retrieve.windows import QUESTION_SHARE, mix_windows, window_contents
 
 SHARD_PASSAGES = 4096
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError)
@@ -46,6 +47,7 @@ class KnownVectors:
         self._rows: dict[str, int] = {}  # content of a passage -> its row
         # Length of windows in sentences -> (title, text) of a passage -> the rows of its windows, in order.
         self._window_rows: dict[int, dict[tuple[str, str], list[int]]] = {}
+        self._question_rows: dict[tuple[str, str], int] = {}  # (content of a passage, question) -> its row
         if generation is None:
             return
         with contextlib.suppress(IndexMismatchError):
@@ -58,9 +60,16 @@ class KnownVectors:
         self.some_cut = opened.manifest.passages_cut > 0
         self._rows = {passage.content: row for row, passage in enumerate(opened.corpus)}
         theirs = self._window_rows.setdefault(opened.manifest.window_sentences, {})
-        for row, owner in enumerate(opened.windows().tolist(), len(opened.corpus)):
+        owners = opened.windows().tolist()
+        questions = [text for own in opened.questions().questions for text in own]
+        n_windows = len(owners) - len(questions)
+        for row, owner in enumerate(owners[:n_windows], len(opened.corpus)):
             passage = opened.corpus[owner]
             theirs.setdefault((passage.title, passage.text), []).append(row)
+        for row, (owner, text) in enumerate(
+            zip(owners[n_windows:], questions, strict=True), len(opened.corpus) + n_windows
+        ):
+            self._question_rows[opened.corpus[owner].content, text] = row
 
     def of_passages(self, contents: Sequence[str]) -> dict[int, np.ndarray]:
         """The vectors of the contents that a known passage has, by their position among `contents`."""
@@ -78,6 +87,11 @@ class KnownVectors:
             passage = corpus[owner]
             rows |= zip(positions, theirs.get((passage.title, passage.text), ()), strict=False)
         return self._read(rows)
+
+    def of_questions(self, corpus: Corpus, owners: Sequence[int], texts: Sequence[str]) -> dict[int, np.ndarray]:
+        """The vectors of questions, by their position, where they are known of a passage with this content."""
+        pairs = [(corpus[owner].content, text) for owner, text in zip(owners, texts, strict=True)]
+        return self._read({n: self._question_rows[pair] for n, pair in enumerate(pairs) if pair in self._question_rows})
 
     def _read(self, rows: Mapping[int, int]) -> dict[int, np.ndarray]:
         if self._index is None or not rows:
@@ -153,17 +167,38 @@ def _read_shard(file: Path, shape: tuple[int, int], of_texts: np.ndarray) -> tup
     return None
 
 
-def with_windows(
-    corpus: Corpus, wholes: np.ndarray, n_sentences: int, known: KnownVectors, encoder: Encoder, building: Path
+def with_further_rows(
+    corpus: Corpus,
+    wholes: np.ndarray,
+    n_sentences: int,
+    beside: Beside,
+    known: KnownVectors,
+    encoder: Encoder,
+    building: Path,
 ) -> np.ndarray:
-    """(n + m, d) float32: the vectors `wholes` of n passages, and behind them those of their m windows.
+    """(n + m, d) float32: the vectors `wholes` of n passages, and behind them those of windows, then of questions.
 
-    Writes windows.npy, which says whose each window is.
+    Writes windows.npy, which says whose each of these m is.
     """
-    vectors, owners = windows_of(corpus, wholes, n_sentences, known, encoder, building)
+    windows, owners = windows_of(corpus, wholes, n_sentences, known, encoder, building)
+    questions, owners_of_questions = _questions_of(corpus, wholes, beside, known, encoder, building)
     with (building / WINDOWS).open("wb") as stream:
-        np.save(stream, owners)
-    return np.concatenate([wholes, vectors])
+        np.save(stream, np.concatenate([owners, owners_of_questions]))
+    return np.concatenate([wholes, windows, questions])
+
+
+def _questions_of(
+    corpus: Corpus, wholes: np.ndarray, beside: Beside, known: KnownVectors, encoder: Encoder, building: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """((m, d) float32 vectors of the questions beside n passages, (m,) int64 the row of each one's passage)."""
+    asked = [(row, text) for row, own in enumerate(beside.questions) for text in own]
+    owners = np.array([row for row, _ in asked], np.int64)
+    texts = [text for _, text in asked]
+    mixed = known.of_questions(corpus, owners.tolist(), texts)
+    vectors, _ = encode_in_shards("questions", texts, mixed, encoder, building)
+    fresh = np.setdiff1d(np.arange(len(texts)), list(mixed))
+    vectors[fresh] = mix_windows(vectors[fresh], wholes[owners[fresh]], QUESTION_SHARE)
+    return vectors, owners
 
 
 class KnownWindows(Protocol):

@@ -14,6 +14,7 @@ from rag.data.passages import Corpus
 from rag.errors import IndexMismatchError
 from rag.index.folder import roll_back, serves, serving_manifest, writer_lock
 from rag.index.manifest import Manifest, manifest_json, manifest_of_json
+from rag.index.questions import Asking
 from rag.index.read import OpenIndex, open_index, read_documents
 from rag.index.write import build_generation
 from rag.retrieve.dense import DenseRetriever
@@ -142,6 +143,7 @@ class FaissStore:
             encoder_model=wanted.encoder_model,
             factory=wanted.factory,
             window_sentences=0,
+            asking=Asking(0),
             language=wanted.language,
             hardware=wanted.hardware,
         )

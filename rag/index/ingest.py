@@ -31,6 +31,7 @@ from rag.index.follow import (
     nothing_readable,
     nothing_to_read,
 )
+from rag.index.questions import Asking
 from rag.index.read import kept_documents
 from rag.index.write import build_generation
 from rag.lazy import Lazy
@@ -57,7 +58,8 @@ class Reading:
 class Making:
     """How the index of documents is made. The `encoder` loads once the documents are read.
 
-    None as `factory`, `window_sentences` or `language` keeps what an index has, or finds it (`build_index`).
+    None as `factory`, `window_sentences` or `language` keeps what an index has, or finds it (`build_index`). `asking`
+    says which questions are kept beside the passages.
     """
 
     encoder: Lazy[Encoder]
@@ -65,6 +67,7 @@ class Making:
     factory: str | None = None
     window_sentences: int | None = None
     language: str | None = None
+    asking: Asking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ def ingest(
             window_sentences=making.window_sentences,
             language=making.language,
             hardware=describe_hardware(),
+            asking=making.asking,
         )
         # Only now drop texts, keeping those of the generation before too: `rag rollback` may go back to it.
         needed = {row["sha256"] for row in kept_documents(index_folder)}

@@ -22,6 +22,9 @@ from rag.store.note import has_note
 FORMAT_VERSION = 1
 SEGMENTED_VERSION = 2
 """The format of a generation in segments (`rag.index.segments`), which earlier versions cannot read."""
+QUESTIONED_VERSION = 3
+"""The format of a generation with questions (`rag.index.questions`), which earlier versions cannot read."""
+VERSIONS = (FORMAT_VERSION, SEGMENTED_VERSION, QUESTIONED_VERSION)
 MANIFEST = "manifest.json"
 PARTS, REPLACED = "parts", "replaced"
 """What its file holds beside the manifest itself: what `rag.index.parts` knows of the other files."""
@@ -37,7 +40,8 @@ class Manifest:
     `corpus_path` is the corpus file, `embedded`, or empty for an index of documents. `n_passages` counts them all,
     `passages_cut` those that were longer than the encoder takes. `factory` is the kind of FAISS index,
     `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds k1, b, language and
-    version of the analyzer (`rag.index.language`). `seconds` is what making it took.
+    version of the analyzer (`rag.index.language`). `seconds` is what making it took. `questions` is how many were
+    written about each passage at most, `questions_sha256` a hash of them.
     """
 
     format_version: int
@@ -54,6 +58,8 @@ class Manifest:
     created: str = ""
     seconds: float = 0.0
     hardware: str = ""
+    questions: int = 0
+    questions_sha256: str = ""
 
     @property
     def language(self) -> str:
@@ -70,7 +76,8 @@ class Manifest:
         """Twelve hex digits that change with the passages, the encoder or the kind of index."""
         # Indexes were made before there were windows: one without them keeps the fingerprint that it had.
         windows = [self.window_sentences] if self.window_sentences else []
-        return _digest(self.corpus_sha256, asdict(self.encoder), self.factory, self.bm25, *windows)[:12]
+        questions = [[self.questions, self.questions_sha256]] if self.questions else []
+        return _digest(self.corpus_sha256, asdict(self.encoder), self.factory, self.bm25, *windows, *questions)[:12]
 
 
 def read_manifest(generation: Path) -> Manifest:
@@ -88,9 +95,9 @@ def read_manifest(generation: Path) -> Manifest:
     except DataError as error:
         raise IndexMismatchError(str(error), fixes.make_index(index_folder)) from error
     version = stored.get("format_version")
-    if version not in (FORMAT_VERSION, SEGMENTED_VERSION) and is_unbroken(stored):
+    if version not in VERSIONS and is_unbroken(stored):
         raise IndexMismatchError(
-            f"{generation} has index format {version}, this version reads {FORMAT_VERSION} and {SEGMENTED_VERSION}",
+            f"{generation} has index format {version}, this version reads {FORMAT_VERSION} to {QUESTIONED_VERSION}",
             fixes.remake(index_folder, str(stored.get("corpus_path", "CORPUS"))),
         )
     try:
@@ -128,7 +135,10 @@ def read_if_sound(generation: Path | None) -> Manifest | None:
 
 def manifest_json(manifest: Manifest) -> dict:
     """A manifest as its file holds it, without what `rag.index.parts` adds."""
-    return {**asdict(manifest), "fingerprint": manifest.fingerprint}
+    stored = {**asdict(manifest), "fingerprint": manifest.fingerprint}
+    if not manifest.questions:  # earlier versions know of none, and read an index without them
+        del stored["questions"], stored["questions_sha256"]
+    return stored
 
 
 def check_source(manifest: Manifest, index_folder: Path, keeps: Path | None = None) -> None:

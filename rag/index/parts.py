@@ -33,7 +33,8 @@ DOCUMENTS = "documents.jsonl"
 SOURCES = "sources.json"
 SEGMENTS = "segments.json"
 PLACES = "places.npy"
-NAMES = (PASSAGES, TABLE, VECTORS, WINDOWS, BM25, DOCUMENTS, SOURCES, SEGMENTS, PLACES)
+QUESTIONS = "questions.jsonl"
+NAMES = (PASSAGES, TABLE, VECTORS, WINDOWS, BM25, DOCUMENTS, SOURCES, SEGMENTS, PLACES, QUESTIONS)
 """What a generation may hold; one in segments holds more passages, vectors and BM25, each with a number."""
 _OF_SEGMENT = re.compile(r"passages-[0-9]+\.jsonl|vectors-[0-9]+\.faiss|bm25-[0-9]+")
 

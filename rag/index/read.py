@@ -28,6 +28,7 @@ from rag.index.parts import (
     BM25,
     DOCUMENTS,
     PASSAGES,
+    QUESTIONS,
     SOURCES,
     VECTORS,
     WINDOWS,
@@ -37,6 +38,7 @@ from rag.index.parts import (
     has_hashes,
     read_parts,
 )
+from rag.index.questions import Beside, read_beside
 from rag.index.segments import Vectors, is_segmented, open_bm25, open_passages, open_vectors
 from rag.index.unhashed import ARRAY_ERRORS, check_bm25, check_vectors
 from rag.progress import say
@@ -79,7 +81,7 @@ class OpenIndex:
             raise DataError(f"{folder} holds no documents; add some: {fixes.ingest(folder, ['PATH'])}")
 
     def vectors(self, *, nprobe: int = 32, ef_search: int = 128) -> Vectors:
-        """One row for each passage, then one for each window."""
+        """One row for each passage, then one for each window, then one for each question beside a passage."""
         n_windows = len(self.windows())
         fix = _encode_again(self.folder, self.manifest)
         if is_segmented(self.folder):
@@ -100,14 +102,14 @@ class OpenIndex:
         if len(index) != len(self.corpus) + n_windows:
             raise IndexMismatchError(
                 f"{self.folder} holds {len(index):,} vectors for {len(self.corpus):,} passages and {n_windows:,} "
-                "windows",
+                "windows and questions",
                 fix,
             )
         return index
 
     def windows(self) -> np.ndarray:
-        """(m,) int: the passage's row of each window; empty for an index without windows."""
-        if not self.manifest.window_sentences:
+        """(m,) int: the passage's row of each window, then of each question; empty for an index without either."""
+        if not (self.manifest.window_sentences or self.manifest.questions):
             return np.zeros(0, np.int64)
         path = self.folder / WINDOWS
         fix = _encode_again(self.folder, self.manifest)
@@ -121,6 +123,15 @@ class OpenIndex:
         except ARRAY_ERRORS as error:
             raise IndexMismatchError(f"{path} is missing or damaged ({error})", fix) from error
         return owners
+
+    def questions(self) -> Beside:
+        """The questions that were written about the passages."""
+        if not self.manifest.questions:
+            return Beside()
+        fix = _encode_again(self.folder, self.manifest)
+        check_part(self.folder, QUESTIONS, fix, anew=self.anew)
+        with _with_fix(fix):
+            return read_beside(self.folder, self.corpus, self.manifest.questions)
 
     def bm25(self) -> BM25Retriever:
         """The BM25 index over the passages. Raises DataError where there are none."""

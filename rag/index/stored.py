@@ -114,6 +114,7 @@ def build_stored(
     from_scratch: bool = False,
     language: str | None = None,
     window_sentences: int | None = None,
+    questions: int | None = None,
     **made_of: str,
 ) -> Manifest:
     """`rag.index.write.build_generation` into the store of a folder.
@@ -124,6 +125,8 @@ def build_stored(
     started = time.monotonic()
     if window_sentences:
         raise ConfigError("a Milvus store keeps no windows of passages; use --set index.window_sentences=0")
+    if questions:
+        raise ConfigError("a Milvus store keeps no questions beside passages; use --set index.questions=0")
     store = open_store(folder, creates=True)
     own = manifest_of_store(store) if store.serves else None
     wanted = _wanted(store, corpus, encoder, own, language, from_scratch=from_scratch, made_of=made_of)

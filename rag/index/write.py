@@ -6,6 +6,8 @@ INDEX/generation-…/manifest.json  corpus hash, passage count, encoder fingerpr
                   /passages.jsonl /passages.npy /vectors.faiss /bm25/
                   /checked.json   hashes of files that have not changed since (`rag.index.checked`)
                   /windows.npy    for an index with windows: the passage of each vector behind the passages' own
+                  /questions.jsonl
+                                  for an index with questions: those about each passage (`rag.index.questions`)
                   /segments.json …
                                   for an index that was changed in small steps (`rag.index.segments`)
                   /documents.jsonl /sources.json
@@ -36,7 +38,7 @@ from rag.data.passages import Corpus
 from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
 from rag.errors import DataError
 from rag.files import clear, json_if_sound, json_line, room_for, write_json, write_whole
-from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_windows
+from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_further_rows
 from rag.index.folder import (
     BUILDING,
     known_generation,
@@ -48,11 +50,19 @@ from rag.index.folder import (
     writer_lock,
 )
 from rag.index.language import bm25_of
-from rag.index.manifest import FORMAT_VERSION, SEGMENTED_VERSION, Manifest, read_if_sound, source_sha256
+from rag.index.manifest import (
+    FORMAT_VERSION,
+    QUESTIONED_VERSION,
+    SEGMENTED_VERSION,
+    Manifest,
+    read_if_sound,
+    source_sha256,
+)
 from rag.index.parts import (
     BM25,
     DOCUMENTS,
     PASSAGES,
+    QUESTIONS,
     SOURCES,
     TABLE,
     VECTORS,
@@ -62,6 +72,7 @@ from rag.index.parts import (
     replace_files,
     write_manifest,
 )
+from rag.index.questions import Asking, Beside, questions_beside
 from rag.index.read import damage_of
 from rag.index.segments import save_vectors
 from rag.index.update import small_change, write_change
@@ -82,13 +93,15 @@ def build_index(
     window_sentences: int | None = None,
     language: str | None = None,
     hardware: str = "",
+    asking: Asking = Asking(),
 ) -> Manifest:
     """Index a corpus file into `target`; returns the manifest.
 
     An unchanged corpus, encoder and setting is left as it is, unless a part of the index is missing or damaged. What
     was encoded before a kill, or stands in the generation that serves, is not encoded again. That generation stays
     until the new one is whole. Where `factory` or `window_sentences` is None, an index keeps its own; a new one is Flat
-    and without windows. Where `language` is None, it is found (`rag.index.language`).
+    and without windows. Where `language` is None, it is found (`rag.index.language`). `asking` says which questions are
+    kept beside the passages.
     """
     corpus = load_corpus(corpus_path)
     with writer_lock(target):
@@ -103,6 +116,7 @@ def build_index(
             window_sentences=window_sentences,
             language=language,
             hardware=hardware,
+            asking=asking,
         )
 
 
@@ -121,6 +135,7 @@ def build_generation(
     window_sentences: int | None = None,
     language: str | None = None,
     hardware: str = "",
+    asking: Asking = Asking(),
 ) -> Manifest:
     """`build_index` of passages at hand, for a caller who holds the `writer_lock`.
 
@@ -143,6 +158,7 @@ def build_generation(
             from_scratch=from_scratch,
             language=language,
             window_sentences=window_sentences,
+            questions=asking.n,
             corpus_path=corpus_path,
             corpus_file_sha256=corpus_file_sha256,
             encoder_model=encoder_model,
@@ -150,8 +166,9 @@ def build_generation(
         )
     current = known_generation(target)
     own = read_if_sound(current)
+    beside = questions_beside(corpus, target, current, own, asking)
     wanted = Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=QUESTIONED_VERSION if beside.n else FORMAT_VERSION,
         corpus_path=corpus_path,
         corpus_file_sha256=corpus_file_sha256,
         corpus_sha256=_hash_of(corpus, lines, own),
@@ -163,6 +180,8 @@ def build_generation(
         bm25=bm25_of(corpus, own, language, from_scratch=from_scratch),
         window_sentences=(own.window_sentences if own else 0) if window_sentences is None else window_sentences,
         hardware=hardware,
+        questions=beside.n,
+        questions_sha256=beside.sha256,
     )
     if not from_scratch and (kept := _serve_what_is_there(target, current, wanted, documents, sources)):
         return kept
@@ -175,9 +194,9 @@ def build_generation(
             wanted = dataclasses.replace(wanted, format_version=SEGMENTED_VERSION)
         else:
             vectors, passages_cut = _encode(
-                corpus, encoder, building, wanted, known_of=None if from_scratch else current
+                corpus, encoder, building, wanted, beside, known_of=None if from_scratch else current
             )
-            _write_parts(building, corpus, vectors, wanted)
+            _write_parts(building, corpus, vectors, wanted, beside)
         if documents is not None:
             for name, content in _contents(documents, sources).items():
                 write_whole(building / name, content)
@@ -247,22 +266,25 @@ def _prepare_building(target: Path, wanted: Manifest, current: Path | None, *, f
     serving = current.name if current else ""
     key = {"fingerprint": wanted.fingerprint, "serving": serving, "shard_passages": SHARD_PASSAGES}
     key_file = building / "key.json"
+    # Questions are of passages, whatever else is built: they stay.
+    keeps = {building / QUESTIONS} if wanted.questions else set()
     if from_scratch or json_if_sound(key_file) != key:
-        clear(building)
-        building.mkdir()
+        building.mkdir(exist_ok=True)
+        for path in set(building.iterdir()) - keeps:
+            clear(path)
         write_json(key_file, key)
     # What a killed build has written of the parts is written again. It may be linked from the generation that serves:
     # nothing may be written into it.
     for path in building.iterdir():
-        if path != key_file and not path.name.startswith("shard-"):
+        if path != key_file and path not in keeps and not path.name.startswith("shard-"):
             clear(path)
     return building
 
 
 def _encode(
-    corpus: Corpus, encoder: Encoder, building: Path, wanted: Manifest, *, known_of: Path | None
+    corpus: Corpus, encoder: Encoder, building: Path, wanted: Manifest, beside: Beside, *, known_of: Path | None
 ) -> tuple[np.ndarray, int]:
-    """(vectors of the passages, then of their windows; how many passages were cut).
+    """(vectors of the passages, then of their windows, then of their questions; how many passages were cut).
 
     `known_of` is the generation whose vectors are used again, where the same encoder made them.
     """
@@ -272,20 +294,22 @@ def _encode(
     vectors, passages_cut = encode_in_shards("passages", contents, reused, encoder, building)
     if known.some_cut:
         passages_cut += encoder.count_cut([contents[position] for position in reused])
-    if wanted.window_sentences:
-        vectors = with_windows(corpus, vectors, wanted.window_sentences, known, encoder, building)
+    if wanted.window_sentences or beside.n:
+        vectors = with_further_rows(corpus, vectors, wanted.window_sentences, beside, known, encoder, building)
     return vectors, passages_cut
 
 
-def _write_parts(building: Path, corpus: Corpus, vectors: np.ndarray, wanted: Manifest) -> None:
-    """Vectors, BM25, and passages with their table."""
+def _write_parts(building: Path, corpus: Corpus, vectors: np.ndarray, wanted: Manifest, beside: Beside) -> None:
+    """Vectors, BM25, passages with their table, and questions beside them."""
+    if beside.n:
+        write_whole(building / QUESTIONS, beside.content(corpus))
     index = FaissIndex(vectors.shape[1], wanted.factory)
     if len(vectors):
         index.train(vectors)
         index.add(vectors)
     save_vectors(index, building / VECTORS)
     if corpus:
-        BM25Retriever(corpus, analyzer=wanted.analyzer).save(building / BM25)
+        BM25Retriever(corpus, analyzer=wanted.analyzer, beside=beside.questions).save(building / BM25)
     write_table(building / TABLE, *described(corpus, path=building / PASSAGES))
 
 

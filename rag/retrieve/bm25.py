@@ -43,17 +43,30 @@ def import_for_search() -> None:
 class BM25Retriever:
     """BM25 (Lucene's variant) over passage contents. A passage that shares no word with the query is not a hit.
 
+    `beside` are further texts of each passage, whose words count as its own, such as questions about it.
+
     Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019.
     """
 
-    def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75, analyzer: Analyzer = Analyzer()):
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        k1: float = 1.5,
+        b: float = 0.75,
+        analyzer: Analyzer = Analyzer(),
+        beside: Sequence[Sequence[str]] = (),
+    ):
         import bm25s
 
         self.corpus = corpus
         self.analyzer = analyzer
         self._weights: np.ndarray | None = None  # (n,) float32, 0 for a passage that must not be found
         self._bm25 = bm25s.BM25(k1=k1, b=b)
-        words = analyzer.tokenized([passage.content for passage in corpus])
+        contents = [passage.content for passage in corpus]
+        if beside:
+            contents = ["\n".join([text, *own]) for text, own in zip(contents, beside, strict=True)]
+        words = analyzer.tokenized(contents)
         # What `save` counts; a word alone that no question has is not counted.
         self._words: Sequence[Sequence[int]] | None = words.ids if words.vocab else None
         if not words.vocab:  # bm25s needs one: a word that no question has

@@ -15,6 +15,8 @@ import numpy as np
 from rag.sentences import sentence_spans
 from rag.types import Passage
 
+QUESTION_SHARE = 0.2
+"""Of a question that was written about a passage: with more of it, dense retrieval finds fewer passages."""
 WINDOW_SHARE = 0.7  # by MRR@10 on dev: .2, .3 and .5 of the whole passage are worth .026, .027 and .022
 
 
@@ -37,6 +39,9 @@ def window_contents(passage: Passage, n_sentences: int) -> list[str]:
     ]
 
 
-def mix_windows(windows: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """(m, d) vectors for the index from (m, d) of windows and (m, d) of their whole passages; of length at most 1."""
-    return WINDOW_SHARE * windows + (1 - WINDOW_SHARE) * wholes
+def mix_windows(windows: np.ndarray, wholes: np.ndarray, share: float = WINDOW_SHARE) -> np.ndarray:
+    """(m, d) vectors for the index from (m, d) of windows and (m, d) of their whole passages; of length at most 1.
+
+    `share` is that of the windows, or of questions in their place.
+    """
+    return share * windows + (1 - share) * wholes

@@ -25,6 +25,7 @@ from rag.build.indexes import corpus_of
 from rag.build.pipelines import make_pipeline
 from rag.build.serving import Serving
 from rag.build.threshold import calibration_beside
+from rag.build.written import question_generator, write_training_questions
 from rag.data.answers import references
 from rag.data.labelled import Example, load_examples
 from rag.data.near_twins import pieces, pieces_by_shape
@@ -39,7 +40,7 @@ from rag.lazy import Lazy
 from rag.runs.batch import questions_sha256
 from rag.runs.calibrate import OWN_RUN, calibration_identity, own_folder, require_reranker, store_calibration, unrefused
 from rag.runs.withholding import WithholdingRetriever
-from rag.runs.written import answered_examples, question_generator, write_training_questions
+from rag.runs.written import answered_examples
 from rag.types import Response
 
 PASSAGES = 100
@@ -130,7 +131,7 @@ def _examples(
         chosen = _sampled(load_examples(queries, corpus).examples, sample)
         identity |= {"passages": None, "queries": questions_sha256([example.question for example in chosen])}
     folder = Path(run_folder) if run_folder else own_folder(serving.index_folder, OWN_QUESTIONS, identity)
-    generator = question_generator(serving)
+    generator = question_generator(serving.settings)
     file = Path(queries) if queries is not None else folder / WRITTEN_FILE
     if queries is None:
         write_training_questions(

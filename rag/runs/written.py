@@ -1,4 +1,4 @@
-"""Questions that the generator writes about the passages of an index, and its answers to them from these passages."""
+"""The generator's answers to questions that it wrote about the passages of an index, from these passages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rag.build import parts
 from rag.build.identity import generator_identity
 from rag.build.pipelines import make_pipeline
 from rag.build.serving import Serving
@@ -16,8 +15,6 @@ from rag.data.passages import Corpus
 from rag.errors import DataError
 from rag.evaluate.unanswerable import holds_answer
 from rag.generate.builtin import get_prompt
-from rag.generate.written import CHUNK_PASSAGES, MAX_NEW_TOKENS, Written, write_questions
-from rag.index.read import open_index
 from rag.lazy import Lazy
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.runs.batch import questions_sha256
@@ -26,29 +23,6 @@ from rag.types import Generator, Hit, Response
 CHUNK_ANSWERS = 16
 PROMPT = "extract-v1"
 """Asks for a short phrase out of the passage, whose words can be looked for elsewhere."""
-
-
-def question_generator(serving: Serving) -> Lazy[Generator]:
-    """The generator of the settings for short texts, loaded when it is first needed."""
-    return Lazy(lambda: parts.make_generator(serving.with_max_new_tokens(MAX_NEW_TOKENS).settings, interactive=False))
-
-
-def write_training_questions(
-    serving: Serving,
-    target: str | Path,
-    *,
-    sample: int | None = None,
-    generator: Lazy[Generator] | None = None,
-    chunk_size: int = CHUNK_PASSAGES,
-) -> Written:
-    """Let the generator write a question for each passage of an index into a training file, or for `sample` of them.
-
-    It goes on after a kill, and raises, as `rag.generate.written.write_questions` does.
-    """
-    index = open_index(serving.index_folder)
-    identity = {"index": index.manifest.fingerprint, "generator": generator_identity(serving.settings)}
-    start = (generator or question_generator(serving)).get
-    return write_questions(index.corpus, start, target, sample=sample, identity=identity, chunk_size=chunk_size)
 
 
 def answered_examples(

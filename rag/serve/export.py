@@ -23,15 +23,16 @@ _FENCE = re.compile(r"`{3,}|~{3,}")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
-def export_feedback(history: History, output: str | Path) -> int:
+def export_feedback(history: History, output: str | Path, *, unjudged: bool = False) -> int:
     """Write every judged answer as JSON lines that `rag train` and `rag mine` read; returns how many.
 
-    A file that holds anything but earlier feedback is left as it is (DataError).
+    With `unjudged` the questions that nobody judged the answers of, which `rag label` reads. A file that holds anything
+    but earlier feedback is left as it is (DataError).
     """
     path = Path(output)
     if path.is_file() and not all(line.startswith(FEEDBACK_START) for line in path.read_bytes().splitlines()):
         raise DataError(f"{path} holds something else than feedback; name another file with -o")
-    rows = list(feedback_questions(history))
+    rows = list(unjudged_questions(history) if unjudged else feedback_questions(history))
     write_private(path, b"".join(json_line(row) for row in rows))
     return len(rows)
 
@@ -45,6 +46,19 @@ def feedback_questions(history: History) -> Iterator[dict]:
     """
     for judged in history.judged():
         yield _training_question(judged)
+
+
+def unjudged_questions(history: History) -> Iterator[dict]:
+    """Every question of everybody that no judged answer follows; neither people nor answers are named in it."""
+    for conversation, number, turn in history.unjudged():
+        if turn.refused:  # the question itself was at fault
+            continue
+        yield {
+            "qid": f"chat_{conversation}_{number}",
+            "question": turn.question,
+            "rewrite": turn.searched_for or turn.question,
+            "source": "chat",
+        }
 
 
 def _training_question(judged: Judged) -> dict:

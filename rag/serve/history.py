@@ -169,16 +169,25 @@ class History(WorkingTurns):
 
     def judged(self) -> list[Judged]:
         """Every judged answer of everybody, except in conversations that are deleted or have files of their own."""
-        with self._store.open() as database:
-            rows = database.execute(
-                "SELECT conversation, number, question, body, liked, reason FROM turns "
-                "JOIN conversations ON conversations.id = conversation "
-                "WHERE liked IS NOT NULL AND attached = '' AND deleted = '' ORDER BY conversation, number"
-            ).fetchall()
         return [
             Judged(conversation, number, turn_of(question, body, ""), bool(liked), reason)
-            for conversation, number, question, body, liked, reason in rows
+            for conversation, number, question, body, liked, reason in self._turns_for_training("liked IS NOT NULL")
         ]
+
+    def unjudged(self) -> list[tuple[str, int, Turn]]:
+        """(conversation, number, turn) of every answer of everybody that nobody judged; the same are left out."""
+        return [
+            (conversation, number, turn_of(question, body, ""))
+            for conversation, number, question, body, _, _ in self._turns_for_training("liked IS NULL")
+        ]
+
+    def _turns_for_training(self, which: str) -> list[tuple]:
+        with self._store.open() as database:
+            return database.execute(
+                "SELECT conversation, number, question, body, liked, reason FROM turns "
+                "JOIN conversations ON conversations.id = conversation "
+                f"WHERE {which} AND attached = '' AND deleted = '' ORDER BY conversation, number"
+            ).fetchall()
 
     def _change(self, person: str, conversation: str, change: str, value: str) -> bool:
         """Set one column of a conversation; whether it is this person's."""

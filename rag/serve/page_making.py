@@ -53,6 +53,7 @@ def make_page_parts(
         readers,
         history_path(rag_home(), shelf.index).with_suffix(".questions.json"),
         EMBEDDED_EXAMPLES if is_embedded else (),
+        beside=lambda: shelf.retrievers.index.get().questions().questions,
     )
     return PageParts(
         chat,

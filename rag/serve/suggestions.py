@@ -1,8 +1,8 @@
 """Questions that can be asked, for the page's first view: the chat's own generator writes them about some passages.
 
-They are written once the page is first opened and the chat is ready, while nobody waits for an answer, and kept in a
-file. Until then the titles of documents stand in for them. A person is shown only those about passages that they may
-read.
+Where the index holds questions beside its passages, they are these. Otherwise they are written once the page is first
+opened and the chat is ready, while nobody waits for an answer, and kept in a file. Until then the titles of documents
+stand in for them. A person is shown only those about passages that they may read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Suggested:
 
 
 class Suggestions:
-    """Questions about the passages that `corpus` gives, kept in `file`. With `given` these, and none are written."""
+    """Questions about the passages that `corpus` gives, kept in `file`. With `given` these, and none are written.
+
+    `beside` gives the questions that the index holds about each passage; nothing where it holds none.
+    """
 
     def __init__(
         self,
@@ -58,9 +61,10 @@ class Suggestions:
         readers: Readers,
         file: Path,
         given: Sequence[str] = (),
+        beside: Callable[[], Sequence[Sequence[str]]] = tuple,
     ):
         self._chat, self._corpus, self._readers, self._file = chat, corpus, readers, file
-        self._given = list(given)
+        self._given, self._beside = list(given), beside
         self._written = _read(file)
         self._is_final = bool(given)
         self._begun = False
@@ -90,16 +94,35 @@ class Suggestions:
             if self._begun:
                 return
             self._begun = True
-        still_there = sum(each.passage in corpus for each in self._written)
-        if still_there >= min(SHOWN, len(corpus)):
+        least = min(SHOWN, len(corpus))
+        if len(own := self._of_index(corpus)) >= least:
+            self._written, self._is_final = own, True
+        elif sum(each.passage in corpus for each in self._written) >= least:
             self._is_final = True
         else:
             threading.Thread(target=self._write, args=(corpus,), daemon=True).start()
 
+    def _of_index(self, corpus: Corpus) -> list[Suggested]:
+        """Questions that the index holds about some passages of different documents; one about each."""
+        found: dict[str, Suggested] = {}
+        try:
+            beside = self._beside()
+        except RagError as error:
+            log.warning("the questions of the index cannot be read: %s", error)
+            return []
+        if len(beside) != len(corpus):  # there are none, or documents came meanwhile
+            return []
+        for row in _worth_asking(corpus):
+            short = [question for question in beside[row] if len(question) <= MAX_CHARACTERS]
+            if short and len(found) < WRITTEN:
+                found.setdefault(short[0].lower(), Suggested(short[0], corpus[row].id))
+        return list(found.values())
+
     def _write(self, corpus: Corpus) -> None:
         try:
             found: list[Suggested] = []
-            for passage in _worth_asking(corpus):
+            for row in _worth_asking(corpus):
+                passage = corpus[row]
                 question = self._written_about(passage)
                 if question and question.lower() not in {each.question.lower() for each in found}:
                     found.append(Suggested(question, passage.id))
@@ -149,16 +172,16 @@ def _stream(chat: Chat, passage: Passage) -> Generator[str, None, None]:
     yield from chat.generator.get().stream(question_conversation(passage))
 
 
-def _worth_asking(corpus: Corpus) -> list[Passage]:
-    """Some passages of prose, of as many documents as possible."""
+def _worth_asking(corpus: Corpus) -> list[int]:
+    """The rows of some passages of prose, of as many documents as possible."""
     seen: set[str] = set()
-    first: list[Passage] = []
-    others: list[Passage] = []
+    first: list[int] = []
+    others: list[int] = []
     for number in _drawn(corpus):
         passage = corpus[number]
         if count_words(passage.text) < MIN_PASSAGE_WORDS or not _is_prose(passage.text):
             continue
-        (others if passage.document in seen else first).append(passage)
+        (others if passage.document in seen else first).append(number)
         seen.add(passage.document)
     return [*first, *others][:TRIES]
 

@@ -53,9 +53,19 @@ def gate_retriever(
     model: str | Path,
     held_out: Sequence[Example],
 ) -> dict:
-    """Compare the tuned model with the serving one, by dense retrieval over the whole corpus; returns the record.
+    """Let the tuned model meet the serving one (`compare_retrievers`), and write the verdict; returns the record."""
+    record, scores = compare_retrievers(serving, target, model, held_out)
+    write_verdict(target, record, held_out, scores)
+    return record
 
-    Both search an index of the same kind; the tuned one's is made in `target/index`.
+
+def compare_retrievers(
+    serving: Serving, target: str | Path, model: str | Path, held_out: Sequence[Example]
+) -> tuple[dict, dict[str, Scores]]:
+    """Compare the tuned model with the serving one, by dense retrieval over the whole corpus.
+
+    Returns (the gate's record, the scores of `base` and `tuned`), and writes no verdict. Both search an index of the
+    same kind; the tuned one's is made in `target/index`.
     """
     check_serves_itself(model)
     # The index may have followed its documents while the model was trained.
@@ -85,8 +95,7 @@ def gate_retriever(
         "dev_digest": digest(asked(held_out)),
         "n_dev": len(held_out),
     }
-    write_verdict(target, record, held_out, scores)
-    return record
+    return record, scores
 
 
 def gate_reranker(

@@ -50,7 +50,7 @@ def mine_negatives(
     given = load_examples(train, index.corpus, qrels)
     examples = sample_examples([*given.examples, *given.unanswerable] if unanswerable else given.examples, sample)
     available = serving.retrievers()
-    score, scorer_sha256 = _pair_scorer(serving, index, scorer)
+    score, scorer_sha256 = pair_scorer(serving, index, scorer)
     identity = {
         "index": index.manifest.fingerprint,
         "retrievers": list(retrievers),
@@ -62,7 +62,7 @@ def mine_negatives(
     return mine(examples, index.corpus, chosen, score, mining, target, identity=identity)
 
 
-def _pair_scorer(serving: Serving, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
+def pair_scorer(serving: Serving, index: OpenIndex, scorer: Scorer) -> tuple[PairScorer | None, str]:
     """(what scores pairs, a hash of its weights): the cross-encoder's probabilities, or cosines of the index's vectors.
 
     None and an empty hash where nothing scores.

@@ -95,7 +95,7 @@ def mine(
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     identity = {**asdict(settings), **(identity or {}), "n": len(examples)}
-    remember(_settings_of(target), identity, target)
+    remember(settings_of(target), identity, target)
     done = resume_jsonl(target)
     todo = [example for example in examples if example.question.id not in done]
     append_rows(
@@ -130,13 +130,14 @@ def load_mined(path: str | Path, corpus: Corpus) -> dict[str, Mined]:
     return mined
 
 
-def _settings_of(mined: Path) -> Path:
+def settings_of(mined: Path) -> Path:
+    """The file that notes what mined negatives were made from."""
     return mined.with_suffix(".settings.json")
 
 
 def mined_by(path: str | Path) -> str:
     """The scorer whose scores stand in a file of mined negatives; empty where no settings stand beside the file."""
-    settings = _settings_of(Path(path))
+    settings = settings_of(Path(path))
     return read_json(settings, DataError, fix="mine again into another file", default={}).get("scorer", "")
 
 
@@ -156,27 +157,39 @@ def _mine_chunk(
         for name, retriever in retrievers.items()
     }
     scores = _scores(chunk, found, score)
-    results = []
-    for row, example in enumerate(chunk):
-        own = scores[row]
-        candidates = _interleaved({name: lists[row] for name, lists in found.items()})
-        kept, dropped = _filtered(candidates, example, corpus, own, settings.margin)
-        # Seeded by question, so that it does not matter where a kill cut the run in two.
-        rng = random.Random(f"{settings.seed} {example.question.id}")
-        n_random = share_of(settings.per_question, settings.random_share, rng)
-        negatives = dict(list(kept.items())[: settings.per_question - n_random])
-        negatives |= dict.fromkeys(random_passages(n_random, corpus, example, rng, negatives), "random")
-        results.append(
-            Mined(
-                example.question.id,
-                queries[row],
-                tuple((pid, own.get(pid)) for pid in example.positives),
-                tuple((pid, own.get(pid)) for pid in negatives),
-                tuple(negatives.values()),
-                dropped,
-            )
+    return [
+        choose_negatives(
+            example, interleaved({name: lists[row] for name, lists in found.items()}), scores[row], corpus, settings
         )
-    return results
+        for row, example in enumerate(chunk)
+    ]
+
+
+def choose_negatives(
+    example: Example,
+    candidates: Mapping[str, str],
+    scores: Mapping[str, float],
+    corpus: Corpus,
+    settings: MiningSettings,
+) -> Mined:
+    """A question with its negatives among the candidates: passage id -> what found it, best first.
+
+    `scores` are of candidates and gold passages by their ids; empty where nothing scored them.
+    """
+    kept, dropped = _filtered(candidates, example, corpus, scores, settings.margin)
+    # Seeded by question, so that it does not matter where a kill cut the run in two.
+    rng = random.Random(f"{settings.seed} {example.question.id}")
+    n_random = share_of(settings.per_question, settings.random_share, rng)
+    negatives = dict(list(kept.items())[: settings.per_question - n_random])
+    negatives |= dict.fromkeys(random_passages(n_random, corpus, example, rng, negatives), "random")
+    return Mined(
+        example.question.id,
+        example.question.rewrite,
+        tuple((pid, scores.get(pid)) for pid in example.positives),
+        tuple((pid, scores.get(pid)) for pid in negatives),
+        tuple(negatives.values()),
+        dropped,
+    )
 
 
 def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], score: PairScorer | None) -> list[dict]:
@@ -192,7 +205,7 @@ def _scores(chunk: Sequence[Example], found: Mapping[str, list[list[str]]], scor
     return [{pid: round(float(next(values)), 6) for pid in pids} for pids in wanted]
 
 
-def _interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def interleaved(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """passage id -> the retriever that found it first; the best of every retriever come before any second best."""
     merged: dict[str, str] = {}
     for rank in range(max(map(len, lists.values()), default=0)):

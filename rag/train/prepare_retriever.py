@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rag.build.parts import ENCODER_FILES, encoder_of
 from rag.build.serving import Serving
 from rag.data.labelled import Example
 from rag.data.passages import Corpus
@@ -18,6 +21,7 @@ from rag.train.files import TrainingFiles, choose_watched
 from rag.train.gate import watched_ids
 from rag.train.negatives import Mined, mined_by
 from rag.train.recipes import chosen_recipe
+from rag.train.retriever import MakesGuide
 from rag.train.retriever_recipes import RECIPES, RetrieverRecipe
 from rag.train.run import Watch
 
@@ -37,7 +41,7 @@ class RetrieverJob:
     training: Sequence[Example]
     corpus: Corpus
     mined: Mapping[str, Mined] | None
-    guide: Callable[[Sequence[str]], Guide]
+    guide: MakesGuide
     guide_sha256: str
     dev: DevPool
     watch: Watch
@@ -69,6 +73,7 @@ def prepare_retriever(
         )
     encoder = serving.load_encoder()
     index.check_encoder(encoder.fingerprint)
+    guide = encoder if recipe.guide is None else _load_guide(serving, recipe.guide)
     start = serving.find(base or serving.encoder).folder
     # What chose the model to start from is watched again: a question that has chosen a checkpoint judges none.
     chose = watched_ids(start)
@@ -83,21 +88,43 @@ def prepare_retriever(
         training,
         index.corpus,
         files.mined(index.corpus, training) if recipe.negatives_from == "mined" else None,
-        _guide(encoder, index),
-        encoder.fingerprint.weights_sha256,
+        _own_guide(encoder, index) if guide is encoder else _other_guide(guide, index.corpus),
+        guide.fingerprint.weights_sha256,
         make_dev_pool(watched, index.corpus, candidates, chose),
         Watch(evaluations=chosen.evaluations, report_to=chosen.report_to),
         judged,
     )
 
 
-def _guide(encoder: Encoder, index: OpenIndex) -> Callable[[Sequence[str]], Guide]:
-    """A function from training queries to the guide; the passages' vectors are the index's own."""
+def _own_guide(encoder: Encoder, index: OpenIndex) -> MakesGuide:
+    """The guide by the encoder that serves; the passages' vectors are the index's own."""
 
-    def make(queries: Sequence[str]) -> Guide:
-        from rag.train.retriever_losses import Guide
-
-        vectors = index.vectors()
-        return Guide(encoder.encode_queries(queries, label="Guide"), vectors.vectors(range(len(index.corpus))))
+    def make(queries: Sequence[str], rows: np.ndarray) -> Guide:
+        return _guide(encoder, queries, rows, index.vectors().vectors(rows.tolist()), len(index.corpus))
 
     return make
+
+
+def _load_guide(serving: Serving, name: str) -> Encoder:
+    """Another encoder, as its own files say: the settings of the serving one are not its own."""
+    own = {"query_prompt": None, "passage_prompt": None, "truncate_dim": None}
+    settings = serving.settings.model_copy(update={"encoder": serving.settings.encoder.model_copy(update=own)})
+    return encoder_of(settings, serving.find(name, needs=ENCODER_FILES), lazy=True)
+
+
+def _other_guide(encoder: Encoder, corpus: Corpus) -> MakesGuide:
+    """The guide by an encoder that did not make the index: it embeds the passages that are trained on."""
+
+    def make(queries: Sequence[str], rows: np.ndarray) -> Guide:
+        vectors, _ = encoder.encode_passages([corpus[row].content for row in rows.tolist()])
+        return _guide(encoder, queries, rows, vectors, len(corpus))
+
+    return make
+
+
+def _guide(encoder: Encoder, queries: Sequence[str], rows: np.ndarray, vectors: np.ndarray, n_passages: int) -> Guide:
+    from rag.train.retriever_losses import Guide
+
+    passages = np.zeros((n_passages, vectors.shape[1]), np.float32)
+    passages[rows] = vectors
+    return Guide(encoder.encode_queries(queries, label="Guide"), passages)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 LASTTOKEN_MAX_LENGTH = 512
 
+MakesGuide = Callable[[Sequence[str], np.ndarray], "Guide"]
+"""The guide for these training queries and rows of the corpus, each once, (m,) int."""
+
 
 def train_retriever(
     base: str | Path,
@@ -45,16 +48,17 @@ def train_retriever(
     *,
     dev: DevPool,
     mined: Mapping[str, Mined] | None = None,
-    guide: Callable[[Sequence[str]], Guide] | None = None,
+    guide: MakesGuide | None = None,
     guide_sha256: str = "",
     watch: Watch = Watch(),
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best by MRR@10 on dev; returns that folder.
 
     `base` is a sentence-transformers folder, or for last-token pooling a causal language model. Recipes that filter
-    false negatives call `guide` with the training queries; its encoder's weights are `guide_sha256`. A run that was
-    killed goes on from its last checkpoint, and a finished one is left as it is. A target that was made with another
-    recipe, base or data is refused (RunMismatchError), and so is a recipe that lacks what it needs (ConfigError).
+    false negatives call `guide` with the training queries and the rows of the passages; its encoder's weights are
+    `guide_sha256`. A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A
+    target that was made with another recipe, base or data is refused (RunMismatchError), and so is a recipe that lacks
+    what it needs (ConfigError).
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
@@ -137,7 +141,7 @@ def _loss(
     model: SentenceTransformer,
     rows: Sequence[TrainingRow],
     recipe: RetrieverRecipe,
-    guide: Callable[[Sequence[str]], Guide] | None,
+    guide: MakesGuide | None,
 ) -> Module:
     from rag.train.retriever_losses import DistilledLoss, MarginLoss, MaskedContrastiveLoss, PairTable
 
@@ -147,7 +151,8 @@ def _loss(
     if recipe.filter_by_guide:
         if guide is None:
             raise ConfigError(f"the recipe {recipe.name!r} filters false negatives by a guide, and none was given")
-        found = dataclasses.replace(guide([row.query for row in rows]), margin=recipe.guide_margin)
+        used = np.unique([column for row in rows for column in row.columns])
+        found = dataclasses.replace(guide([row.query for row in rows], used), margin=recipe.guide_margin)
     # Even without masking, a question's own gold passage is no negative where the batch holds it twice.
     positives = [row.positives if recipe.mask_positives else row.columns[:1] for row in rows]
     table = PairTable(np.array([row.columns for row in rows]), positives, found)

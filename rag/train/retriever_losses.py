@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Guide:
-    """Unit vectors of a frozen encoder: of every training question (n, d), and of every passage (N, d).
+    """Unit vectors of a frozen encoder: of every training question (n, d), and of the passages (N, d) by corpus rows.
 
-    A true negative's cosine is below the gold passage's by more than `margin`.
+    Rows of passages that stand in no training row may hold anything. A true negative's cosine is below the gold
+    passage's by more than `margin`.
     """
 
     queries: np.ndarray

@@ -28,7 +28,7 @@ class RetrieverRecipe(Schedule):
     A teacher's scores are its probabilities, as mining keeps them. The loss `kl` compares
     softmax(logits / teacher_temperature) with the student's softmax(cosines / temperature), and adds
     `contrastive_share` of the contrastive loss. `margin_mse` compares differences of logits with differences of
-    cosines / temperature.
+    cosines / temperature. `guide` is the encoder that finds false negatives, None for the one that serves.
     """
 
     name: str
@@ -37,6 +37,7 @@ class RetrieverRecipe(Schedule):
     negatives_from: Literal["mined", "random"] = "mined"
     mask_positives: bool = True
     filter_by_guide: bool = True
+    guide: str | None = None
     guide_margin: float = 0.0
     temperature: float = 0.02
     teacher_temperature: float = 1.0
@@ -55,7 +56,7 @@ class RetrieverRecipe(Schedule):
         if self.loss == "margin_mse":
             names |= {"mask_positives", "filter_by_guide", "mini_batch_size"}
         is_filtered = self.filter_by_guide and self.loss != "margin_mse"
-        return names if is_filtered else names | {"guide_margin"}
+        return names if is_filtered else names | {"guide", "guide_margin"}
 
 
 RECIPES = {

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from rag.build.serving import Serving
 from rag.train.files import TrainingFiles
-from rag.train.gate import gate_reranker, gate_retriever, verdict_of
+from rag.train.gate import compare_retrievers, gate_reranker, gate_retriever, verdict_of
 from rag.train.gate_generator import gate_generator
 from rag.train.gate_reader import gate_reader
 from rag.train.generator import train_generator
 from rag.train.prepare_generator import prepare_generator
 from rag.train.prepare_reader import prepare_reader
 from rag.train.prepare_reranker import prepare_reranker
-from rag.train.prepare_retriever import prepare_retriever
+from rag.train.prepare_retriever import RetrieverJob, prepare_retriever
 from rag.train.reader import train_reader
 from rag.train.reranker import train_reranker
 from rag.train.retriever import train_retriever
@@ -35,7 +35,22 @@ def tune_retriever(
     `base` names the model to start from, by default the serving one.
     """
     job = prepare_retriever(serving, files, recipe_name, base=base, with_gate=with_gate)
-    model = train_retriever(
+    model = _train_retriever(job, target)
+    return gate_retriever(serving, target, model, job.judged) if _judges(with_gate) else None
+
+
+def tune_without_verdict(serving: Serving, files: TrainingFiles, target: str | Path, recipe_name: str) -> dict | None:
+    """Train the retriever and compare it with the serving one on held-out questions, which may be written ones.
+
+    Returns the gate's record. No verdict is written, so that the model cannot be promoted by it.
+    """
+    job = prepare_retriever(serving, files, recipe_name, with_gate=False)
+    model = _train_retriever(job, target)
+    return compare_retrievers(serving, target, model, job.judged)[0] if _judges(True) else None
+
+
+def _train_retriever(job: RetrieverJob, target: str | Path) -> Path:
+    return train_retriever(
         job.start,
         job.prompts,
         job.training,
@@ -48,7 +63,6 @@ def tune_retriever(
         guide_sha256=job.guide_sha256,
         watch=job.watch,
     )
-    return gate_retriever(serving, target, model, job.judged) if _judges(with_gate) else None
 
 
 def tune_reranker(

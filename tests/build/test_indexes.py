@@ -3,13 +3,19 @@
 import pytest
 from typer.testing import CliRunner
 
-from rag.build import indexes
+from rag.build import indexes, parts
+from rag.build.identity import run_identity
 from rag.build.indexes import sample_index
+from rag.build.serving import serving_over
 from rag.cli.main import app
 from rag.config import load_settings
 from rag.data import corpus
 from rag.data.passages import Corpus
+from rag.generate.written import MAX_NEW_TOKENS
 from rag.index.folder import serving_manifest
+from rag.index.read import open_index
+from rag.types import Passage
+from tests.fakes.tiny import write_corpus
 
 
 @pytest.fixture
@@ -51,3 +57,43 @@ def test_a_question_without_an_index_is_asked_of_the_sample(sample):
     assert "Clara Voss" in result.stdout
     assert "answering from the sample" in result.stderr
     assert (sample / "CURRENT").is_file()
+
+
+class Asks:
+    """Writes a question about the title of a passage."""
+
+    def __init__(self):
+        self.n = 0
+
+    def generate(self, conversations):
+        self.n += len(conversations)
+        return [f"Who ever asks about {each[7]['content'].splitlines()[0]}?" for each in conversations]
+
+
+def test_questions_are_written_by_the_generator_of_the_settings_and_stay_with_the_passages(data, monkeypatch):
+    settings, folder = data
+    generator, given = Asks(), []
+    monkeypatch.setattr(parts, "make_generator", lambda settings, interactive: given.append(settings) or generator)
+    long = [Passage(f"d{n}@0", "so on and " * 12, f"Machine {n}") for n in range(4)]
+    asking = with_questions(settings, 1)
+    manifest = indexes.make_index(asking, write_corpus(folder / "long.txt", long), folder / "long")
+    assert (manifest.questions, generator.n) == (1, 4)
+    assert given[0].generator.max_new_tokens == MAX_NEW_TOKENS
+    own = open_index(folder / "long").questions()
+    assert own.questions[2] == ("Who ever asks about Machine 2?",)
+    # Another encoder's index, an index encoded again and one of other settings ask nothing.
+    serving = serving_over(settings, folder / "long")
+    alike = indexes.make_index_alike(serving, settings.encoder.model, folder / "alike")
+    assert open_index(alike.index_folder).questions() == own
+    indexes.rebuild_index(settings, folder / "long")
+    assert open_index(folder / "long").questions() == own
+    assert generator.n == 4
+    # What identifies a run is the index, and not how it was made.
+    identities = [run_identity(serving_over(s, folder / "long"), "q", generate=False) for s in (settings, asking)]
+    assert identities[0]["settings"] == identities[1]["settings"]
+    assert "questions" not in identities[0]["settings"]["index"]
+    assert indexes.rebuild_index(with_questions(settings, 0), folder / "long").questions == 0
+
+
+def with_questions(settings, n):
+    return settings.model_copy(update={"index": settings.index.model_copy(update={"questions": n})})

@@ -113,19 +113,18 @@ def bert_tokenizer(folder: Path, max_length: int) -> int:
 def bert_config(size: int, **extra):
     from transformers import BertConfig
 
-    return BertConfig(
-        vocab_size=size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        **extra,
-    )
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    return BertConfig(vocab_size=size, **{**shape, **extra})
 
 
-def make_tiny_encoder(folder: Path, seed: int = 0) -> Path:
-    """A sentence-transformers checkpoint of random weights: 32 dimensions, 64 tokens, E5's prompts."""
+def make_tiny_encoder(folder: Path, seed: int = 0, width: int = 32) -> Path:
+    """A sentence-transformers checkpoint of random weights: `width` dimensions, 64 tokens, E5's prompts."""
     import torch
     from transformers import BertModel
 
@@ -133,8 +132,8 @@ def make_tiny_encoder(folder: Path, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     size = bert_tokenizer(folder, 64)
-    BertModel(bert_config(size)).save_pretrained(folder)
-    write_sentence_transformers_files(folder, 32, 64)
+    BertModel(bert_config(size, hidden_size=width)).save_pretrained(folder)
+    write_sentence_transformers_files(folder, width, 64)
     return folder
 
 

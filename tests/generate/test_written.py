@@ -5,7 +5,7 @@ import pytest
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
-from rag.generate.written import EXAMPLES, parse_question, question_conversation, write_questions
+from rag.generate.written import EXAMPLES, parse_question, question_conversation, questions_about, write_questions
 from rag.types import Passage
 
 FILLER = " and further words that make it long enough to be asked about by somebody who has not read it at all"
@@ -83,6 +83,43 @@ def test_other_passages_or_another_model_are_refused(tmp_path):
 
 def test_a_question_that_several_passages_answer_is_written_once(tmp_path):
     assert write_questions(PASSAGES, Asks("What stands in the hall?").start, tmp_path / "train.txt").n_questions == 1
+
+
+TWO = Passage("t@0", f"One hall is old{FILLER}. Another hall is new{FILLER}.", "Halls", "halls")
+
+
+class AsksOfSentences:
+    """Asks about the first word of what it is shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def generate(self, given):
+        texts = [conversation[-1]["content"].split("\n")[1] for conversation in given]
+        self.shown += texts
+        return [f"What of {text.split()[0]} is it that is said?" for text in texts]
+
+
+def test_further_questions_are_about_parts_of_a_passage():
+    generator = AsksOfSentences()
+    short = Passage("s@0", "Contents", "Short")
+    found = questions_about([TWO, short, PASSAGES[0]], generator, 2)
+    one, another = "What of One is it that is said?", "What of Another is it that is said?"
+    assert found == [[one, another], [], ["What of Machine is it that is said?"]]
+    assert generator.shown == [TWO.text, PASSAGES[0].text, f"Another hall is new{FILLER}."]
+    # What is there already is not asked for, and the same question again is none.
+    generator.shown.clear()
+    assert questions_about([TWO, TWO], generator, 2, [[one], [another]]) == [[one, another], [another]]
+    assert generator.shown == 2 * [f"Another hall is new{FILLER}."]
+
+
+def test_a_passage_with_several_questions_has_an_id_for_each(tmp_path):
+    write_questions([TWO], AsksOfSentences, tmp_path / "train.txt", per_passage=2)
+    first, second = load_examples(tmp_path / "train.txt", Corpus([TWO])).examples
+    assert second.question.id == f"{first.question.id}#2"
+    assert first.positives == second.positives == ("t@0",)
+    with pytest.raises(RunMismatchError, match="per_passage"):
+        write_questions([TWO], AsksOfSentences, tmp_path / "train.txt")
 
 
 def test_a_model_that_asks_nothing_is_told(tmp_path):

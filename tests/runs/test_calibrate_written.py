@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rag.build import parts
+from rag.build import written as writing
 from rag.build.indexes import make_index
 from rag.build.serving import serving_over
 from rag.cli.main import app
@@ -93,7 +94,7 @@ def serving(encoder, tmp_path, monkeypatch):
     (weights / "config.json").write_text("{}", "utf-8")
     (weights / "model.safetensors").write_bytes(b"weights")
     monkeypatch.setattr("rag.build.serving.reranker_of", lambda settings, model: Knows())
-    for module in (written, calibrate_written):
+    for module in (writing, written, calibrate_written):
         monkeypatch.setattr(module, "generator_identity", lambda settings: "asks")
     settings = load_settings(None, [f"reranker.model={weights}", "retriever.kind=bm25", "reader.enabled=false"])
 
@@ -224,7 +225,7 @@ def test_a_killed_calibration_goes_on(serving, monkeypatch, dies):
 def test_questions_written_once_serve_again(serving, tmp_path):
     generator = Asks()
     made = serving(generator)
-    written.write_training_questions(made, tmp_path / "own.txt")
+    writing.write_training_questions(made, tmp_path / "own.txt")
     generator.calls.clear()
     make_written_calibration(made, tmp_path / "own.txt", tmp_path / "run", sample=9, **LIMITS)
     assert len(generator.calls) == 9

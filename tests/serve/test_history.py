@@ -11,6 +11,7 @@ import pytest
 
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
+from rag.data.questions import load_questions
 from rag.errors import DataError
 from rag.serve import working_turns
 from rag.serve.export import as_markdown, export_feedback, feedback_questions, without_html
@@ -197,6 +198,18 @@ def test_judgements_become_training_questions(history, tmp_path):
     examples = load_examples(tmp_path / "train.txt", Corpus([hit.passage for hit in HITS]))
     (example,) = getattr(examples, "examples", examples)
     assert example.positives == ("a@0",) or list(example.positives) == ["a@0"]
+
+
+def test_questions_whose_answers_nobody_judged_are_written_without_labels(history, tmp_path):
+    key = history.keep("olga", "", [turn("one"), turn("two"), turn("three")])
+    history.judge("olga", key, 2, True)
+    gone = history.keep("olga", "", [turn("four")])
+    history.delete("olga", gone)
+    assert export_feedback(history, tmp_path / "asked.txt", unjudged=True) == 2
+    assert [question.text for question in load_questions(tmp_path / "asked.txt")] == ["one", "three"]
+    text = (tmp_path / "asked.txt").read_text("utf-8")
+    assert not any(word in text for word in ("olga", "answer", "evidences"))
+    assert export_feedback(history, tmp_path / "asked.txt") == 1  # a file that this wrote is replaced
 
 
 def test_an_answer_that_changed_loses_its_judgement(history):

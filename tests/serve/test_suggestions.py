@@ -2,6 +2,7 @@
 
 import json
 import threading
+from functools import partial
 
 from rag.data.passages import Corpus
 from rag.documents.records import HASH_CHARACTERS
@@ -115,6 +116,21 @@ def test_whoever_asks_comes_first(tmp_path):
     assert eventually(found.are_final)
     assert found("") == ["What is it that Title 0 tells us?"]
     assert len(chat.generator.get().asked) == 2
+
+
+def test_the_questions_of_the_index_are_shown_and_none_are_written(tmp_path):
+    corpus, chat = passages(20), make_chat(Asks())
+    beside = [(f"What tells number {n}?", "Another?") for n in range(20)]
+    found = suggestions(tmp_path, corpus, chat, beside=lambda: beside)
+    shown = found("")
+    assert found.are_final()
+    assert len(shown) == SHOWN
+    assert set(shown) <= {own[0] for own in beside}
+    assert chat.generator.get().asked == []
+    # Documents came while they were read, or too few passages have any: the generator writes.
+    for too_few in ([], beside[:7], [(), *[("What?",)] * 2, *[()] * 17]):
+        found = suggestions(tmp_path, corpus, beside=partial(list, too_few))
+        assert all("tells us?" in each for each in written(found))
 
 
 def test_titles_stand_in_until_then(tmp_path):

@@ -38,6 +38,7 @@ RETRIEVER = SCHEDULE | {
     "negatives_from": "mined",
     "mask_positives": True,
     "filter_by_guide": True,
+    "guide": None,
     "guide_margin": 0.0,
     "temperature": 0.02,
     "teacher_temperature": 1.0,

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from rag.build import parts
+from rag.build import written as writing
 from rag.build.chosen_prompt import max_new_tokens_of
 from rag.build.identity import prompt_of_run, run_identity
 from rag.build.indexes import corpus_of, make_index
@@ -22,9 +23,9 @@ from rag.index.read import open_index
 from rag.models.promoted import all_promoted, go_back, what_serves
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
-from rag.runs import written as writing
+from rag.retrieve.encoder import Encoder
 from rag.runs.calibrate import make_calibration
-from rag.train import prepare_reranker
+from rag.train import prepare_reranker, retriever_losses
 from rag.train import promote as gating
 from rag.train.files import TrainingFiles, choose_watched, sample_examples
 from rag.train.gate import watched_ids
@@ -33,7 +34,7 @@ from rag.train.negatives import MiningSettings, load_mined
 from rag.train.telemetry import warnings_of
 from rag.train.tune import tune_reranker, tune_retriever
 from rag.types import CANNOTANSWER
-from tests.fakes.tiny import write_corpus
+from tests.fakes.tiny import make_tiny_encoder, write_corpus
 from tests.fakes.training import FAST, NOUNS, PASSAGES, mined, quick, rows, unanswerable_rows, with_training
 
 
@@ -148,6 +149,34 @@ def test_negatives_mined_for_other_labels_are_refused(data):
         mined(settings, folder)
 
 
+def test_any_encoder_guides_a_retriever_however_wide_its_vectors_are(data, tmp_path, monkeypatch):
+    settings, folder = quick(data[0]), data[1]
+    files, index = mined(settings, folder), folder / "index"
+    given = []
+    plain = retriever_losses.PairTable
+    monkeypatch.setattr(
+        retriever_losses, "PairTable", lambda *table: given.append((table[0], table[2])) or plain(*table)
+    )
+    wide = make_tiny_encoder(tmp_path / "wide", seed=5, width=48)
+    guided = with_training(settings, ["retriever"], guide=str(wide))
+    tune_retriever(serving_over(settings, index), files, folder / "own", "mined", with_gate=False)
+    tune_retriever(serving_over(guided, index), files, folder / "guided", "mined", with_gate=False)
+    (_, own), (columns, other) = given
+    assert (own.queries.shape[1], other.queries.shape[1], other.passages.shape) == (32, 48, (30, 48))
+    used = sorted({int(row) for row in columns.ravel()})
+    corpus = open_index(index).corpus
+    encoder = Encoder(wide)
+    fresh, _ = encoder.encode_passages([corpus[row].content for row in used])
+    assert other.passages[used] == pytest.approx(fresh, abs=1e-5)
+    made_of = [json.loads((folder / run / "training.json").read_text("utf-8")) for run in ("own", "guided")]
+    assert made_of[1]["guide"] == encoder.fingerprint.weights_sha256 != made_of[0]["guide"]
+    with pytest.raises(RunMismatchError, match="guide"):
+        tune_retriever(serving_over(settings, index), files, folder / "guided", "mined", with_gate=False)
+    del made_of[0]["recipe"]["guide"]  # a run begun before a guide could be named goes on
+    (folder / "own" / "training.json").write_text(json.dumps(made_of[0]), "utf-8")
+    tune_retriever(serving_over(settings, index), files, folder / "own", "mined", with_gate=False)
+
+
 def test_the_base_judges_its_pairs_once_for_soft_labels(data, monkeypatch):
     settings, folder = data
     files, index = mined(settings, folder), folder / "index"
@@ -221,6 +250,7 @@ def test_what_cannot_end_well_is_refused_before_training(data):
         ("retriever", "margin", "mini_batch_size=4"),
         ("retriever", "mined", "contrastive_share=0.5"),
         ("retriever", "report", "guide_margin=0.1"),
+        ("retriever", "margin", "guide=larger"),
         ("reranker", "lambda", "positive_weight=2"),
         ("reranker", "report-1", "random_share=0.5"),
     ],
