@@ -81,7 +81,14 @@ def _pool(dev: Sequence[Example], corpus: Corpus, n: int) -> list[str]:
     return list(ids)
 
 
-def _compare(name: str, dev, pool, train, corpus: Corpus, chosen: argparse.Namespace) -> None:
+def _compare(
+    name: str,
+    dev: Sequence[Example],
+    pool: Sequence[str],
+    train: Sequence[Example],
+    corpus: Corpus,
+    chosen: argparse.Namespace,
+) -> None:
     body = Body.load(name, chosen.tokens, chosen.layers)
     with torch.no_grad():
         questions = body.prepare([example.question.rewrite for example in dev], "query")
@@ -102,11 +109,9 @@ def _compare(name: str, dev, pool, train, corpus: Corpus, chosen: argparse.Names
                 q, p = (body.vectors(texts, pooling).numpy() for texts in (questions, passages))
             own = ranks[when, pooling] = _ranks(q @ p.T, gold)
             figures = {"gap": _gap(q @ p.T, gold), **pool_figures(q, p, gold)}
-            row = {"model": name, "pooling": pooling, "when": when}
-            against = mrr_row(own, ranks[when, "first"])
-            print(
-                json.dumps(row | {key: round(float(value), 4) for key, value in figures.items()} | against), flush=True
-            )
+            row: dict[str, Any] = {"model": name, "pooling": pooling, "when": when}
+            row |= {key: round(float(value), 4) for key, value in figures.items()}
+            print(json.dumps(row | mrr_row(own, ranks[when, "first"])), flush=True)
 
 
 def _gap(cosines: np.ndarray, gold: Sequence[frozenset[int]]) -> float:

@@ -63,9 +63,8 @@ def takes_pairs(folder: Path) -> bool:
 def pair_template(tokenizer: Any) -> str:
     """A chat template that writes a query and a document as one question, for yes or no as the next token."""
     asked = ASKED.format(query=_QUERY, document=_DOCUMENT)
-    starts = (
-        tokenizer.bos_token if tokenizer.bos_token and tokenizer("a").input_ids[0] == tokenizer.bos_token_id else ""
-    )
+    bos = tokenizer.bos_token or ""
+    starts = bos if bos and tokenizer("a").input_ids[0] == tokenizer.bos_token_id else ""
     written = (
         _written(tokenizer, [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}])
         or _written(tokenizer, [{"role": "user", "content": f"{SYSTEM}\n\n{asked}"}])  # some know no system message

@@ -16,8 +16,8 @@ from rag.files import read_json, weights_sha256, write_json
 from rag.index.read import OpenIndex, open_index
 from rag.models.resolve import ResolvedModel
 from rag.progress import say
-from rag.train.checkpoints import average_weights, check_averageable, copy_model
 from rag.rerank.checkpoint import is_reranker, read_reranker
+from rag.train.checkpoints import average_weights, check_averageable, copy_model
 from rag.train.gate import (
     check_reranks,
     check_serves_itself,

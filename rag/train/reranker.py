@@ -44,7 +44,8 @@ def train_reranker(
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best on dev; returns that folder.
 
-    `base` is a reranker, or a body that gets a head (`reranker_start`). Recipes that select by loss measure it on `dev_groups`.
+    `base` is a reranker, or a body that gets a head (`reranker_start`). Recipes that select by loss measure it on
+    `dev_groups`.
 
     A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A target that was made
     with another recipe, base or data is refused (RunMismatchError).

@@ -1,7 +1,7 @@
 """What a reranker's training starts from: a reranker, or the body of another model that gets a head for scores.
 
-RankT5's encoder rankers are made like this (Zhuang et al. 2022, https://arxiv.org/abs/2210.10634): the body of a T5, the
-vector of one token or the mean of all, and a linear layer.
+RankT5's encoder rankers are made like this (Zhuang et al. 2022, https://arxiv.org/abs/2210.10634): the body of a T5,
+the vector of one token or the mean of all, and a linear layer.
 """
 
 from __future__ import annotations

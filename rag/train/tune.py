@@ -63,7 +63,8 @@ def tune_reranker(
 ) -> dict | None:
     """Train the reranker and compare it with the serving one on dev; returns the gate's record, None without the gate.
 
-    `base` names the model to start from, by default the serving one; it may be a body that gets a head. `reuse` are folders of other runs. The serving model's scores are taken from their gate if it scored the same candidates.
+    `base` names the model to start from, by default the serving one; it may be a body that gets a head. `reuse` are
+    folders of other runs. The serving model's scores are taken from their gate if it scored the same candidates.
     """
     # Read before anything else, because a folder without a verdict would be refused after hours of training.
     known = [verdict_of(run) for run in reuse]
