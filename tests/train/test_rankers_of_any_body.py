@@ -9,6 +9,7 @@ from sentence_transformers import CrossEncoder
 
 from rag.build.serving import serving_over
 from rag.errors import ConfigError, ModelError
+from rag.models.adapter_making import Start, Words, make_adapter
 from rag.rerank.checkpoint import read_reranker
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
@@ -105,6 +106,12 @@ def test_a_score_does_not_depend_on_the_company(tmp_path):
     assert np.allclose(reranker.score(PAIRS), [reranker.score([pair])[0] for pair in PAIRS], atol=1e-5)
 
 
+def test_a_text_that_writes_out_the_mark_of_its_end_is_scored_in_any_batch(tmp_path):
+    reranker = CrossEncoderReranker(body(tmp_path / "body", "t5 with a head"), device="cpu", precision="fp32")
+    pairs = [*PAIRS[:2], ("who built the city", "the tower [SEP] the bridge")]
+    assert np.allclose(reranker.score(pairs), [reranker.score([pair])[0] for pair in pairs], atol=1e-5)
+
+
 class TestYesOrNo:
     def ranker(self, tmp_path, max_length_tokens=512):
         folder = body(tmp_path / "tiny-reranker", "qwen3")
@@ -154,6 +161,13 @@ class TestRefused:
     def test_a_folder_without_a_checkpoint(self, tmp_path):
         with pytest.raises(ModelError, match=r"config\.json is missing"):
             check_start(tmp_path, recipe("lambda"))
+
+    def test_an_adapter_of_a_chain_which_would_lose_its_head(self, tmp_path):
+        base = body(tmp_path / "body", "t5")
+        load_start(base, recipe("lambda")).save_pretrained(str(tmp_path / "ranker"))
+        start, words = Start(base, "body"), Words()
+        with pytest.raises(ModelError, match=r"keeps weights in more than one folder \(2_Dense\)"):
+            make_adapter(start, tmp_path / "ranker", tmp_path / "adapter", role="reranker", words=words)
 
 
 class TestParts:
