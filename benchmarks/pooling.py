@@ -124,7 +124,7 @@ def _gap(cosines: np.ndarray, gold: Sequence[frozenset[int]]) -> float:
 def _ranks(cosines: np.ndarray, gold: Sequence[frozenset[int]]) -> list[float]:
     orders = np.argsort(-cosines, axis=1, kind="stable")
     return [
-        reciprocal_rank([str(n) for n in order], {str(n) for n in ids}, 10)
+        reciprocal_rank([str(n) for n in order], {str(n): 1 for n in ids}, 10)
         for order, ids in zip(orders, gold, strict=True)
     ]
 
