@@ -128,7 +128,10 @@ def _scoring_layers(model: CrossEncoder) -> list[str]:
     from sentence_transformers.cross_encoder.modules import LogitScore
     from torch.nn import Linear
 
-    name = {LogitScore: "0.model.lm_head", Dense: f"{len(model) - 1}.linear"}.get(type(model[-1]), "")
+    last = model[-1]
+    name = "0.model.lm_head" if isinstance(last, LogitScore) else ""
+    if isinstance(last, Dense):
+        name = f"{len(model) - 1}.linear"
     return [name] if type(dict(model.named_modules()).get(name)) is Linear else []
 
 
