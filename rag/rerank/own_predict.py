@@ -76,7 +76,8 @@ def check_room(model: CrossEncoder, limit: int, folder: Path) -> int:
     Raises ModelError where they leave no room for the pair.
     """
     model.max_seq_length, longest = UNCUT_TOKENS, model.max_seq_length
-    frame = len(model.preprocess([("", "")])["input_ids"][0])
+    pair = len(model.tokenizer("a", add_special_tokens=False)["input_ids"]) * 2
+    frame = len(model.preprocess([("a", "a")])["input_ids"][0]) - pair
     model.max_seq_length = longest
     if frame >= limit:
         raise ModelError(
