@@ -155,6 +155,10 @@ def train_reranker_(
     recipe: Annotated[
         str, typer.Option(help="lambda, listnet, ranknet, hybrid, distill, abstain, report-1 or report-2.")
     ] = "lambda",
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model to start from, by default the serving one; a body without a head gets one."),
+    ] = None,
     dev: DevOption = None,
     negatives: NegativesOption = None,
     qrels: JudgementsOption = None,
@@ -171,7 +175,7 @@ def train_reranker_(
     from rag.train.tune import tune_reranker
 
     files = TrainingFiles(train, dev, qrels, negatives, sample, tuple(without or ()))
-    _show_verdict(output, tune_reranker(serving, files, output, recipe, reuse=reuse or (), with_gate=gate))
+    _show_verdict(output, tune_reranker(serving, files, output, recipe, base=base, reuse=reuse or (), with_gate=gate))
 
 
 @train_app.command("reader", epilog=example("rag train reader train.txt -i my.index -o models/reader"))

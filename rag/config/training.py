@@ -13,7 +13,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationEr
 
 from rag.config.generator_training import GeneratorTraining
 from rag.config.reader_training import ReaderTraining
-from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, Section, Share
+from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero, PositiveShare, Section, Share
 from rag.config.training_base import ScheduledTraining
 
 Kind = Literal["retriever", "reranker", "reader", "generator"]
@@ -158,6 +158,22 @@ class RerankerTraining(ScheduledTraining):
         default=None,
         description="Learning rate of the classification head. If not set: learning_rate.",
         examples=[2e-4],
+    )
+    layer_decay: PositiveShare | None = Field(
+        default=None,
+        description="Each layer learns at this share of the learning rate of the layer above it. Of an encoder with a "
+        "decoder, the encoder lies below.",
+        examples=[0.9],
+    )
+    freeze_layers: CountOrZero | None = Field(
+        default=None, description="Keep the lowest layers as they are, so many of them.", examples=[6]
+    )
+    pooling: Literal["first", "last", "mean"] | None = Field(
+        default=None,
+        description="Where `--base` names a model that is no reranker: what its new head scores, the vector of the "
+        "first token, of the last one, or the mean of all, without padding. If not set: the pooling that an encoder "
+        "names; yes against no for a language model; else the first token.",
+        examples=["mean"],
     )
 
 

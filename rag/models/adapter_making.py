@@ -90,6 +90,11 @@ def make_adapter(
     tuned = tuned / "model" if (tuned / "model").is_dir() else tuned
     if not (tuned / "config.json").is_file() and not is_peft_folder(tuned):
         raise ModelError(f"{tuned} holds neither a checkpoint (config.json) nor a LoRA of peft ({CONFIG})")
+    if within := sorted(tuned.glob("*/*.safetensors")):
+        raise ModelError(
+            f"{tuned} keeps weights in more than one folder ({within[0].parent.name}), which an adapter cannot hold; "
+            "share the model itself"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         work = Path(scratch) / target.name

@@ -81,6 +81,25 @@ def read_reranker(folder: Path) -> RerankerCheckpoint:
     return RerankerCheckpoint(folder, "own", body, prompt, None, modules)
 
 
+def is_reranker(folder: Path) -> bool:
+    """Whether the files of a folder mean to be a reranker; `read_reranker` says whether it can be used as one."""
+    config = settings_in(folder / "config.json")
+    if (folder / MODULES).is_file():
+        kind = settings_in(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+        if kind != "SentenceTransformer":
+            return kind == "CrossEncoder"
+        modules = read_modules(folder)
+        return len(modules) == 1 and _has_head(modules[0].folder)
+    named = config.get("architectures") or []
+    if any(name.endswith(HEAD) for name in named) or (not named and "id2label" in config):
+        return True
+    return any(name.endswith(LANGUAGE_MODEL) for name in named) and _is_named_reranker(folder, config)
+
+
+def _is_named_reranker(folder: Path, config: Mapping[str, Any]) -> bool:
+    return "rerank" in f"{folder.name} {config.get('_name_or_path', '')}".lower()
+
+
 def _plain(folder: Path) -> RerankerCheckpoint:
     """A folder of transformers alone, without modules.json."""
     if not (folder / "config.json").is_file():
@@ -91,17 +110,16 @@ def _plain(folder: Path) -> RerankerCheckpoint:
     if any(name.endswith(HEAD) for name in named) or (not named and "id2label" in config):
         return RerankerCheckpoint(folder, "head", folder, labels=_labels(folder, config))
     if any(name.endswith(LANGUAGE_MODEL) for name in named):
-        says = f"{folder.name} {config.get('_name_or_path', '')}".lower()
-        if "rerank" in says:
+        if _is_named_reranker(folder, config):
             return RerankerCheckpoint(folder, "own", folder)
         raise ModelError(
             f"{folder} is a language model that writes ({named[0]}), and no {MODULES} says how it scores passages; "
-            "name a cross-encoder"
+            "name a cross-encoder, or train one from it (rag train reranker --base)"
         )
     what = ", ".join(named) or "config.json names none"
     raise ModelError(
         f"{folder} has no classification head ({what}), so it gives no score for question and passage; name a "
-        "cross-encoder"
+        "cross-encoder, or train one from it (rag train reranker --base)"
     )
 
 

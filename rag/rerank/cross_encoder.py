@@ -20,6 +20,7 @@ from rag.types import Hit, ranked
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _HEADS = ("classif", "score", "head", "out_proj")
 """What the layers of classification heads are called."""
+_T5 = ("t5", "mt5", "umt5")
 
 
 class CrossEncoderReranker:
@@ -124,6 +125,8 @@ class CrossEncoderReranker:
             # A decoder finds a pair's last token by it.
             model.config.pad_token_id = self._pad_token_id
         taken = set(inspect.signature(model.forward).parameters)
+        # T5's head refuses a batch in which a text writes out the mark of its end.
+        end = model.config.eos_token_id if model.config.model_type in _T5 else None
 
         class Logit(torch.nn.Module):
             def __init__(self):
@@ -132,7 +135,11 @@ class CrossEncoderReranker:
 
             def forward(self, *inputs):
                 given = {name: value for name, value in zip(INPUTS, inputs, strict=False) if name in taken}
-                logits = self.model(**given).logits
+                if end is not None and len(torch.unique((inputs[0] == end).sum(1))) > 1:
+                    rows = [{name: value[n : n + 1] for name, value in given.items()} for n in range(len(inputs[0]))]
+                    logits = torch.cat([self.model(**row).logits for row in rows])
+                else:
+                    logits = self.model(**given).logits
                 return logits if labels is None else (logits[:, labels[0]] - logits[:, labels[1]]).unsqueeze(1)
 
         return Logit()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,15 @@ from rag.compute.one_at_a_time import TORCH
 from rag.compute.quiet import quiet_transformers
 from rag.compute.reading import reading_weights
 from rag.compute.runner import valid_unicode
+from rag.errors import ModelError
+from rag.models.modules import MODULES
 from rag.progress import progress
+from rag.rerank.yes_no import takes_pairs, yes_no_ranker
 
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+UNCUT_TOKENS = 1_000_000
 PAIRS_PER_BATCH = {"cpu": 4, "cuda": 32}
 
 
@@ -25,20 +32,14 @@ class OwnPredict:
         self._device = device
         with TORCH, reading_weights(folder):
             import torch
-            from sentence_transformers import CrossEncoder
 
             quiet_transformers()
             dtype = torch.bfloat16 if device != "cpu" and precision == "bf16" else torch.float32
-            self._model: Any = CrossEncoder(
-                str(folder),
-                device=device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"dtype": dtype},
-            )
+            self._model: Any = load_own(folder, device=device, model_kwargs={"dtype": dtype})
         own = self._model.max_seq_length or max_length_tokens
         self._limit = min(max_length_tokens, own)
         self._model.max_seq_length = self._limit
+        self._frame = check_room(self._model, self._limit, folder)
 
     def score(self, pairs: Sequence[tuple[str, str]], *, label: str = "") -> tuple[np.ndarray, int]:
         """((n,) float32 scores in input order, how many pairs are longer than the model takes)."""
@@ -63,7 +64,42 @@ class OwnPredict:
         return out, self._n_cut(written)
 
     def _n_cut(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """How many pairs are longer than the model takes, by their texts alone."""
+        """How many pairs are longer than the model takes, by their texts and what stands around them."""
         texts = [f"{query}\n{passage}" for query, passage in pairs]
         encoded = self._model.tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)
-        return sum(len(ids) > self._limit for ids in encoded["input_ids"])
+        return sum(len(ids) + self._frame > self._limit for ids in encoded["input_ids"])
+
+
+def check_room(model: CrossEncoder, limit: int, folder: Path) -> int:
+    """The tokens that a chat template, or the tokenizer, writes around a pair, for a model cut at `limit`.
+
+    Raises ModelError where they leave no room for the pair.
+    """
+    model.max_seq_length, longest = UNCUT_TOKENS, model.max_seq_length
+    pair = len(model.tokenizer("a", add_special_tokens=False)["input_ids"]) * 2
+    frame = len(model.preprocess([("a", "a")])["input_ids"][0]) - pair
+    model.max_seq_length = longest
+    if frame >= limit:
+        raise ModelError(
+            f"{folder} puts {frame} tokens around a question and a passage, and a pair is cut at {limit}; raise "
+            "max_length_tokens"
+        )
+    return frame
+
+
+def load_own(folder: Path, *, device: str, model_kwargs: Mapping[str, Any] | None = None) -> CrossEncoder:
+    """The cross-encoder in a folder, as sentence-transformers runs it.
+
+    A language model without modules, whose chat template takes no pair, is asked for yes or no (`yes_no_ranker`).
+    """
+    from sentence_transformers import CrossEncoder
+
+    if not (folder / MODULES).is_file() and not takes_pairs(folder):
+        return yes_no_ranker(folder, device=device, model_kwargs=model_kwargs)
+    return CrossEncoder(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs=dict(model_kwargs or {}),
+    )

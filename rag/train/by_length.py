@@ -53,7 +53,7 @@ def run_by_length(transformer: Any, rows: int = ROWS_TOGETHER) -> None:
         lengths = attention_mask.sum(dim=1)
         order = lengths.argsort()
         back = order.argsort()  # the place of each row in `order`
-        outputs = []
+        outputs, widths = [], []
         for part in order.split(rows):
             longest = int(lengths[part].max())
             cut = {
@@ -61,9 +61,10 @@ def run_by_length(transformer: Any, rows: int = ROWS_TOGETHER) -> None:
                 for name, value in {"input_ids": input_ids, "attention_mask": attention_mask, **others}.items()
             }
             outputs.append(forward(**cut))
+            widths.append(longest)
         return type(outputs[0])(
             **{
-                name: torch.cat([_widened(output[name], width) for output in outputs])[back]
+                name: torch.cat([_widened(o[name], own, width) for o, own in zip(outputs, widths, strict=True)])[back]
                 for name, value in outputs[0].items()
                 if torch.is_tensor(value)
             }
@@ -72,10 +73,10 @@ def run_by_length(transformer: Any, rows: int = ROWS_TOGETHER) -> None:
     transformer.forward = by_length
 
 
-def _widened(values: Tensor, width: int) -> Tensor:
-    """Per-token outputs (n, t, d) with zeros up to `width` tokens; per-row outputs (n, d) as they are."""
+def _widened(values: Tensor, own: int, width: int) -> Tensor:
+    """Per-token outputs (n, own, d) with zeros up to `width` tokens; others, as of each row, as they are."""
     import torch
 
-    if values.ndim != 3:
+    if values.ndim != 3 or values.shape[1] != own:
         return values
-    return torch.nn.functional.pad(values, (0, 0, 0, width - values.shape[1]))
+    return torch.nn.functional.pad(values, (0, 0, 0, width - own))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Sums = dict[str, list[float]]
 """Layer -> [the sum of the squares of the changes, the sum of the squares of the weights]."""
 DRIFT = "drift"
+WORD_EMBEDDINGS = ("shared", "wte", "wpe")
+"""What T5 and GPT call their word embeddings."""
 
 
 def layer_drift(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
@@ -49,6 +51,7 @@ def _ratio(change: float, size: float) -> float:
 
 def layer_of(parameter: str) -> str:
     """`layer 07`, `embeddings` or `head`, by the name of a parameter."""
-    if found := re.search(r"(?:layer|layers|h)\.(\d+)\.", parameter):
+    if found := re.search(r"(?:blocks?|layers?|h)\.(\d+)\.", parameter):
         return f"layer {int(found[1]):02d}"
-    return "embeddings" if "embed" in parameter else "head"
+    is_embedding = "embed" in parameter or any(part in WORD_EMBEDDINGS for part in parameter.split("."))
+    return "embeddings" if is_embedding else "head"

@@ -16,6 +16,7 @@ from rag.files import read_json, weights_sha256, write_json
 from rag.index.read import OpenIndex, open_index
 from rag.models.resolve import ResolvedModel
 from rag.progress import say
+from rag.rerank.checkpoint import is_reranker, read_reranker
 from rag.train.checkpoints import average_weights, check_averageable, copy_model
 from rag.train.gate import (
     check_reranks,
@@ -140,9 +141,10 @@ def _find(serving: Serving, model: str | Path) -> ResolvedModel:
 
 
 def role_of(folder: Path) -> Role:
-    """The kind of a checkpoint: a question answering model is a reader, a sequence classifier a reranker.
+    """The kind of a checkpoint: a question answering model is a reader, what scores pairs a reranker.
 
-    A causal language model is a generator, if it is no folder of sentence-transformers. Anything else is a retriever.
+    A causal language model is a generator, if it is no folder of sentence-transformers and not called a reranker.
+    Anything else is a retriever.
     """
     if is_reader(folder):
         return "reader"
@@ -153,17 +155,11 @@ def role_of(folder: Path) -> Role:
 
 
 def is_cross_encoder(folder: Path) -> bool:
-    """Whether a checkpoint scores pairs. Raises ModelError where it does so without being a sequence classifier."""
-    is_classifier = any(
-        name.endswith("ForSequenceClassification")
-        for name in read_json(folder / "config.json", ModelError, default={}).get("architectures") or ()
-    )
+    """Whether a checkpoint scores pairs. Raises ModelError where it says so, and its files hold no score."""
     kind = read_json(folder / "config_sentence_transformers.json", ModelError, default={}).get("model_type")
-    if kind == "CrossEncoder" and not is_classifier:
-        raise ModelError(f"{folder} is a cross-encoder, but no sequence classifier; only those can serve as rerankers")
-    if kind is None and (folder / "modules.json").is_file():
-        return False
-    return is_classifier and kind in (None, "CrossEncoder")
+    if kind == "CrossEncoder":
+        read_reranker(folder)
+    return is_reranker(folder)
 
 
 def _copied(model: Path, target: Path, prompts: Mapping[str, str] | None) -> Path:

@@ -33,6 +33,7 @@ from rag.train.negatives import Mined, mined_by
 from rag.train.recipes import chosen_recipe
 from rag.train.reranker_groups import Group, make_groups, soften
 from rag.train.reranker_recipes import RECIPES, RerankerRecipe
+from rag.train.reranker_start import check_start
 from rag.train.run import Watch, digest
 
 
@@ -57,24 +58,23 @@ def prepare_reranker(
     target: str | Path,
     recipe_name: str,
     *,
+    base: str | None = None,
     with_gate: bool = True,
 ) -> RerankerJob:
-    """Read the files, choose the recipe, make the groups, and find the dev candidates.
+    """Read the files, choose the recipe, make the groups, and find the dev candidates; `base` as in `tune_reranker`.
 
     Whatever can be refused is refused here, before anything is trained: ConfigError, DataError. For soft labels the
     serving reranker scores the groups; its scores are kept in `target`.
     """
     chosen = serving.settings.training.reranker
     recipe = _recipe(serving, recipe_name)
+    start = _start(serving, base, recipe)
     index = open_index(serving.index_folder)
     training, held_out = files.splits(index.corpus, with_unanswerable=recipe.unanswerable)
     if with_gate:
         refuse_written(held_out)
     training, negatives = _training_questions(files, index.corpus, training, recipe)
     groups = make_groups(training, index.corpus, recipe, negatives)
-    base = serving.reranker_model()
-    assert base is not None  # `_recipe` has refused otherwise
-    start = base.folder
     if recipe.soft_share:
         groups = _softened(serving, groups, index.corpus, recipe, target)
     # What chose the model to start from is watched again: a question that has chosen a checkpoint judges none.
@@ -111,6 +111,14 @@ def _recipe(serving: Serving, name: str) -> RerankerRecipe:
             "mined negatives; choose select = mrr"
         )
     return recipe
+
+
+def _start(serving: Serving, base: str | None, recipe: RerankerRecipe) -> Path:
+    """The checkpoint to start from; raises ConfigError or ModelError where none can be made of it."""
+    model = serving.reranker_model() if base is None else serving.find(base)
+    assert model is not None  # `_recipe` has refused otherwise
+    check_start(model.folder, recipe)
+    return model.folder
 
 
 def _training_questions(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.compute.hardware import default_device
-from rag.compute.quiet import quiet_transformers
 from rag.data.passages import Corpus
-from rag.errors import ConfigError, ModelError
 from rag.files import weights_sha256
+from rag.rerank.own_predict import check_room
 from rag.train.by_length import prepare_model
 from rag.train.checkpoints import save_whole
 from rag.train.dev_evaluation import DevCandidates, dev_evaluator, reranker_figures
 from rag.train.fit import fit
+from rag.train.model_parts import freeze_layers, learning_rates, parts_of
 from rag.train.reranker_groups import Group, training_dataset
 from rag.train.reranker_recipes import RerankerRecipe
+from rag.train.reranker_start import load_start
 from rag.train.run import Watch, check_same_training, digest, note_training
 
 if TYPE_CHECKING:
@@ -45,7 +44,8 @@ def train_reranker(
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best on dev; returns that folder.
 
-    Recipes that select by loss measure it on `dev_groups`.
+    `base` is a reranker, or a body that gets a head (`reranker_start`). Recipes that select by loss measure it on
+    `dev_groups`.
 
     A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A target that was made
     with another recipe, base or data is refused (RunMismatchError).
@@ -58,12 +58,16 @@ def train_reranker(
     finished = target / "model"
     if finished.is_dir():
         return finished
-    model = _load(base)
+    model = load_start(base, recipe)
     longest = model.max_seq_length
     model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
+    check_room(model, model.max_seq_length, Path(base))
     prepare_model(model, model.model, recipe)
+    model.set_keep_in_fp32_modules(_scoring_layers(model))
+    parts = parts_of(model, model.model)
+    freeze_layers(model, parts, recipe.freeze_layers or 0)
     loss = _loss(model, recipe)
-    rates = _learning_rates(model, recipe)
+    rates = learning_rates(parts, recipe)
     chosen_by: dict[str, Any] = {}
     if recipe.select == "loss":
         chosen_by = {"eval_dataset": training_dataset(dev_groups, corpus, recipe), "metric": "loss"}
@@ -85,8 +89,9 @@ def train_reranker(
         learning_rate_mapping=rates,
         **chosen_by,
     )
-    # The recipe's length holds for training alone.
+    # The recipe's length, and the precision of the last layer, hold for training alone.
     model.max_seq_length = longest
+    model.set_keep_in_fp32_modules([])
     save_whole(model, finished)
     return finished
 
@@ -117,14 +122,17 @@ def _identity(
     }
 
 
-def _load(base: str | Path) -> CrossEncoder:
-    from sentence_transformers import CrossEncoder
+def _scoring_layers(model: CrossEncoder) -> list[str]:
+    """The linear layers that a chain of modules ends in: in bf16 a language model's logits have steps of 1/8."""
+    from sentence_transformers.base.modules import Dense
+    from sentence_transformers.cross_encoder.modules import LogitScore
+    from torch.nn import Linear
 
-    quiet_transformers()
-    model = CrossEncoder(str(base), device=default_device(), local_files_only=True)
-    if model.num_labels != 1:
-        raise ModelError(f"{base} has {model.num_labels} labels; a reranker has one")
-    return model
+    last = model[-1]
+    name = "0.model.lm_head" if isinstance(last, LogitScore) else ""
+    if isinstance(last, Dense):
+        name = f"{len(model) - 1}.linear"
+    return [name] if type(dict(model.named_modules()).get(name)) is Linear else []
 
 
 def _loss(model: CrossEncoder, recipe: RerankerRecipe) -> Module:
@@ -146,22 +154,6 @@ def _loss(model: CrossEncoder, recipe: RerankerRecipe) -> Module:
             return HybridLoss(model)
         case "none_of_these":
             return NoneOfTheseLoss(model)
-
-
-def _learning_rates(model: Module, recipe: RerankerRecipe) -> dict[str, float]:
-    """Patterns of parameter names with a learning rate of their own.
-
-    Raises ConfigError where no parameter of the model matches a pattern.
-    """
-    rates = {
-        r"\.embeddings\.": recipe.embedding_learning_rate,
-        r"\.(classifier|pooler|score)\.": recipe.head_learning_rate,
-    }
-    chosen = {pattern: rate for pattern, rate in rates.items() if rate is not None}
-    for pattern in chosen:
-        if not any(re.search(pattern, f".{name}") for name, _ in model.named_parameters()):
-            raise ConfigError(f"the recipe {recipe.name!r} has a learning rate for {pattern}, which this model lacks")
-    return chosen
 
 
 class TrainingSeparation:

@@ -32,7 +32,9 @@ class RerankerRecipe(Schedule):
     There are `negatives` per question; on average `random_share` of them are random instead of mined. The checkpoint
     kept is the best by `select`: MRR@10 of reranked candidates, or the loss on dev questions that are made into pairs
     as the training questions are. `embedding_learning_rate` and `head_learning_rate` are the encoder's where they are
-    None. With `unanswerable`, questions that no passage answers are trained on too: groups of negatives only.
+    None, and `layer_decay` lets each layer learn at a share of the rate of the one above. The lowest `freeze_layers`
+    stay as they are. `pooling` is for a body that gets a head (`reranker_start`). With `unanswerable`, questions that
+    no passage answers are trained on too: groups of negatives only.
 
     If a cross-encoder scored the mined negatives, the best scored ones can be used (`hardest_first`, else any), and
     questions can be left out whose gold passages all lie `skip_easy` logits above them: little is left to learn there.
@@ -51,6 +53,9 @@ class RerankerRecipe(Schedule):
     unanswerable: bool = False
     embedding_learning_rate: float | None = None
     head_learning_rate: float | None = None
+    layer_decay: float | None = None
+    freeze_layers: int | None = None
+    pooling: Literal["first", "last", "mean"] | None = None
     batch_size: int = 16
     epochs: float = 1.0
 

@@ -71,16 +71,18 @@ def tune_reranker(
     target: str | Path,
     recipe_name: str,
     *,
+    base: str | None = None,
     reuse: Sequence[str | Path] = (),
     with_gate: bool = True,
 ) -> dict | None:
-    """Train the reranker and compare it with its base on dev; returns the gate's record, None without the gate.
+    """Train the reranker and compare it with the serving one on dev; returns the gate's record, None without the gate.
 
-    `reuse` are folders of other runs. The base's scores are taken from their gate if it scored the same candidates.
+    `base` names the model to start from, by default the serving one; it may be a body that gets a head. `reuse` are
+    folders of other runs. The serving model's scores are taken from their gate if it scored the same candidates.
     """
     # Read before anything else, because a folder without a verdict would be refused after hours of training.
     known = [verdict_of(run) for run in reuse]
-    job = prepare_reranker(serving, files, target, recipe_name, with_gate=with_gate)
+    job = prepare_reranker(serving, files, target, recipe_name, base=base, with_gate=with_gate)
     model = train_reranker(
         job.start,
         job.groups,

@@ -348,7 +348,7 @@ def test_what_cannot_meet_the_serving_model_is_told(data, monkeypatch):
         gate_model(serving_over(settings, index), folder / "three", dev, target)
     for name, change, sentence in (
         ("config", {"hidden_size": 8}, "cannot be read"),
-        ("causal", {"architectures": ["Qwen3ForCausalLM"]}, "no sequence classifier"),
+        ("causal", {"architectures": ["Qwen3ForCausalLM"]}, "is a language model that writes"),
     ):
         odd = shutil.copytree(settings.reranker.model, folder / name)
         stored = json.loads((odd / "config.json").read_text("utf-8"))

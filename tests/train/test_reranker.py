@@ -23,7 +23,8 @@ from rag.errors import ConfigError, ModelError, RunMismatchError
 from rag.rerank.cross_encoder import CrossEncoderReranker
 from rag.resume import read_jsonl
 from rag.train.dev_evaluation import DevCandidates, dev_evaluator, ranking_figures, reranker_figures
-from rag.train.reranker import TrainingSeparation, _learning_rates, train_reranker
+from rag.train.model_parts import ModelParts, learning_rates, parts_of
+from rag.train.reranker import TrainingSeparation, train_reranker
 from rag.train.reranker_groups import Group, make_groups, soften, targets, training_dataset
 from rag.train.reranker_recipes import RECIPES
 from rag.train.run import Watch
@@ -241,9 +242,9 @@ def test_listnets_targets_give_the_labels_back_as_a_distribution():
 
 def test_a_learning_rate_for_a_part_that_the_model_lacks_is_refused(tiny_reranker_folder):
     model = CrossEncoder(str(tiny_reranker_folder), device="cpu")
-    assert len(_learning_rates(model, recipe("hybrid"))) == 2
+    assert len(learning_rates(parts_of(model, model.model), recipe("hybrid"))) == 2
     with pytest.raises(ConfigError, match="lacks"):
-        _learning_rates(torch.nn.Linear(2, 2), recipe("hybrid"))
+        learning_rates(ModelParts([], [], []), recipe("hybrid"))
 
 
 @pytest.mark.usefixtures("curves")
