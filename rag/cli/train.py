@@ -13,6 +13,14 @@ from rag.terminal import show
 
 app = typer.Typer()
 
+TrainArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Training questions: train.txt, a BEIR folder, a table, or a data set of the hub as "
+        "owner/name:config:split. Columns: rows.csv:question=q,positive=right,negative=wrong."
+    ),
+]
+
 
 @app.command(rich_help_panel=TRAIN, epilog=example("rag questions -i my.index -o questions.txt"))
 def questions(
@@ -37,7 +45,7 @@ def questions(
 
 @app.command("mine", rich_help_panel=TRAIN, epilog=example("rag mine train.txt -i my.index -o negatives.jsonl"))
 def mine_(
-    train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],
+    train: TrainArgument,
     index: IndexOption,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The JSON lines to write; a report is written beside them.")
@@ -96,7 +104,6 @@ train_app = typer.Typer(
 )
 app.add_typer(train_app, name="train", rich_help_panel=TRAIN)
 
-TrainArgument = Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")]
 RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run and its model.")]
 DevOption = Annotated[Path | None, typer.Option(help="Dev questions; by default some documents are held out.")]
 NegativesOption = Annotated[Path | None, typer.Option(help="The file that rag mine wrote.")]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rag.data.rows import line_error, parsed
 from rag.data.source import NUMBERED, USUAL, Source
@@ -61,7 +62,8 @@ class _Reader:
     number: int
 
     def course(self) -> list[Evidence]:
-        texts, labels = parsed(self.row.get("evidences")), parsed(self.row.get("retrieval_labels"))
+        texts: Any = parsed(self.row.get("evidences"))
+        labels: Any = parsed(self.row.get("retrieval_labels"))
         is_labelled = isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels)
         if not is_labelled or not all(isinstance(text, str) for text in texts) or not set(labels) <= {0, 1}:
             raise line_error(
@@ -136,7 +138,9 @@ class _Reader:
         if not isinstance(item, dict) or not isinstance(text, str) or (answers is None and SELECTED not in item):
             return None
         own = next((item[key] for key in USUAL["id"] if item.get(key) is not None), "")
-        return Evidence(bool(item[SELECTED]) if answers is None else answers, text, str(own), str(item.get("title") or ""))
+        return Evidence(
+            bool(item[SELECTED]) if answers is None else answers, text, str(own), str(item.get("title") or "")
+        )
 
 
 def _sorted(found: Iterable[Evidence]) -> list[Evidence]:

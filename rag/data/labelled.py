@@ -217,7 +217,9 @@ class _Known:
             tuple(dict.fromkeys(pid for answers, own in ids if answers == wanted for pid in own))
             for wanted in (True, False)
         )
-        return _LabelRow(question, labelled, negatives, any(one.answers for one in evidences), sum(not own for _, own in ids))
+        return _LabelRow(
+            question, labelled, negatives, any(one.answers for one in evidences), sum(not own for _, own in ids)
+        )
 
     def _of(self, evidence: Evidence) -> Sequence[str]:
         if evidence.id and evidence.id in self._corpus:

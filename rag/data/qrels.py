@@ -27,7 +27,11 @@ def load_qrels(path: str | Path) -> Qrels:
     for file in _qrels_files(path):
         qrels = _json_qrels(file) if isinstance(file, Path) and _is_json_object(file) else _column_qrels(file)
         if not qrels:
-            holds = "it has no row" if isinstance(file, Source) else "write {qid: {id: 1}}, or lines of query-id, passage-id, grade"
+            holds = (
+                "it has no row"
+                if isinstance(file, Source)
+                else "write {qid: {id: 1}}, or lines of query-id, passage-id, grade"
+            )
             raise DataError(f"{file} holds no judgement; {holds}")
         for qid, judged in qrels.items():
             merged.setdefault(qid, {}).update(judged)

@@ -179,7 +179,8 @@ def _answer(value: object, name: str, source: Source, number: int) -> tuple[str 
 
 def _first_of(texts: Sequence[str], *, none: str | None) -> tuple[str | None, tuple[str, ...]]:
     """The first answer, and the others."""
-    first, *others = [CANNOTANSWER if text == NO_ANSWER else text for text in texts] or [none]
+    known = [CANNOTANSWER if text == NO_ANSWER else text for text in texts]
+    first, others = (known[0], known[1:]) if known else (none, [])
     return first, tuple(dict.fromkeys(text for text in others if text and text != first))
 
 

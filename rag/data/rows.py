@@ -11,7 +11,6 @@ from rag.data.source import Source
 from rag.data.tables import table_rows
 from rag.errors import DataError
 
-
 MOST_NAMES_TOLD = 3
 
 

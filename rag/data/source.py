@@ -153,9 +153,7 @@ def _columns(name: str, text: str) -> dict[str, str]:
     for item in text.split(","):
         wanted, separator, column = item.partition("=")
         if not separator or not column or wanted not in FIELDS:
-            raise DataError(
-                f"{name}: {item!r} names no column; write FIELD=COLUMN, fields are {', '.join(FIELDS)}"
-            )
+            raise DataError(f"{name}: {item!r} names no column; write FIELD=COLUMN, fields are {', '.join(FIELDS)}")
         found[wanted] = column
     return found
 

@@ -35,7 +35,9 @@ class Table:
 
 def open_table(source: Source) -> Table:
     """The table of a source. Raises DataError where it cannot be read, or lacks a column that the user named."""
-    table = {"csv": _csv_table, "parquet": _parquet_table, "saved": _saved_table, "hub": _hub_table}[source.kind](source)
+    table = {"csv": _csv_table, "parquet": _parquet_table, "saved": _saved_table, "hub": _hub_table}[source.kind](
+        source
+    )
     for wanted, column in source.columns.items():
         if column not in table.columns:
             raise DataError(
@@ -56,8 +58,8 @@ def used_columns(source: Source, fields: Sequence[str]) -> str:
     """How a table is read, in words: its kind, and the columns that hold these fields."""
     found = open_table(source).columns
     held = {"id" if name == "question_id" else name: source.holder(name, found) for name in fields}
-    held = {name: f"{name} = {column}" for name, column in held.items() if column is not None}
-    return f"{KINDS[source.kind]}: {', '.join(held.values()) or 'no columns'}"
+    words = [f"{name} = {column}" for name, column in held.items() if column is not None]
+    return f"{KINDS[source.kind]}: {', '.join(words)}"
 
 
 def _csv_table(source: Source) -> Table:
@@ -66,13 +68,9 @@ def _csv_table(source: Source) -> Table:
     Where the columns are named by number, there is no header, and quotes between tabs are signs as others are.
     """
     has_header = not source.columns or not all(column.isdecimal() for column in source.columns.values())
-    cells = _csv_cells(source.path, has_header)
-    try:
-        first = next(cells)
-    except StopIteration:
-        raise DataError(f"{source} is empty; write the names of the columns into its first row") from None
-    finally:
-        cells.close()
+    first = next(_csv_cells(source.path, has_header), None)
+    if first is None:
+        raise DataError(f"{source} is empty; write the names of the columns into its first row")
     columns = tuple(first) if has_header else tuple(str(n) for n in range(1, len(first) + 1))
     if len(set(columns)) < len(columns):
         raise DataError(f"{source}: two columns of the header have one name ({', '.join(columns)}); rename one")
@@ -98,11 +96,16 @@ def _csv_cells(path: Path, has_header: bool) -> Iterator[list[str]]:
     lines = _texts(path)
     first = next(lines, "")
     delimiter = "\t" if unpacked_suffix(path).lower() == ".tsv" else max(DELIMITERS, key=first.count)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" and not has_header else csv.QUOTE_MINIMAL
+    is_plain = delimiter == "\t" and not has_header
     before = csv.field_size_limit(LONGEST_LINE)
     number = 0
     try:
-        for row in csv.reader(_chained(first, lines), delimiter=delimiter, quoting=quoting, strict=True):
+        for row in csv.reader(
+            _chained(first, lines),
+            delimiter=delimiter,
+            quoting=csv.QUOTE_NONE if is_plain else csv.QUOTE_MINIMAL,
+            strict=True,
+        ):
             number += 1
             if any(row):
                 yield row
@@ -244,6 +247,6 @@ def _quiet(library: Any) -> Iterator[None]:
 def _of_dataset(data: datasets.Dataset) -> Table:
     def read(wanted: Sequence[str]) -> Iterator[dict]:
         for batch in data.select_columns(list(wanted)).with_format("arrow").iter(ROWS_PER_BATCH):
-            yield from batch.to_pylist()  # type: ignore[attr-defined]
+            yield from batch.to_pylist()
 
     return Table(tuple(data.column_names), read)

@@ -35,10 +35,10 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (i
 class Manifest:
     """What a generation of an index holds, and what made it.
 
-    `corpus_path` names the corpus (`rag.data.source`), `embedded`, or is empty for an index of documents. `n_passages` counts them all,
-    `passages_cut` those that were longer than the encoder takes. `factory` is the kind of FAISS index,
-    `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds k1, b, language and
-    version of the analyzer (`rag.index.language`). `seconds` is what making it took.
+    `corpus_path` names the corpus (`rag.data.source`), such as its file or `embedded`; it is empty for an index of
+    documents. `n_passages` counts them all, `passages_cut` those that were longer than the encoder takes. `factory` is
+    the kind of FAISS index, `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds
+    k1, b, language and version of the analyzer (`rag.index.language`). `seconds` is what making it took.
     """
 
     format_version: int
@@ -150,7 +150,7 @@ def check_source(manifest: Manifest, index_folder: Path, keeps: Path | None = No
 
 
 def source_is_there(manifest: Manifest) -> bool:
-    """Whether the corpus that an index was made from can be read here; never so for an index of documents, or the hub."""
+    """Whether the corpus that an index was made from is on this disk; never so for documents and what is of the hub."""
     if manifest.corpus_path in ("", EMBEDDED):
         return manifest.corpus_path == EMBEDDED
     source = source_of(manifest.corpus_path)
@@ -162,7 +162,9 @@ def source_sha256(corpus_path: str, keeps: Path | None = None) -> str:
     if corpus_path == EMBEDDED:
         return load_corpus(EMBEDDED).sha256()
     files = corpus_files(corpus_path)
-    hashes = [file_sha256(file) if keeps is None else sha256_checked(keeps, file.absolute(), file_sha256) for file in files]
+    hashes = [
+        file_sha256(file) if keeps is None else sha256_checked(keeps, file.absolute(), file_sha256) for file in files
+    ]
     return hashes[0] if len(hashes) == 1 else _digest([file.name for file in files], hashes)
 
 

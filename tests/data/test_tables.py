@@ -17,7 +17,7 @@ from rag.types import CANNOTANSWER, Passage
 
 FORMATS = ("csv", "csv.gz", "tsv", "parquet", "shards", "saved", "splits", "hub")
 CORPUS = [
-    {"id": "a@0", "title": "Ada", "text": "She wrote,\n\"notes\"; it's 1843.", "source": "wiki"},
+    {"id": "a@0", "title": "Ada", "text": 'She wrote,\n"notes"; it\'s 1843.', "source": "wiki"},
     {"id": "a@1", "title": None, "text": "Zürich 東京", "source": None},
     {"id": "007", "title": "Bond", "text": "x" * 200_000, "source": "film"},
 ]
@@ -49,7 +49,10 @@ TEVATRON = [
         "query_id": "t1",
         "query": "who",
         "positive_passages": [{"docid": "p1", "title": "A", "text": "Ada wrote."}],
-        "negative_passages": [{"docid": "p2", "title": "", "text": "Bob reads."}, {"docid": "p3", "text": "Ada wrote."}],
+        "negative_passages": [
+            {"docid": "p2", "title": "", "text": "Bob reads."},
+            {"docid": "p3", "text": "Ada wrote."},
+        ],
     }
 ]
 
@@ -280,7 +283,7 @@ def test_what_is_not_understood_names_the_columns_and_the_way_out(table):
             f"{reference}: no column holds {what} (columns: nr, body_text); name it: {reference}:{field}=COLUMN"
         )
     questions = table([{"question": "who", "body_text": "Ada"}], "parquet")
-    with pytest.raises(DataError, match="no column holds a passage that answers .*positive=COLUMN, or name judgements"):
+    with pytest.raises(DataError, match=r"holds a passage that answers .*positive=COLUMN, or name judgements"):
         load_examples(questions, Corpus([Passage("1", "Ada")]))
     with pytest.raises(DataError, match=r"no column 'gold' \(columns: question, body_text\); correct answer=gold"):
         load_questions(f"{questions}:answer=gold")
@@ -335,7 +338,7 @@ def test_a_damaged_parquet_file_is_one_sentence(tmp_path):
 def test_a_damaged_saved_data_set_is_one_sentence(table):
     folder = table(CORPUS, "saved")
     (folder / "state.json").write_text("{}")
-    with pytest.raises(DataError, match="cannot be read as a saved data set .*; save it again"):
+    with pytest.raises(DataError, match=r"cannot be read as a saved data set .*; save it again"):
         load_corpus(folder)
 
 
@@ -347,7 +350,9 @@ def test_of_several_splits_one_is_named(tmp_path, table, hub):
     with pytest.raises(DataError, match=r"has no split 'x' \(splits: train, dev\)"):
         load_corpus(f"{folder}:x")
     table(CORPUS, "hub")
-    with pytest.raises(DataError, match=r"has several splits \(splits: train, dev\); name one, as in someone/rows:train"):
+    with pytest.raises(
+        DataError, match=r"has several splits \(splits: train, dev\); name one, as in someone/rows:train"
+    ):
         load_corpus("someone/rows")
     hub["someone/rows"]["other"] = {"corpus": hub["someone/rows"]["default"]["dev"]}
     with pytest.raises(DataError, match=r"Config name is missing.*name one, as in someone/rows:CONFIG:SPLIT"):
