@@ -27,19 +27,30 @@ def questions(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
     sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
+    kind: Annotated[
+        list[Literal["question", "claim", "keywords"]] | None,
+        typer.Option(help="What is written about each passage, by default a question; may be repeated."),
+    ] = None,
+    round_trip: Annotated[
+        int,
+        typer.Option(min=0, help="Keep only what finds its own passage among the first N; 0 keeps all."),
+    ] = 0,
     llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Write training questions for documents that have none: the generator asks one about each passage.
 
-    Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
+    Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest. With
+    --kind it writes claims and keywords as well, for people who search without asking.
     """
     serving = serving_of(config, set_, index, llm)
     from rag.cli.lines import written_lines
     from rag.runs.written import write_training_questions
 
-    written = write_training_questions(serving, output, sample=sample)
+    written = write_training_questions(
+        serving, output, sample=sample, kinds=kind or ["question"], round_trip=round_trip
+    )
     show(*written_lines(written, output))
 
 

@@ -15,19 +15,19 @@ QUESTION, KEYWORDS, TOPIC, CLAIM = "question", "keywords", "topic", "claim"
 INTENTS = (QUESTION, KEYWORDS, TOPIC, CLAIM)
 BROAD_WORDS, CLAIM_WORDS, CLAIM_FUNCTION_WORDS = 2, 6, 2
 
-_ASKING = frozenset(
-    # English: question words, and verbs that a question begins with
-    "how who whose whom what when where which why is are was were do does did can could should would will has have may "
-    "must am name whats hows wheres "
-    # German, Dutch
-    "wer wen wem wessen wann wo woher wohin wie warum wieso weshalb welche welcher welches welchen womit wat wanneer "
-    "waar waarom hoe welke "
-    # French, Spanish, Portuguese, Italian
-    "qui quoi quand où comment pourquoi quel quelle quels quelles combien qué quién quiénes cuándo dónde cómo cuál "
-    "cuáles cuánto cuántos quem onde qual quais quantos chi cosa quando dove perché quale quanto quanti "
-    # Russian
-    "кто что когда где как почему зачем сколько какой какая какие".split()
-)
+_ASKING_BY_LANGUAGE = {
+    # Question words, and in English the verbs that a question begins with.
+    "english": "how who whose whom what when where which why is are was were do does did can could should would will "
+    "has have may must am name whats hows wheres",
+    "german": "wer wen wem wessen wann wo woher wohin wie warum wieso weshalb welche welcher welches welchen womit",
+    "dutch": "wat wanneer waar waarom hoe welke",
+    "french": "qui quoi quand où comment pourquoi quel quelle quels quelles combien",
+    "spanish": "qué quién quiénes cuándo dónde cómo cuál cuáles cuánto cuántos",
+    "portuguese": "quem onde qual quais quantos",
+    "italian": "chi cosa quando dove perché quale quanto quanti",
+    "russian": "кто что когда где как почему зачем сколько какой какая какие",
+}
+_ASKING = frozenset(word for words in _ASKING_BY_LANGUAGE.values() for word in words.split())
 _ASKING_WITHIN = re.compile(
     "什么|什麼|谁|誰|哪|怎么|怎麼|怎样|如何|为何|多少|吗|嗎|なぜ|どこ|いつ|どう|何|무엇|누구|언제|어디|왜|어떻게"
 )

@@ -1,4 +1,4 @@
-"""The groups that a run's figures are split by: source, intent, question word, lengths, and rarity of the question's words."""
+"""The groups that a run's figures are split by: source, intent, question word, lengths, rarity of its words."""
 
 from __future__ import annotations
 

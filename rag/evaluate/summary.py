@@ -22,7 +22,8 @@ BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top 
 def summarize(rows: Sequence[Mapping], stages: Sequence[str], *, intervals: bool = True) -> dict[str, Any]:
     """Ranking figures by stage, and figures of the answers (None without references), over the scores of questions.
 
-    `deep` holds what only deep rankings have, None for others. `intervals` adds bootstrap intervals to the figures that the report compares.
+    `deep` holds what only deep rankings have, None for others. `intervals` adds bootstrap intervals to the figures that
+    the report compares.
     """
     summary: dict[str, Any] = {
         "n": len(rows),

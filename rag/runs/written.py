@@ -16,21 +16,23 @@ from rag.data.passages import Corpus
 from rag.errors import DataError
 from rag.evaluate.unanswerable import holds_answer
 from rag.generate.builtin import get_prompt
-from rag.generate.written import CHUNK_PASSAGES, MAX_NEW_TOKENS, Written, write_questions
+from rag.generate.written import CHUNK_PASSAGES, MAX_NEW_TOKENS, Keep, Written, write_questions
+from rag.generate.written_kinds import KINDS, QUESTION
 from rag.index.read import open_index
 from rag.lazy import Lazy
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.runs.batch import questions_sha256
-from rag.types import Generator, Hit, Response
+from rag.types import Generator, Hit, Passage, Response
 
 CHUNK_ANSWERS = 16
+SUMMARY_TOKENS = 160
 PROMPT = "extract-v1"
 """Asks for a short phrase out of the passage, whose words can be looked for elsewhere."""
 
 
-def question_generator(serving: Serving) -> Lazy[Generator]:
+def question_generator(serving: Serving, max_new_tokens: int = MAX_NEW_TOKENS) -> Lazy[Generator]:
     """The generator of the settings for short texts, loaded when it is first needed."""
-    return Lazy(lambda: parts.make_generator(serving.with_max_new_tokens(MAX_NEW_TOKENS).settings, interactive=False))
+    return Lazy(lambda: parts.make_generator(serving.with_max_new_tokens(max_new_tokens).settings, interactive=False))
 
 
 def write_training_questions(
@@ -40,15 +42,46 @@ def write_training_questions(
     sample: int | None = None,
     generator: Lazy[Generator] | None = None,
     chunk_size: int = CHUNK_PASSAGES,
+    kinds: Sequence[str] = (QUESTION,),
+    round_trip: int = 0,
 ) -> Written:
     """Let the generator write a question for each passage of an index into a training file, or for `sample` of them.
 
-    It goes on after a kill, and raises, as `rag.generate.written.write_questions` does.
+    Of other `kinds` one text each. With a `round_trip` only what finds its passage again among so many is kept, by the
+    retriever of the settings (Dai et al. 2022, https://arxiv.org/abs/2209.11755). It goes on after a kill, and raises,
+    as `rag.generate.written.write_questions` does.
     """
+    kinds = tuple(kind for kind in KINDS if kind in kinds)
     index = open_index(serving.index_folder)
-    identity = {"index": index.manifest.fingerprint, "generator": generator_identity(serving.settings)}
-    start = (generator or question_generator(serving)).get
-    return write_questions(index.corpus, start, target, sample=sample, identity=identity, chunk_size=chunk_size)
+    identity: dict = {"index": index.manifest.fingerprint, "generator": generator_identity(serving.settings)}
+    if kinds != (QUESTION,) or round_trip:  # files begun before there were kinds go on
+        identity |= {"kinds": list(kinds), "round_trip": round_trip}
+    length = MAX_NEW_TOKENS if kinds == (QUESTION,) else SUMMARY_TOKENS
+    start = (generator or question_generator(serving, length)).get
+    return write_questions(
+        index.corpus,
+        start,
+        target,
+        sample=sample,
+        identity=identity,
+        chunk_size=chunk_size,
+        kinds=kinds,
+        keep=_finding(serving, round_trip) if round_trip else None,
+    )
+
+
+def _finding(serving: Serving, k: int) -> Keep:
+    """Keeps the texts that find their passage, or a copy of it, among the first `k`."""
+    retriever = Lazy(serving.retriever)
+
+    def keep(written: Sequence[tuple[str, Passage]]) -> list[bool]:
+        found = retriever.get().retrieve([text for text, _ in written], k)
+        return [
+            any(hit.passage.id == passage.id or hit.passage.text == passage.text for hit in hits)
+            for (_, passage), hits in zip(written, found, strict=True)
+        ]
+
+    return keep
 
 
 def answered_examples(
