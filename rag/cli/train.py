@@ -28,8 +28,10 @@ def questions(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
     sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
     kind: Annotated[
-        list[Literal["question", "claim", "keywords"]] | None,
-        typer.Option(help="What is written about each passage, by default a question; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            help="What is written about each passage: question (the default), claim, keywords; may be repeated."
+        ),
     ] = None,
     round_trip: Annotated[
         int,

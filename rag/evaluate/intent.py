@@ -15,7 +15,7 @@ QUESTION, KEYWORDS, TOPIC, CLAIM = "question", "keywords", "topic", "claim"
 INTENTS = (QUESTION, KEYWORDS, TOPIC, CLAIM)
 BROAD_WORDS, CLAIM_WORDS, CLAIM_FUNCTION_WORDS = 2, 6, 2
 
-_ASKING_BY_LANGUAGE = {
+ASKING_WORDS = {
     # Question words, and in English the verbs that a question begins with.
     "english": "how who whose whom what when where which why is are was were do does did can could should would will "
     "has have may must am name whats hows wheres",
@@ -27,10 +27,11 @@ _ASKING_BY_LANGUAGE = {
     "italian": "chi cosa quando dove perché quale quanto quanti",
     "russian": "кто что когда где как почему зачем сколько какой какая какие",
 }
-_ASKING = frozenset(word for words in _ASKING_BY_LANGUAGE.values() for word in words.split())
+_ASKING = frozenset(word for words in ASKING_WORDS.values() for word in words.split())
 _ASKING_WITHIN = re.compile(
     "什么|什麼|谁|誰|哪|怎么|怎麼|怎样|如何|为何|多少|吗|嗎|なぜ|どこ|いつ|どう|何|무엇|누구|언제|어디|왜|어떻게"
 )
+_QUESTION_MARK = re.compile(r"[?？؟](?![\w/=&])")  # none of an address
 _EXPLORING = re.compile(
     r"(?:about|all about|tell me about|explain|describe|discuss|compare|list|summari[sz]e|overview|introduction|"
     r"history|types|kinds|basics|erkläre|beschreibe|überblick|einführung|geschichte|explique|décris|histoire|"
@@ -42,7 +43,7 @@ _EXPLORING = re.compile(
 def intent_of(query: str) -> str:
     """One of `INTENTS`.
 
-    - question: it ends in a question mark, or begins as a question does;
+    - question: a question mark ends it, or a sentence in it; or it begins as a question does;
     - topic: it asks to be told about something, or is one word or two without a number, or names a thing "of" another;
     - claim: a sentence that states something;
     - keywords: words in a row, without the small words of a sentence.
@@ -51,7 +52,7 @@ def intent_of(query: str) -> str:
     words = re.findall(r"[^\W_]+", text.lower())
     if not words:
         return KEYWORDS
-    if text.endswith(("?", "？", "؟")) or words[0] in _ASKING or _ASKING_WITHIN.search(text):
+    if _QUESTION_MARK.search(text) or words[0] in _ASKING or _ASKING_WITHIN.search(text):
         return QUESTION
     if _EXPLORING.match(text):
         return TOPIC

@@ -13,7 +13,7 @@ from rag.build.serving import Serving
 from rag.data.answers import references
 from rag.data.labelled import Example
 from rag.data.passages import Corpus
-from rag.errors import DataError
+from rag.errors import ConfigError, DataError
 from rag.evaluate.unanswerable import holds_answer
 from rag.generate.builtin import get_prompt
 from rag.generate.written import CHUNK_PASSAGES, MAX_NEW_TOKENS, Keep, Written, write_questions
@@ -49,8 +49,10 @@ def write_training_questions(
 
     Of other `kinds` one text each. With a `round_trip` only what finds its passage again among so many is kept, by the
     retriever of the settings (Dai et al. 2022, https://arxiv.org/abs/2209.11755). It goes on after a kill, and raises,
-    as `rag.generate.written.write_questions` does.
+    as `rag.generate.written.write_questions` does; ConfigError for a kind that is none.
     """
+    if unknown := sorted(set(kinds) - KINDS.keys()):
+        raise ConfigError(f"no kind of text is called {unknown[0]!r}; choose one of {', '.join(KINDS)}")
     kinds = tuple(kind for kind in KINDS if kind in kinds)
     index = open_index(serving.index_folder)
     identity: dict = {"index": index.manifest.fingerprint, "generator": generator_identity(serving.settings)}

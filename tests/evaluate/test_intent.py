@@ -17,6 +17,8 @@ from rag.types import Passage
         ("is the ferry blue", QUESTION),
         ("The ferry, when?", QUESTION),
         ("Name the town.", QUESTION),
+        ("Which ferry is it? (ferries.example)", QUESTION),
+        ("ferries.example/search?q=ferry timetable", KEYWORDS),
         ("Wann fährt die Fähre", QUESTION),
         ("渡轮几点出发？", QUESTION),
         ("渡轮什么时候出发", QUESTION),

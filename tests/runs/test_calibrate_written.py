@@ -236,6 +236,23 @@ def test_questions_written_once_serve_again(serving, tmp_path):
     assert not list(made.index_folder.glob("calibration-*"))
 
 
+def test_of_other_kinds_only_what_finds_its_passage_is_kept(serving, tmp_path):
+    class Writes(Asks):
+        def generate(self, conversations):
+            titles = [conversation[-1]["content"].splitlines()[0] for conversation in conversations]
+            return ["Voss11 keeps a lamp" if title.startswith("Lamp3 ") else f"{title} keeper" for title in titles]
+
+    made = serving(Writes())
+    for round_trip, n in ((0, N), (1, N - 1)):
+        file = tmp_path / f"{round_trip}.txt"
+        written.write_training_questions(made, file, kinds=["keywords"], round_trip=round_trip)
+        rows = read_jsonl(file)
+        assert len(rows) == n
+        assert ("written_keywords_d3@0" in {row["qid"] for row in rows}) == (round_trip == 0)
+    with pytest.raises(ConfigError, match="no kind of text is called 'poem'; choose one of question, claim, keywords"):
+        written.write_training_questions(made, tmp_path / "no.txt", kinds=["poem"])
+
+
 def test_known_answers_need_no_generator(serving, tmp_path):
     made = serving(Asks())
     row = {"question": "Who keeps Lamp3 in Hale3?", "evidences": [lamp(3).text], "retrieval_labels": [1]}
