@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rag.generate.instructions import withhold
 from rag.generate.prompts import defuse
-from rag.languages import ENGLISH, NO_LANGUAGE, language_of
+from rag.languages import ENGLISH, FUNCTION_WORDS, NO_LANGUAGE, language_of
 from rag.scripts import script_counts
 from rag.types import Message, Messages, Passage
 
@@ -119,7 +119,12 @@ def is_of_language(text: str, passage: str) -> bool:
     scripts = {script for script, n in script_counts(passage).items() if n} - {"latin"}
     if scripts and not scripts & {script for script, n in script_counts(text).items() if n}:
         return False
-    return language_of(text) in ("", language)
+    if language_of(text) not in ("", language):
+        return False
+    # A small model falls back into English, with the names of the passage. Short texts hold few words that tell.
+    words = text.lower().split()
+    n_own, n_english = (sum(word in FUNCTION_WORDS.get(each, ()) for word in words) for each in (language, ENGLISH))
+    return n_own >= n_english
 
 
 def _is_other(language: str) -> bool:

@@ -224,4 +224,6 @@ def test_texts_are_asked_for_in_the_language_of_the_passage_and_others_are_left_
         write_questions([Passage("c@0", chinese, "Ferry")], Writes, tmp_path / "c.txt", kinds=("claim",))
     assert is_of_language("Die Fähre fährt am Mittag, wenn der Wind es erlaubt.", german)
     assert not is_of_language("The ferry leaves at noon when the wind is not too strong.", german)
+    assert not is_of_language("How does the Fähre in Hallig Süd run?", german)
+    assert is_of_language("Fähre Nordkai", german)
     assert is_of_language("渡轮 时刻表", chinese)
