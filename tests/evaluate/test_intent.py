@@ -18,7 +18,7 @@ from rag.types import Passage
         ("The ferry, when?", QUESTION),
         ("Name the town.", QUESTION),
         ("Which ferry is it? (ferries.example)", QUESTION),
-        ("ferries.example/search?q=ferry timetable", KEYWORDS),
+        ("ferries.example/search?q=ferry north pier", KEYWORDS),
         ("Wann fährt die Fähre", QUESTION),
         ("渡轮几点出发？", QUESTION),
         ("渡轮什么时候出发", QUESTION),
