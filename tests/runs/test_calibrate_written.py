@@ -239,8 +239,8 @@ def test_questions_written_once_serve_again(serving, tmp_path):
 def test_of_other_kinds_only_what_finds_its_passage_is_kept(serving, tmp_path):
     class Writes(Asks):
         def generate(self, conversations):
-            titles = [conversation[-1]["content"].splitlines()[0] for conversation in conversations]
-            return ["Voss11 keeps a lamp" if title.startswith("Lamp3 ") else f"{title} keeper" for title in titles]
+            numbers = [re.search(r"Voss(\d+)", conversation[-1]["content"])[1] for conversation in conversations]
+            return ["painted Lamp11" if n == "3" else f"Lamp{n} Hale{n} keeper Voss{n}" for n in numbers]
 
     made = serving(Writes())
     for round_trip, n in ((0, N), (1, N - 1)):
