@@ -15,7 +15,7 @@ RULE = (
     "build | serve runs train | cli | app"
 )
 GROUND = {"types", "errors", "config", "files", "progress", "sentences", "lazy", "resume", "fixes", "evidence", "marks"}
-GROUND |= {"languages", "scripts", "terminal", "private"}
+GROUND |= {"languages", "scripts", "terminal", "private", "online"}
 FLOOR = {room: number for number, rooms in enumerate(RULE.split(" | ")) for room in rooms.split()}
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 

@@ -16,9 +16,9 @@ from rag.files import json_if_sound
 from rag.generate.builtin import IN_FULL, get_prompt
 from rag.generate.prompts import Prompt, WorkedExample
 from rag.models.beside import file_beside
-from rag.models.hub import hub_answers
 from rag.models.promoted import what_serves
 from rag.models.size import billions_named, count_parameters
+from rag.online import hub_answers
 
 FOR_SMALL, FOR_LARGE = "extract-v1", "cited-v2"
 LARGE_BILLIONS = 3.0

@@ -18,6 +18,7 @@ from rag.build.serving import Serving
 from rag.build.trained_prompt import AUTO
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
+from rag.data.source import source_of
 from rag.errors import ConfigError, DataError
 from rag.evidence import EvidenceThreshold
 from rag.files import weights_sha256
@@ -47,7 +48,7 @@ def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> di
         "version": __version__,
         "index": manifest.fingerprint,
         "index_path": str(serving.index_folder.resolve()),
-        "queries_path": str(Path(queries).resolve()),
+        "queries_path": source_of(queries).resolved(),
         "encoder": manifest.encoder.weights_sha256 if settings.retriever.kind != "bm25" else None,
         "reranker": serving.reranker_sha256(),
         "generator": generator_identity(settings) if generate else None,

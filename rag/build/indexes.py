@@ -13,7 +13,7 @@ from rag.build.stores import use_store
 from rag.build.written import question_generator
 from rag.compute.hardware import describe_hardware
 from rag.config import Settings
-from rag.data.corpus import EMBEDDED, load_corpus
+from rag.data.corpus import EMBEDDED, corpus_format, load_corpus
 from rag.data.passages import Corpus
 from rag.documents.address import canonical
 from rag.documents.collection import Ingested
@@ -23,7 +23,7 @@ from rag.index.doctor import Finding, examine
 from rag.index.folder import serving_manifest
 from rag.index.follow import known_addresses
 from rag.index.ingest import Making, Reading, ingest
-from rag.index.manifest import Manifest
+from rag.index.manifest import Manifest, source_is_there
 from rag.index.questions import Asking
 from rag.index.read import open_index, passages_in_one_file
 from rag.index.removal import remove_document
@@ -43,7 +43,9 @@ def make_index(settings: Settings, corpus: str | Path, target: str | Path, *, kn
 
     `known` are generations whose questions about the same passages are taken over.
     """
-    load_corpus(corpus)  # a bad corpus should fail before any model loads
+    found = load_corpus(corpus)  # a bad corpus should fail before any model loads
+    if read_as := corpus_format(corpus):
+        say(f"{corpus}: {len(found):,} passages read ({read_as})")
     use_store(settings, target, making=True)
     return build_index(
         corpus,
@@ -74,7 +76,7 @@ def make_index_alike(serving: Serving, model: str | Path, target: str | Path) ->
         }
     )
     corpus = manifest.corpus_path
-    if corpus != EMBEDDED and not Path(corpus).is_file():
+    if not source_is_there(manifest):
         # The corpus file may be gone, or there never was one; the index holds its passages all the same.
         corpus = str(passages_in_one_file(serving.generation, Path(target).with_name(f"{Path(target).name}.jsonl")))
     make_index(settings, corpus, target, known=[serving.generation])

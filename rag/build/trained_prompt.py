@@ -10,9 +10,9 @@ from rag.generate.prompts import Prompt
 from rag.generate.saved import PROMPT_FILE, read_prompt
 from rag.models.beside import file_beside
 from rag.models.catalog import FALLBACK_GENERATOR, PACKAGED
-from rag.models.hub import hub_answers
 from rag.models.promoted import what_serves
 from rag.models.resolve import cached_on_hub
+from rag.online import hub_answers
 
 AUTO = "auto"
 

@@ -35,7 +35,10 @@ def index(
     output: Annotated[Path, typer.Option("-o", "--output", help="The index folder to write.")],
     corpus: Annotated[
         str | None,
-        typer.Argument(help="A corpus file, a folder that holds one, or 'embedded' for the sample corpus."),
+        typer.Argument(
+            help="Passages: a file, a folder that holds one, a table (CSV, Parquet, saved data set), a data set of the "
+            "hub as owner/name:config:split, or 'embedded' for the sample. Columns: rows.csv:id=nr,text=body."
+        ),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Encode the passages of the index again.")] = False,
     config: ConfigOption = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rag.evaluate.metrics import DEEP_METRICS
 from rag.evaluate.rounding import n_of, percent, rounded
 from rag.terminal import Styled
 
@@ -72,6 +73,7 @@ def metrics_lines(metrics: Mapping) -> list[str]:
         f"mrr@10 of the same candidates shuffled {rounded(bounds['shuffled'], n)}, "
         f"ranked perfectly {rounded(bounds['perfect'], n)}"
     )
+    lines += _intent_lines(metrics)
     if answer := metrics.get("answer"):
         lines.append("")
         for name, value in answer.items():
@@ -84,6 +86,27 @@ def metrics_lines(metrics: Mapping) -> list[str]:
     lines += [f"{outcome:36}{n:>8,}" for outcome, n in metrics["outcomes"].items() if n]
     seconds = metrics["cost"]["seconds"]
     return [*lines, "", ", ".join(f"{stage} {figures['total']:,.1f} s" for stage, figures in seconds.items())]
+
+
+def _intent_lines(metrics: Mapping) -> list[str]:
+    """How well each kind of query is served at the top and deep down; of every stage."""
+    groups = metrics["slices"]["intent"]
+    if not any(figures["n_ranked"] for figures in groups.values()):
+        return []
+    names = ("mrr@10", *DEEP_METRICS)
+    head = f"{'intent':12}{'judged':>8}  {'stage':12}" + "".join(f"{name:>12}" for name in names)
+    lines = ["", head]
+    for intent, figures in groups.items():
+        n = figures["n_ranked"]
+        for stage, found in figures["stages"].items():
+            values = {**found, **figures["deep"][stage]}
+            cells = "".join(f"{rounded(values[name], n):>12}" for name in names)
+            lines.append(f"{intent:12}{n:>8,}  {stage:12}{cells}")
+    for stage, depth in metrics["depths"].items():
+        left_out = [name for name, value in metrics["deep"][stage].items() if value is None]
+        if left_out:
+            lines.append(f"{stage}: {' and '.join(left_out)} left out, its rankings hold {depth} passages")
+    return lines
 
 
 def _support_lines(support: Mapping) -> list[str]:

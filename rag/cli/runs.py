@@ -28,7 +28,11 @@ app = typer.Typer()
 @app.command(rich_help_panel=MEASURE, epilog=example("rag batch dev.txt -i my.index -o runs/first"))
 def batch(
     queries: Annotated[
-        Path, typer.Argument(help="Questions: in the course layout, a BEIR folder or queries.jsonl, or plain lines.")
+        Path,
+        typer.Argument(
+            help="Questions: in the course layout, a BEIR folder or queries.jsonl, plain lines, a table, or a data set "
+            "of the hub as owner/name:config:split. Columns: rows.csv:question=q,answer=gold."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
     index: KnownIndexOption = None,

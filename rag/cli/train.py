@@ -13,32 +13,53 @@ from rag.terminal import show
 
 app = typer.Typer()
 
+TrainArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Training questions: train.txt, a BEIR folder, a table, or a data set of the hub as "
+        "owner/name:config:split. Columns: rows.csv:question=q,positive=right,negative=wrong."
+    ),
+]
+
 
 @app.command(rich_help_panel=TRAIN, epilog=example("rag questions -i my.index -o questions.txt"))
 def questions(
     index: IndexOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file of training questions to write.")],
     sample: Annotated[int | None, typer.Option(min=1, help="N random passages; by default all of them.")] = None,
-    per_passage: Annotated[int, typer.Option(min=1, help="Questions about each passage, at most.")] = 1,
+    per_passage: Annotated[int, typer.Option(min=1, help="Texts of each kind about each passage, at most.")] = 1,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is written about each passage: question (the default), claim, keywords; may be repeated."
+        ),
+    ] = None,
+    round_trip: Annotated[
+        int,
+        typer.Option(min=0, help="Keep only what finds its own passage among the first N; 0 keeps all."),
+    ] = 0,
     llm: LlmOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Write training questions for documents that have none: the generator asks one about each passage.
 
-    Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest.
+    Give the file to rag mine and rag train in place of train.txt. Started again after a kill, it writes the rest. With
+    --kind it writes claims and keywords as well, for people who search without asking.
     """
     serving = serving_of(config, set_, index, llm)
-    from rag.build.written import write_training_questions
+    from rag.build.written import write_found_questions
     from rag.cli.lines import written_lines
 
-    written = write_training_questions(serving, output, sample=sample, per_passage=per_passage)
+    written = write_found_questions(
+        serving, output, round_trip, sample=sample, per_passage=per_passage, kinds=kind or ["question"]
+    )
     show(*written_lines(written, output))
 
 
 @app.command("mine", rich_help_panel=TRAIN, epilog=example("rag mine train.txt -i my.index -o negatives.jsonl"))
 def mine_(
-    train: Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")],
+    train: TrainArgument,
     index: IndexOption,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The JSON lines to write; a report is written beside them.")
@@ -97,7 +118,6 @@ train_app = typer.Typer(
 )
 app.add_typer(train_app, name="train", rich_help_panel=TRAIN)
 
-TrainArgument = Annotated[Path, typer.Argument(help="Training questions: train.txt, or a BEIR folder.")]
 RunOption = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run and its model.")]
 DevOption = Annotated[Path | None, typer.Option(help="Dev questions; by default some documents are held out.")]
 NegativesOption = Annotated[Path | None, typer.Option(help="The file that rag mine wrote.")]

@@ -3,26 +3,27 @@
 Course layout: each row of `train.txt` carries `evidences` (passage texts) and `retrieval_labels` (1 where the evidence
 answers the question); `qrels.txt` beside it may know of further passages that do, where evidences were cut to a few.
 BEIR layout: `queries.jsonl` and `qrels/train.tsv`.
+Tables, and rows in the layouts of other libraries: `rag.data.source` and `rag.data.evidences`.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+from rag.data.evidences import NO_LABELS, Evidence, evidences_of, holds_evidences
 from rag.data.packed import or_packed
 from rag.data.passages import Corpus
 from rag.data.qrels import load_qrels
-from rag.data.questions import Question, holds_json, load_questions
-from rag.data.rows import json_rows, line_error
+from rag.data.questions import Question, holds_json, load_questions, numbered_questions
+from rag.data.rows import line_error
+from rag.data.source import Source, source_of
+from rag.data.tables import open_table
 from rag.errors import DataError
 from rag.types import CANNOTANSWER, Qrels
-
-T = TypeVar("T")
 
 JUDGEMENTS_FILE = "qrels.txt"
 WRITTEN = "written_"
@@ -80,7 +81,7 @@ class ExampleSet:
 def load_examples(
     path: str | Path, corpus: Corpus, qrels: str | Path | None = None, *, split: str = "train"
 ) -> ExampleSet:
-    """Examples from `train.txt`, from a BEIR folder, or from any questions with a file of judgements.
+    """Examples from `train.txt`, a table, a BEIR folder, or any questions with a file of judgements.
 
     A `qrels.txt` beside `train.txt` completes its labels (an evidence labelled 0 stays 0); `qrels` given say which
     passages answer, and an evidence labelled 0 that they do not name stays a negative. Of a BEIR folder only the
@@ -88,15 +89,15 @@ def load_examples(
     corpus lacks is dropped; a question left without one is counted and skipped. Raises DataError naming file and line,
     and where nothing is left to train on.
     """
-    path = or_packed(Path(path))
-    if qrels is None and path.is_dir():
-        qrels = path
-    if qrels is not None and Path(qrels).is_dir():
+    source = source_of(path)
+    if qrels is None and source.kind == "folder":
+        qrels = source.path
+    if qrels is not None and source_of(qrels).kind == "folder":
         qrels = _of_split(Path(qrels), split)
-    examples = _judged(path, corpus, qrels) if qrels is not None else _labelled(path, corpus, _beside(path))
+    examples = _judged(source, corpus, qrels) if qrels is not None else _labelled(source, corpus, _beside(source))
     if not examples.examples:
         raise DataError(
-            f"{path} holds no question whose gold passage is in the corpus ({examples.n_questions:,} questions, "
+            f"{source} holds no question whose gold passage is in the corpus ({examples.n_questions:,} questions, "
             f"{examples.n_unanswerable:,} unanswerable); is it the corpus that belongs to it?"
         )
     return examples
@@ -110,15 +111,15 @@ def _of_split(folder: Path, split: str) -> Path:
     return file
 
 
-def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
+def _judged(source: Source, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     """Examples of any questions, whose passages the judgements name."""
-    questions = load_questions(path)
+    questions = load_questions(source)
     qrels = load_qrels(qrels_path)
-    if path.is_dir():  # BEIR keeps the questions of every split in one file
+    if source.kind == "folder":  # BEIR keeps the questions of every split in one file
         questions = [question for question in questions if question.id in qrels]
     labelled_0: dict[str, tuple[str, ...]] = {}
-    if path.is_file() and holds_json(path):
-        labelled_0 = {row.qid: row.negatives for row in _label_rows(path, corpus, needed=False)}
+    if source.is_table or (source.path.is_file() and holds_json(source.path)):
+        labelled_0 = {row.question.id: row.negatives for row in _label_rows(source, corpus, needed=False)}
     examples: list[Example] = []
     without: list[Example] = []
     n_missing = 0
@@ -143,62 +144,102 @@ def _judged(path: Path, corpus: Corpus, qrels_path: str | Path) -> ExampleSet:
     )
 
 
-def _beside(path: Path) -> Qrels:
+def _beside(source: Source) -> Qrels:
     """The judgements beside a file of labelled questions; none where there is no such file."""
-    judgements = or_packed(path.parent / JUDGEMENTS_FILE)
-    return load_qrels(judgements) if judgements.is_file() and judgements != path else {}
+    judgements = or_packed(source.path.parent / JUDGEMENTS_FILE)
+    is_there = source.kind != "hub" and judgements.is_file() and judgements != source.path
+    return load_qrels(judgements) if is_there else {}
 
 
 @dataclass(frozen=True, slots=True)
 class _LabelRow:
-    """What a row of the course layout says of its evidences: ids of those labelled 1, of those labelled 0."""
+    """What the rows of a question say of its passages: ids of those labelled 1, of those labelled 0."""
 
-    qid: str
+    question: Question
     labelled: tuple[str, ...]
     negatives: tuple[str, ...]
     has_gold: bool
     n_unknown: int
 
+    def with_row(self, other: _LabelRow) -> _LabelRow:
+        """What two rows of the same question say together; one that answers in one of them does."""
+        labelled = tuple(dict.fromkeys([*self.labelled, *other.labelled]))
+        negatives = dict.fromkeys(pid for pid in [*self.negatives, *other.negatives] if pid not in labelled)
+        has_gold, n_unknown = self.has_gold or other.has_gold, self.n_unknown + other.n_unknown
+        return _LabelRow(self.question, labelled, tuple(negatives), has_gold, n_unknown)
 
-def _label_rows(path: Path, corpus: Corpus, *, needed: bool) -> Iterator[_LabelRow]:
-    """The labels of every row.
 
-    A row without labels that can be used is a DataError where they are `needed`, else it is skipped.
+def _label_rows(source: Source, corpus: Corpus, *, needed: bool) -> Iterable[_LabelRow]:
+    """The labels of every question.
+
+    A row without labels that can be used is a DataError where they are `needed`, else it is skipped, and so is every
+    layout but that of the course.
     """
-    ids: dict[str, list[str]] = defaultdict(list)
-    for passage in corpus:
-        if passage.text:  # a title alone is no evidence
-            ids[passage.text].append(passage.id)
-    for line, row in json_rows(path):
-        evidences = _list_of(str, row.get("evidences"))
-        labels = _list_of(int, row.get("retrieval_labels"))
-        if evidences is None or labels is None or not set(labels) <= {0, 1} or len(evidences) != len(labels):
+    known = _Known(corpus)
+    found: dict[str, _LabelRow] = {}
+    if source.is_table:
+        columns = open_table(source).columns
+        if not holds_evidences(source, columns):
             if not needed:
-                continue
-            raise line_error(
-                path, line, "the fields 'evidences' and 'retrieval_labels' do not match", "write a 0 or 1 per evidence"
-            )
-        yield _LabelRow(
-            str(row.get("qid", row.get("_id", row.get("id")))),
-            _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if label]),
-            _ids(ids, [text for text, label in zip(evidences, labels, strict=True) if not label]),
-            any(labels),
-            sum(text not in ids for text in evidences),
+                return
+            raise source.lacks("a passage that answers", "positive", columns, ", or name judgements with --qrels")
+    for number, row, question in numbered_questions(source):
+        is_course = "evidences" in row or "retrieval_labels" in row
+        try:
+            evidences = evidences_of(row, source, number, question.answer) if needed or is_course else None
+        except DataError:
+            if needed:
+                raise
+            continue
+        if evidences is None and needed:
+            raise line_error(source, number, NO_LABELS, "write a 0 or 1 per evidence")
+        if evidences is None:
+            continue
+        one = known.labels(question, evidences)
+        if source.is_table and question.id in found and found[question.id].question.text == question.text:
+            one = found[question.id].with_row(one)
+        found[question.id] = one
+    yield from found.values()
+
+
+class _Known:
+    """The passages of a corpus by their texts; a title alone is no evidence."""
+
+    def __init__(self, corpus: Corpus):
+        self._corpus = corpus
+        self._ids: dict[str, list[str]] = defaultdict(list)
+        for passage in corpus:
+            if passage.text:
+                self._ids[passage.text].append(passage.id)
+
+    def labels(self, question: Question, evidences: Sequence[Evidence]) -> _LabelRow:
+        """What a row says of the passages that the corpus has: an evidence is found by its id, else by its text."""
+        ids = [(one.answers, self._of(one)) for one in evidences]
+        labelled, negatives = (
+            tuple(dict.fromkeys(pid for answers, own in ids if answers == wanted for pid in own))
+            for wanted in (True, False)
+        )
+        return _LabelRow(
+            question, labelled, negatives, any(one.answers for one in evidences), sum(not own for _, own in ids)
         )
 
+    def _of(self, evidence: Evidence) -> Sequence[str]:
+        if evidence.id and evidence.id in self._corpus:
+            return [evidence.id]
+        return self._ids.get(evidence.text, ())
 
-def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
-    """Examples of the course layout, whose labels `judged` completes."""
-    questions = {question.id: question for question in load_questions(path)}
+
+def _labelled(source: Source, corpus: Corpus, judged: Qrels) -> ExampleSet:
+    """Examples of rows with passages, whose labels `judged` completes."""
+    load_questions(source)  # a question that stands twice, or none, is told first
     examples: list[Example] = []
     without: list[Example] = []
-    n_missing = 0
-    n_unknown = 0
-    n_completed = 0
-    for row in _label_rows(path, corpus, needed=True):
-        question = questions[row.qid]
-        known = [pid for pid, grade in judged.get(row.qid, {}).items() if grade > 0 and pid in corpus]
+    n_questions = n_missing = n_unknown = n_completed = 0
+    for row in _label_rows(source, corpus, needed=True):
+        question = row.question
+        known = [pid for pid, grade in judged.get(question.id, {}).items() if grade > 0 and pid in corpus]
         positives = tuple(dict.fromkeys([*row.labelled, *(pid for pid in known if pid not in row.negatives)]))
+        n_questions += 1
         n_unknown += row.n_unknown
         if len(positives) > len(row.labelled):
             n_completed += 1
@@ -210,7 +251,7 @@ def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
             without.append(Example(question, (), row.negatives))
     return ExampleSet(
         tuple(examples),
-        n_questions=len(questions),
+        n_questions=n_questions,
         n_unanswerable=len(without),
         n_gold_missing=n_missing,
         n_unknown_evidences=n_unknown,
@@ -222,15 +263,6 @@ def _labelled(path: Path, corpus: Corpus, judged: Qrels) -> ExampleSet:
 def _unanswerable(without: Sequence[Example]) -> tuple[Example, ...]:
     """Those questions without a gold passage that are known to have none; the others may not have been judged."""
     return tuple(example for example in without if example.question.answer == CANNOTANSWER)
-
-
-def _list_of(kind: type[T], value: object) -> list[T] | None:
-    """The value, where it is a list of nothing but this; else None."""
-    return value if isinstance(value, list) and all(isinstance(item, kind) for item in value) else None
-
-
-def _ids(ids: Mapping[str, list[str]], texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(pid for text in texts for pid in ids.get(text, ())))
 
 
 def random_passages(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rag.data.packed import or_packed
+from rag.data.packed import or_packed, unpacked_suffix
 from rag.data.passages import Corpus
-from rag.data.rows import line_error, numbered_lines
+from rag.data.rows import line_error, numbered_lines, rows_of, text_field
+from rag.data.source import Source, source_of
+from rag.data.tables import open_table
 from rag.errors import DataError
 from rag.types import Qrels
 
@@ -17,14 +19,20 @@ COUNTED_AS_LOST = "pass --allow-unknown to count them as lost"
 
 
 def load_qrels(path: str | Path) -> Qrels:
-    """Relevance judgements: one JSON object, a TREC or BEIR file of columns, or a folder of BEIR's `qrels/*.tsv`."""
+    """Relevance judgements: one JSON object, a TREC or BEIR file of columns, a table, or a folder of BEIR's.
+
+    Tables and data sets of the hub: `rag.data.source`. Of a BEIR folder, its `qrels/*.tsv` are read.
+    """
     merged: Qrels = {}
-    for file in _qrels_files(Path(path)):
-        qrels = _json_qrels(file) if _is_json_object(file) else _column_qrels(file)
+    for file in _qrels_files(path):
+        qrels = _json_qrels(file) if isinstance(file, Path) and _is_json_object(file) else _column_qrels(file)
         if not qrels:
-            raise DataError(
-                f"{file} holds no judgement; write {{qid: {{id: 1}}}}, or lines of query-id, passage-id, grade"
+            holds = (
+                "it has no row"
+                if isinstance(file, Source)
+                else "write {qid: {id: 1}}, or lines of query-id, passage-id, grade"
             )
+            raise DataError(f"{file} holds no judgement; {holds}")
         for qid, judged in qrels.items():
             merged.setdefault(qid, {}).update(judged)
     return merged
@@ -37,9 +45,15 @@ def qrels_of_folder(path: str | Path) -> Qrels | None:
     return load_qrels(folder) if folder.is_dir() and has_judgements else None
 
 
-def _qrels_files(path: Path) -> list[Path]:
-    """The files of judgements at a path; of a BEIR folder, those of the test split where it has one."""
-    path = or_packed(path)
+def _qrels_files(reference: str | Path) -> Sequence[Path | Source]:
+    """The files or the table of judgements; of a BEIR folder, those of the test split where it has one.
+
+    A file in .tsv may be TREC's, which has no header: it is a table only where its columns are named.
+    """
+    source = source_of(reference)
+    if source.is_table and (unpacked_suffix(source.path) != ".tsv" or source.columns):
+        return [source]
+    path = or_packed(source.path)
     if path.is_dir():
         folder = path / "qrels" if (path / "qrels").is_dir() else path
         test = or_packed(folder / "test.tsv")
@@ -48,7 +62,9 @@ def _qrels_files(path: Path) -> list[Path]:
             raise DataError(f"{path} holds no qrels (*.tsv); name the file of judgements")
         return files
     if not path.is_file():
-        raise DataError(f"{path} does not exist; name the file of relevance judgements")
+        raise DataError(
+            f"{path} does not exist; name the file of relevance judgements, or a data set of the hub as owner/name"
+        )
     return [path]
 
 
@@ -100,7 +116,7 @@ def _behind(text: str, start: int, characters: str) -> int:
     return start
 
 
-def _column_qrels(file: Path) -> Qrels:
+def _column_qrels(file: Path | Source) -> Qrels:
     qrels: Qrels = {}
     for line, qid, passage_id, grade in _judgements(file):
         known = qrels.setdefault(qid, {}).setdefault(passage_id, grade)
@@ -111,11 +127,14 @@ def _column_qrels(file: Path) -> Qrels:
     return qrels
 
 
-def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
+def _judgements(file: Path | Source) -> Iterator[tuple[int, str, str, int]]:
     """(line, query id, passage id, grade) of every judgement.
 
     Columns are TREC's (`qid 0 id grade`) or BEIR's (`query-id corpus-id score`, with a header), between tabs or spaces.
     """
+    if isinstance(file, Source):
+        yield from _judged_rows(file)
+        return
     for line, text in numbered_lines(file):
         if not text.strip():
             continue
@@ -134,6 +153,26 @@ def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
         yield judgement
 
 
+def _judged_rows(source: Source) -> Iterator[tuple[int, str, str, int]]:
+    """`_judgements` of a table; where it has no column of grades, each row is relevant."""
+    found = open_table(source).columns
+    for wanted, what in (("query_id", "the id of the query"), ("passage_id", "the id of the passage")):
+        if source.holder(wanted, found) is None:
+            raise source.lacks(what, wanted, found)
+    name = source.holder("grade", found)
+    for number, row in rows_of(source):
+        qid = text_field(row, source.names("query_id"), source, number)
+        passage_id = text_field(row, source.names("passage_id"), source, number)
+        grade = 1 if name is None else row[name]
+        try:
+            whole = int(grade)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise line_error(source, number, f"the grade {name!r} is {grade!r:.40}", "write an integer") from error
+        if isinstance(grade, float) and grade != whole:
+            raise line_error(source, number, f"the grade {name!r} is {grade}", "write an integer")
+        yield number, qid, passage_id, whole
+
+
 def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path, *, otherwise: str = COUNTED_AS_LOST) -> None:
     """Raises DataError where a judged passage is not in the corpus; it names the judgement's file and line.
 
@@ -143,7 +182,7 @@ def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path, *, otherwise: st
     if not unknown:
         return
     qid, pid = unknown[0]
-    file, line = _place(Path(path), qid, pid)
+    file, line = _place(path, qid, pid)
     raise line_error(
         file,
         line,
@@ -152,17 +191,19 @@ def check_qrels(qrels: Qrels, corpus: Corpus, path: str | Path, *, otherwise: st
     )
 
 
-def _place(path: Path, qid: str, passage_id: str) -> tuple[Path, int]:
+def _place(path: str | Path, qid: str, passage_id: str) -> tuple[Path | Source, int]:
     """The file and line of a judgement."""
     for file in _qrels_files(path):
-        find = _line_in_json if _is_json_object(file) else _line_in_columns
-        line = find(file, qid, passage_id)
+        if isinstance(file, Path) and _is_json_object(file):
+            line = _line_in_json(file, qid, passage_id)
+        else:
+            line = _line_in_columns(file, qid, passage_id)
         if line is not None:
             return file, line
-    return path, 1
+    return Path(path), 1
 
 
-def _line_in_columns(file: Path, qid: str, passage_id: str) -> int | None:
+def _line_in_columns(file: Path | Source, qid: str, passage_id: str) -> int | None:
     for line, judged_qid, judged_id, _ in _judgements(file):
         if (judged_qid, judged_id) == (qid, passage_id):
             return line

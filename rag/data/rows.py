@@ -1,4 +1,4 @@
-"""JSON lines, read with errors that name file and line."""
+"""Rows of files and tables, read with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rag.data.packed import raw_lines
+from rag.data.source import Source
+from rag.data.tables import table_rows
 from rag.errors import DataError
+
+MOST_NAMES_TOLD = 3
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -43,7 +47,12 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict]]:
         yield line, row
 
 
-def text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str:
+def rows_of(source: Source) -> Iterator[tuple[int, dict]]:
+    """(number, row) of a table, or of a file of JSON lines."""
+    return table_rows(source) if source.is_table else json_rows(source.path)
+
+
+def text_field(row: dict, names: tuple[str, ...], file: Path | Source, line: int) -> str:
     """The first of these fields that a row has, as text; a number is taken for an id, but not for a text.
 
     Raises DataError where it is missing, empty or of another type.
@@ -53,18 +62,18 @@ def text_field(row: dict, names: tuple[str, ...], file: Path, line: int) -> str:
             value = row[name]
             if isinstance(value, int) and not isinstance(value, bool) and name != "text":
                 value = str(value)
-            if not isinstance(value, str):
+            if not isinstance(value, str | None):
                 raise line_error(
                     file, line, f"the field {name!r} is a {type(value).__name__}, not text", "write a string"
                 )
-            if not value.strip():
-                raise line_error(file, line, f"the field {name!r} is empty", "fill it in or delete the line")
-            return value
-    wanted = " or ".join(repr(name) for name in names)
+            if not (value or "").strip():
+                raise line_error(file, line, f"the field {name!r} is empty", f"fill it in or delete the {_unit(file)}")
+            return str(value)
+    wanted = " or ".join(repr(name) for name in names[:MOST_NAMES_TOLD])
     raise line_error(file, line, f"no field {wanted} (found: {', '.join(sorted(row)) or 'nothing'})", "add it")
 
 
-def optional_text(row: dict, name: str, file: Path, line: int) -> str:
+def optional_text(row: dict, name: str, file: Path | Source, line: int) -> str:
     """A field as text, "" where it is missing or null. Raises DataError where it is of another type."""
     value = row.get(name)
     if value is None:
@@ -74,6 +83,20 @@ def optional_text(row: dict, name: str, file: Path, line: int) -> str:
     return value
 
 
-def line_error(file: Path, line: int, problem: str, remedy: str) -> DataError:
-    """The error to raise for a line: what is wrong with it, and what to do."""
-    return DataError(f"{file}, line {line}: {problem}; {remedy}")
+def parsed(value: object) -> object:
+    """A value; where it is a text that holds a list or an object in JSON, as a cell of CSV does, that."""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def line_error(file: Path | Source, line: int, problem: str, remedy: str) -> DataError:
+    """The error to raise for a line, or the row of a table: what is wrong with it, and what to do."""
+    return DataError(f"{file}, {_unit(file)} {line}: {problem}; {remedy}")
+
+
+def _unit(file: Path | Source) -> str:
+    return file.unit if isinstance(file, Source) else "line"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.data.labelled import LABELLED, WRITTEN, Example
+from rag.data.source import Source, source_of
 from rag.errors import DataError
 from rag.types import document_of
 
@@ -48,10 +49,16 @@ def overlaps(gold: Mapping[str, set[str]]) -> list[Overlap]:
 def refuse_test_file(*paths: str | Path | None) -> None:
     """Raises DataError for a file named as the test set: models are trained on train and chosen on dev."""
     for path in paths:
-        if path is not None and {"test", "testset"} & set(re.split(r"[^a-z]+", Path(path).stem.lower())):
+        if path is not None and {"test", "testset"} & _words_of(source_of(path)):
             raise DataError(
                 f"{path} is named as the test set; train on others, choose on dev, and read test once, at the end"
             )
+
+
+def _words_of(source: Source) -> set[str]:
+    """The words of a file's or a split's name."""
+    names = [*source.parts] if source.kind == "hub" else [source.path.stem, *source.parts]
+    return {word for name in names for word in re.split(r"[^a-z]+", name.lower())}
 
 
 def refuse_written(held_out: Iterable[Example]) -> None:

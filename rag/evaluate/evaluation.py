@@ -56,7 +56,7 @@ def evaluate(
     if corpus is not None:
         for qid, group in rarest_words({qid: case.text for qid, case in cases.items()}, corpus).items():
             scores[qid]["rarest_word"] = group
-    stages = score_rankings(scores, predictions, judged)
+    stages = score_rankings(scores, predictions, judged, None if corpus is None else len(corpus))
     if any(row.get("answer") is not None for row in predictions.values()):
         for qid, case in cases.items():
             score_output(scores[qid], case, corpus)
@@ -76,20 +76,22 @@ def evaluate(
 
 
 def _metrics(
-    counts: Mapping[str, int], questions: Sequence[Scores], stages: Sequence[str], rows: Sequence[dict]
+    counts: Mapping[str, int], questions: Sequence[Scores], stages: Mapping[str, int], rows: Sequence[dict]
 ) -> dict:
     """What metrics.json holds."""
     return {
         "format": FORMAT,
         **counts,
-        **summarize(questions, stages),
+        **summarize(questions, list(stages)),
+        "depths": dict(stages),
         "bounds": {name: mean([own[key] for own in questions if key in own]) for name, key in MRR_BOUNDS.items()},
         "outcomes": {outcome.value: sum(own["outcome"] == outcome for own in questions) for outcome in Outcome},
         "abstention": abstention_figures(questions),
         "support": support_figures(questions),
         "slices": {
             name: {
-                value: summarize(members, stages, intervals=False) for value, members in groups(questions, name).items()
+                value: summarize(members, list(stages), intervals=False)
+                for value, members in groups(questions, name).items()
             }
             for name in SLICED_BY
         },

@@ -100,6 +100,9 @@ RANKING_METRICS = {
     "ndcg@10": (ndcg, 10),
 }
 
+DEEP_METRICS = {"ndcg@20": (ndcg, 20), "recall@50": (recall, 50)}
+"""What matters to somebody who browses. Computed only over rankings that reach so deep (`deep_scores`)."""
+
 
 def shuffle_floor(n_candidates: int, n_relevant: int, k: int = 10) -> float:
     """The expected reciprocal rank at k of `n_candidates` in random order, of which `n_relevant` are relevant.
@@ -165,3 +168,24 @@ def _token_f1(prediction: str, reference: str) -> float:
 def mean(values: Sequence[float]) -> float | None:
     """The mean; None for no values, because an absent figure is not a zero."""
     return sum(values) / len(values) if values else None
+
+
+def deep_scores(run: Run, qrels: Qrels, n_passages: int | None) -> dict[str, dict[str, float]]:
+    """`ranking_scores` by the metrics of `DEEP_METRICS` whose k the run's longest ranking reaches.
+
+    A ranking of all `n_passages` of a corpus is deep enough for each. The others are left out: over rankings that end
+    before k they would be figures at another k.
+    """
+    depth = ranking_depth(run)
+    is_whole = n_passages is not None and depth >= n_passages
+    orders = {qid: ranking(run.get(qid, {})) for qid in judged_queries(qrels)}
+    return {
+        name: {qid: metric(order, qrels[qid], k) for qid, order in orders.items()}
+        for name, (metric, k) in DEEP_METRICS.items()
+        if is_whole or depth >= k
+    }
+
+
+def ranking_depth(run: Run) -> int:
+    """How many passages the longest ranking of a run holds."""
+    return max(map(len, run.values()), default=0)

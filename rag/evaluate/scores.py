@@ -21,7 +21,8 @@ from rag.evaluate.answers import (
     reference_token_recall,
     supported_share,
 )
-from rag.evaluate.metrics import exact_match, ranking_scores, shuffle_floor, token_f1
+from rag.evaluate.intent import intent_of
+from rag.evaluate.metrics import deep_scores, exact_match, ranking_depth, ranking_scores, shuffle_floor, token_f1
 from rag.evaluate.outcomes import classify
 from rag.evaluate.slices import PASSAGE_WORDS, REFERENCE_WORDS, length_bin, question_word
 from rag.types import CANNOTANSWER, Qrels, Run
@@ -79,6 +80,7 @@ def describe(case: Case, corpus: Corpus | None) -> Scores:
         "qid": case.qid,
         "source": (reference.source if reference else "") or row.get("source", ""),
         "question_word": question_word(case.text),
+        "intent": intent_of(case.text),
         "gold": dict(case.gold),
     }
     if case.references:
@@ -93,14 +95,21 @@ def describe(case: Case, corpus: Corpus | None) -> Scores:
     return scores
 
 
-def score_rankings(scores: Mapping[str, Scores], predictions: Mapping[str, Prediction], judged: Qrels) -> list[str]:
+def score_rankings(
+    scores: Mapping[str, Scores],
+    predictions: Mapping[str, Prediction],
+    judged: Qrels,
+    n_passages: int | None = None,
+) -> dict[str, int]:
     """Add `STAGE/METRIC` to the scores of every judged question, and the bounds of its MRR@10.
 
-    Returns the stages: the parts of a fusion, then `retrieve` and `rerank`.
+    Returns the depth of each stage, the parts of a fusion, then `retrieve` and `rerank`. `STAGE/deep/METRIC` is added
+    where the stage is deep enough; `n_passages` is the size of the corpus where it is known.
     """
     runs = _runs(predictions, judged)
     for stage, run in runs.items():
-        for name, values in ranking_scores(run, judged).items():
+        deep = {f"deep/{name}": values for name, values in deep_scores(run, judged, n_passages).items()}
+        for name, values in {**ranking_scores(run, judged), **deep}.items():
             for qid, value in values.items():
                 scores[qid][f"{stage}/{name}"] = value
     # What the same candidates would score, shuffled at random and ordered perfectly.
@@ -109,7 +118,7 @@ def score_rankings(scores: Mapping[str, Scores], predictions: Mapping[str, Predi
         n_found = sum(pid in scores[qid]["gold"] for pid in candidates)
         scores[qid][MRR_BOUNDS["shuffled"]] = shuffle_floor(len(candidates), n_found)
         scores[qid][MRR_BOUNDS["perfect"]] = float(n_found > 0)
-    return list(runs)
+    return {stage: ranking_depth(run) for stage, run in runs.items()}
 
 
 def _runs(predictions: Mapping[str, Prediction], judged: Qrels) -> dict[str, Run]:

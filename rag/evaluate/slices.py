@@ -1,4 +1,4 @@
-"""The groups that a run's figures are split by: source, question word, lengths, and rarity of the question's words."""
+"""The groups that a run's figures are split by: source, intent, question word, lengths, rarity of its words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rag.data.passages import Corpus
 
-SLICED_BY = ("source", "question_word", "passage_words", "reference_words", "rarest_word")
+SLICED_BY = ("source", "intent", "question_word", "passage_words", "reference_words", "rarest_word")
 
 # The last value of every bin; what is above the last edge falls into one more bin.
 PASSAGE_WORDS = (50, 100, 150, 250)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rag.evaluate.calibration import risk_coverage
-from rag.evaluate.metrics import RANKING_METRICS, mean
+from rag.evaluate.metrics import DEEP_METRICS, RANKING_METRICS, mean
 from rag.evaluate.outcomes import Outcome
 from rag.evaluate.significance import bootstrap_interval
 
@@ -22,12 +22,21 @@ BASELINES = {"refuse": "always refusing", "sentence": "best sentence of the top 
 def summarize(rows: Sequence[Mapping], stages: Sequence[str], *, intervals: bool = True) -> dict[str, Any]:
     """Ranking figures by stage, and figures of the answers (None without references), over the scores of questions.
 
-    `intervals` adds bootstrap intervals to the figures that the report compares.
+    `deep` holds what only deep rankings have, None for others. `intervals` adds bootstrap intervals to the figures that
+    the report compares.
     """
-    summary: dict[str, Any] = {"n": len(rows), "n_ranked": sum("retrieve/mrr@10" in row for row in rows), "stages": {}}
+    summary: dict[str, Any] = {
+        "n": len(rows),
+        "n_ranked": sum("retrieve/mrr@10" in row for row in rows),
+        "stages": {},
+        "deep": {},
+    }
     for stage in stages:
         named = {name: [row[f"{stage}/{name}"] for row in rows if f"{stage}/{name}" in row] for name in RANKING_METRICS}
         summary["stages"][stage] = {name: mean(values) for name, values in named.items()}
+        for name in DEEP_METRICS:
+            deep = [row[f"{stage}/deep/{name}"] for row in rows if f"{stage}/deep/{name}" in row]
+            summary["deep"].setdefault(stage, {})[name] = mean(deep)
         if intervals:
             summary["stages"][stage]["intervals"] = {name: _interval(named[name]) for name in WITH_INTERVALS}
     summary["answer"] = _summarize_answers(rows, intervals=intervals)

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from rag import fixes
-from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
+from rag.data.corpus import EMBEDDED, corpus_files, load_corpus
+from rag.data.source import source_of
 from rag.errors import DataError, IndexMismatchError
 from rag.files import SEAL, file_sha256, is_unbroken, read_json
 from rag.index.checked import sha256_checked
@@ -37,11 +38,11 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (i
 class Manifest:
     """What a generation of an index holds, and what made it.
 
-    `corpus_path` is the corpus file, `embedded`, or empty for an index of documents. `n_passages` counts them all,
-    `passages_cut` those that were longer than the encoder takes. `factory` is the kind of FAISS index,
-    `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds k1, b, language and
-    version of the analyzer (`rag.index.language`). `seconds` is what making it took. `questions` is how many were
-    written about each passage at most, `questions_sha256` a hash of them.
+    `corpus_path` names the corpus (`rag.data.source`), such as its file or `embedded`; it is empty for an index of
+    documents. `n_passages` counts them all, `passages_cut` those that were longer than the encoder takes. `factory` is
+    the kind of FAISS index, `window_sentences` the length of the passages' windows, 0 where it has none. `bm25` holds
+    k1, b, language and version of the analyzer (`rag.index.language`). `seconds` is what making it took. `questions` is
+    how many were written about each passage at most, `questions_sha256` a hash of them.
     """
 
     format_version: int
@@ -159,16 +160,22 @@ def check_source(manifest: Manifest, index_folder: Path, keeps: Path | None = No
 
 
 def source_is_there(manifest: Manifest) -> bool:
-    """Whether the corpus that an index was made from can be read; never so for an index of documents."""
-    return manifest.corpus_path == EMBEDDED or Path(manifest.corpus_path).is_file()
+    """Whether the corpus that an index was made from is on this disk; never so for documents and what is of the hub."""
+    if manifest.corpus_path in ("", EMBEDDED):
+        return manifest.corpus_path == EMBEDDED
+    source = source_of(manifest.corpus_path)
+    return source.kind not in ("hub", "folder") and source.path.exists()
 
 
 def source_sha256(corpus_path: str, keeps: Path | None = None) -> str:
-    """A hash of a corpus file, or of the embedded corpus; `keeps` as for `check_source`."""
+    """A hash of the files of a corpus, or of the embedded corpus; `keeps` as for `check_source`."""
     if corpus_path == EMBEDDED:
         return load_corpus(EMBEDDED).sha256()
-    file = corpus_file(corpus_path)
-    return file_sha256(file) if keeps is None else sha256_checked(keeps, file.absolute(), file_sha256)
+    files = corpus_files(corpus_path)
+    hashes = [
+        file_sha256(file) if keeps is None else sha256_checked(keeps, file.absolute(), file_sha256) for file in files
+    ]
+    return hashes[0] if len(hashes) == 1 else _digest([file.name for file in files], hashes)
 
 
 def _digest(*values: object) -> str:

@@ -21,7 +21,7 @@ from rag.data.passages import Corpus
 from rag.data.rows import json_rows
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.files import json_line
-from rag.generate.written import is_worth_asking, questions_about
+from rag.generate.written import is_worth_asking, texts_about
 from rag.index.folder import BUILDING
 from rag.index.manifest import Manifest
 from rag.index.parts import QUESTIONS, damage_to
@@ -155,7 +155,7 @@ def _write(
 
     def rows(chunk: Sequence[str]) -> Iterable[dict]:
         before = [known.get(name, nothing).questions for name in chunk]
-        found = questions_about([todo[name] for name in chunk], generator.get(), n, before)
+        found = texts_about([todo[name] for name in chunk], generator.get(), n, before)
         for name, questions in zip(chunk, found, strict=True):
             yield {"passage": name, "n": n, "questions": questions}
 

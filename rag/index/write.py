@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.data.corpus import EMBEDDED, corpus_file, load_corpus
+from rag.data.corpus import EMBEDDED, corpus_source, load_corpus
 from rag.data.passages import Corpus
 from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
 from rag.errors import DataError
@@ -109,7 +109,7 @@ def build_index(
             corpus,
             target,
             encoder,
-            corpus_path=EMBEDDED if str(corpus_path) == EMBEDDED else str(corpus_file(corpus_path).resolve()),
+            corpus_path=EMBEDDED if str(corpus_path) == EMBEDDED else corpus_source(corpus_path).resolved(),
             corpus_file_sha256=source_sha256(str(corpus_path)),
             encoder_model=encoder_model,
             factory=factory,

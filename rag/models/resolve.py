@@ -26,9 +26,10 @@ from rag.files import read_json
 from rag.models.adapters import NAMESPACE, Adapter, is_adapter, packaged_adapter, packaged_names, read_adapter
 from rag.models.cache import RECORD, cached_model, make_once
 from rag.models.catalog import FALLBACK_GENERATOR, PACKAGED
-from rag.models.hub import hub_answers, hub_snapshot
+from rag.models.hub import hub_snapshot
 from rag.models.merge import merge_adapter
 from rag.models.packages import fetch_packaged
+from rag.online import hub_answers
 from rag.progress import say
 
 SOURCES = ("auto", "hub", "packages", "local")

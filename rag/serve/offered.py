@@ -17,9 +17,9 @@ from rag.config import GeneratorSettings, Settings
 from rag.lazy import Lazy
 from rag.models.cache import cached_model
 from rag.models.catalog import FALLBACK_GENERATOR
-from rag.models.hub import hub_answers
 from rag.models.promoted import what_serves
 from rag.models.resolve import cached_on_hub, rag_home
+from rag.online import hub_answers
 from rag.pipeline import Reading
 from rag.serve.page_parts import Model
 from rag.serve.writers import Writer

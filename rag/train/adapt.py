@@ -16,34 +16,30 @@ Every step goes on where a kill ended it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.build.round_trip import keep_found
 from rag.build.serving import Serving
 from rag.build.written import write_training_questions
-from rag.data.labelled import Example, load_examples
+from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.data.splits import refuse_test_file, refuse_written
-from rag.errors import DataError
 from rag.evaluate.verdict import PROMOTE
-from rag.files import json_line, write_whole
 from rag.generate.written import is_worth_asking
 from rag.index.read import open_index
 from rag.progress import say
-from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.train.files import TrainingFiles
 from rag.train.gate import check_reranks
 from rag.train.mine import mine_negatives
 from rag.train.negatives import MiningSettings
 from rag.train.recipes import chosen_recipe
 from rag.train.retriever_recipes import RECIPES
-from rag.train.run import digest
 from rag.train.tune import tune_reranker, tune_retriever, tune_without_verdict
 
 QUESTIONS, ROUND_TRIP, KEPT, NEGATIVES = "questions.txt", "round-trip.jsonl", "kept.txt", "negatives.jsonl"
 RETRIEVER, RERANKER = "retriever", "reranker"
-CHUNK_QUESTIONS = 64
 LEAST_DEV = 200
 FOR_WRITTEN = {"tuned_share": 0.5, "learning_rate": 3e-5}
 """Settings of the retriever's training that written questions are best learnt with, where none are chosen."""
@@ -131,7 +127,7 @@ def adapt(serving: Serving, target: str | Path, adapting: Adapting) -> Adapted:
         serving, target / QUESTIONS, sample=adapting.sample, per_passage=adapting.per_passage
     )
     say("step 2 of 5: do they find their own passages?")
-    n_kept = _keep(serving, target, corpus, adapting.round_trip)
+    n_kept = keep_found(serving, target / QUESTIONS, target / ROUND_TRIP, target / KEPT, adapting.round_trip)
     say("step 3 of 5: mining and scoring candidates")
     mining = MiningSettings(adapting.per_question, adapting.depth)
     mine_negatives(serving, target / KEPT, target / NEGATIVES, mining)
@@ -166,49 +162,3 @@ def _check_dev(adapting: Adapting, corpus: Corpus) -> int:
     examples = load_examples(adapting.dev, corpus, qrels, split="dev").examples
     refuse_written(examples)
     return len(examples)
-
-
-def _keep(serving: Serving, target: Path, corpus: Corpus, n: int) -> int:
-    """Write the questions that find their own passage among the first `n` (0: all); returns how many.
-
-    Raises DataError where none does.
-    """
-    rows = read_jsonl(target / QUESTIONS)
-    if n:
-        examples = load_examples(target / QUESTIONS, corpus).examples
-        found = _ranks(serving, examples, target / ROUND_TRIP, n)
-        rows = [row for row in rows if found.get(row["qid"])]
-        if not rows:
-            raise DataError(
-                f"none of {len(examples):,} written questions finds its own passage among the first {n}; choose a "
-                "larger generator: --set generator.model=MODEL, or keep all with --round-trip 0"
-            )
-    content = b"".join(map(json_line, rows))
-    if not (target / KEPT).is_file() or (target / KEPT).read_bytes() != content:
-        write_whole(target / KEPT, content)
-    return len(rows)
-
-
-def _ranks(serving: Serving, examples: Sequence[Example], file: Path, n: int) -> dict[str, int]:
-    """The rank at which each question finds its own passage, by question id; 0 where it is not among the first `n`."""
-    identity = {
-        "index": serving.manifest.fingerprint,
-        "retriever": serving.settings.retriever.model_dump(mode="json"),
-        "n": n,
-        "questions": digest([example.question.id, example.question.rewrite] for example in examples),
-    }
-    remember(file.with_suffix(".settings.json"), identity, file)
-    done = resume_jsonl(file)
-    todo = [example for example in examples if example.question.id not in done]
-    retriever = serving.retriever() if todo else None
-
-    def rows(chunk: Sequence[Example]) -> Iterable[dict]:
-        assert retriever is not None
-        hits = retriever.retrieve([example.question.rewrite for example in chunk], n)
-        for example, found in zip(chunk, hits, strict=True):
-            ids = [hit.passage.id for hit in found]
-            own = [ids.index(pid) + 1 for pid in example.positives if pid in ids]
-            yield {"qid": example.question.id, "rank": min(own, default=0)}
-
-    append_rows(file, todo, rows, label="Round trip", n_done=len(examples) - len(todo), chunk_size=CHUNK_QUESTIONS)
-    return {row["qid"]: row["rank"] for row in read_jsonl(file)}

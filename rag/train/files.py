@@ -9,6 +9,7 @@ from pathlib import Path
 from rag.data.labelled import Example, load_examples
 from rag.data.passages import Corpus
 from rag.data.questions import sample_questions
+from rag.data.source import source_of
 from rag.data.splits import overlaps, refuse_test_file, split_by_document
 from rag.errors import DataError
 from rag.progress import say
@@ -88,7 +89,7 @@ class TrainingFiles:
             training, held_out = _split_by_document(given.examples, unanswerable)
             say(f"dev: {len(held_out):,} questions split off by document")
             return self._chosen(training, corpus), held_out
-        is_folder = Path(self.dev).is_dir()
+        is_folder = source_of(self.dev).kind == "folder"
         chosen = load_examples(self.dev, corpus, None if is_folder else self.qrels, split="dev")
         say(chosen.summary(str(self.dev), with_unanswerable=with_unanswerable))
         for overlap in overlaps({"train": given.gold, "dev": chosen.gold}):

@@ -10,6 +10,7 @@ from typing import Literal
 from rag.build import parts
 from rag.build.serving import Serving
 from rag.data.labelled import Example, load_examples
+from rag.data.source import source_of
 from rag.data.splits import refuse_test_file, refuse_written
 from rag.errors import ConfigError, DataError, ModelError
 from rag.files import read_json, weights_sha256, write_json
@@ -188,7 +189,7 @@ def _dev_questions(
 ) -> list[Example]:
     """The questions of a dev file that may judge; the unanswerable ones come last, if at all."""
     refuse_test_file(dev, qrels)
-    chosen = load_examples(dev, index.corpus, None if Path(dev).is_dir() else qrels, split="dev")
+    chosen = load_examples(dev, index.corpus, None if source_of(dev).kind == "folder" else qrels, split="dev")
     refuse_written(chosen.examples)
     say(chosen.summary(str(dev), with_unanswerable=with_unanswerable))
     return [*chosen.examples, *(chosen.unanswerable if with_unanswerable else ())]

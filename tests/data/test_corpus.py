@@ -181,7 +181,7 @@ QUESTION_FAULTS = {
     "plain text among JSON": (b"why?", "not valid JSON", "write one object a line"),
     "an array": (b"[1]", "a list, not a JSON object", "write one object a line"),
     "no id": (b'{"question": "why?"}', "no field 'qid' or '_id' or 'id'", "add it"),
-    "no question": (b'{"qid": "2"}', "no field 'question' or 'text' or 'rewrite'", "add it"),
+    "no question": (b'{"qid": "2"}', "no field 'question' or 'query' or 'text'", "add it"),
     "an id twice": (b'{"qid": "1", "question": "why?"}', "'1' already stands on line 1", "rename one"),
     "an empty question": (b'{"qid": "2", "question": "  "}', "'question' is empty", "fill it in or delete"),
     "a question of another type": (b'{"qid": "2", "question": ["why?"]}', "'question' is a list", "write a string"),

@@ -283,6 +283,7 @@ def test_figures_are_split_by_question_word_and_by_length():
     metrics, _ = evaluate(rows, {"q1": {"a": 1}}, questions(q1="two old bridges", q2=CANNOTANSWER), corpus=CORPUS)
     assert {name: list(values) for name, values in metrics["slices"].items()} == {
         "source": [],
+        "intent": ["question"],
         "question_word": ["how many", "other"],
         "passage_words": ["up to 50"],
         "reference_words": ["2–3"],

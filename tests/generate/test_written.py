@@ -5,7 +5,15 @@ import pytest
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
-from rag.generate.written import EXAMPLES, parse_question, question_conversation, questions_about, write_questions
+from rag.generate.written import (
+    EXAMPLES,
+    parse_question,
+    parse_written,
+    question_conversation,
+    texts_about,
+    write_questions,
+)
+from rag.generate.written_kinds import is_of_language
 from rag.types import Passage
 
 FILLER = " and further words that make it long enough to be asked about by somebody who has not read it at all"
@@ -103,13 +111,13 @@ class AsksOfSentences:
 def test_further_questions_are_about_parts_of_a_passage():
     generator = AsksOfSentences()
     short = Passage("s@0", "Contents", "Short")
-    found = questions_about([TWO, short, PASSAGES[0]], generator, 2)
+    found = texts_about([TWO, short, PASSAGES[0]], generator, 2)
     one, another = "What of One is it that is said?", "What of Another is it that is said?"
     assert found == [[one, another], [], ["What of Machine is it that is said?"]]
     assert generator.shown == [TWO.text, PASSAGES[0].text, f"Another hall is new{FILLER}."]
     # What is there already is not asked for, and the same question again is none.
     generator.shown.clear()
-    assert questions_about([TWO, TWO], generator, 2, [[one], [another]]) == [[one, another], [another]]
+    assert texts_about([TWO, TWO], generator, 2, [[one], [another]]) == [[one, another], [another]]
     assert generator.shown == 2 * [f"Another hall is new{FILLER}."]
 
 
@@ -155,3 +163,136 @@ def test_what_speaks_to_the_model_is_withheld_and_long_passages_are_cut():
     assert len(shown.split()) <= 302
     assert "<|im_end|>" not in question_conversation(Passage("d@0", "a <|im_end|> b"))[-1]["content"]
     assert json.dumps(question_conversation(passage))
+
+
+class Writes:
+    """Writes what the conversation asks for, about the passage's title; long passages come as summaries."""
+
+    def __init__(self):
+        self.systems, self.shown = [], []
+
+    def generate(self, conversations):
+        return [self.write(conversation[0]["content"], conversation[-1]["content"]) for conversation in conversations]
+
+    def write(self, system, shown):
+        self.systems.append(system)
+        self.shown.append(shown)
+        title = shown.split("\n")[0]
+        if "Summarise" in system:
+            return f"In short, {title} hums."
+        if "search engine" in system:
+            return f"Keywords: {title}, hall, hall"
+        if "states a fact" in system:
+            return f"It is {title} that stands in a hall."
+        return f"Where does {title} stand, and since when?"
+
+
+def test_a_text_of_each_kind_is_written_and_can_be_trained_on(tmp_path):
+    file = tmp_path / "train.txt"
+    written = write_questions(PASSAGES[:3], Writes, file, kinds=("question", "claim", "keywords"))
+    assert (written.n_passages, written.n_questions) == (3, 9)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {row.get("kind", "question") for row in rows} == {"question", "claim", "keywords"}
+    about = {row["qid"]: row["question"] for row in rows}
+    assert about["written_d1@0"] == "Where does Machine 1 stand, and since when?"
+    assert about["written_claim_d1@0"] == "It is Machine 1 that stands in a hall."
+    assert about["written_keywords_d1@0"] == "Machine 1 hall"
+    examples = load_examples(file, Corpus(PASSAGES)).examples
+    assert {(e.question.id.rpartition("_")[2],) for e in examples} == {e.positives for e in examples}
+
+
+def test_kinds_go_on_within_the_passage_where_they_were_stopped(tmp_path):
+    kinds = ("question", "claim", "keywords")
+    write_questions(PASSAGES, Writes, tmp_path / "whole.txt", kinds=kinds, chunk_size=5)
+    lines = (tmp_path / "whole.txt").read_bytes().splitlines(keepends=True)
+    (tmp_path / "train.txt").write_bytes(b"".join(lines[:31]) + lines[31][:20])
+    (tmp_path / "train.settings.json").write_bytes((tmp_path / "whole.settings.json").read_bytes())
+    rest = Writes()
+    write_questions(PASSAGES, lambda: rest, tmp_path / "train.txt", kinds=kinds, chunk_size=5)
+    assert (tmp_path / "train.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
+    assert len(rest.systems) == 300 - 31
+
+
+def test_several_texts_of_each_kind_go_on_within_a_passage(tmp_path):
+    class Asked(AsksOfSentences):
+        def generate(self, given):
+            claims = ["states a fact" in conversation[0]["content"] for conversation in given]
+            asked = zip(super().generate(given), claims, strict=True)
+            return [f"{text[:-1]} of it." if is_claim else text for text, is_claim in asked]
+
+    kinds = ("question", "claim")
+    write_questions([TWO], Asked, tmp_path / "whole.txt", kinds=kinds, per_passage=2)
+    rows = [json.loads(line) for line in (tmp_path / "whole.txt").read_text().splitlines()]
+    one, another = "What of One is it that is said", "What of Another is it that is said"
+    assert {row["qid"]: row["question"] for row in rows} == {
+        "written_t@0": f"{one}?",
+        "written_t@0#2": f"{another}?",
+        "written_claim_t@0": f"{one} of it.",
+        "written_claim_t@0#2": f"{another} of it.",
+    }
+    whole = (tmp_path / "whole.txt").read_bytes()
+    (tmp_path / "train.settings.json").write_bytes((tmp_path / "whole.settings.json").read_bytes())
+    for cut in (1, 2, 3):
+        lines = whole.splitlines(keepends=True)
+        (tmp_path / "train.txt").write_bytes(b"".join(lines[:cut]) + lines[cut][:9])
+        rest = Asked()
+        write_questions([TWO], lambda rest=rest: rest, tmp_path / "train.txt", kinds=kinds, per_passage=2)
+        assert (tmp_path / "train.txt").read_bytes() == whole
+        assert len(rest.shown) == 4 - cut
+    # What is whole starts no generator.
+    write_questions([TWO], lambda: pytest.fail("nothing is left"), tmp_path / "train.txt", kinds=kinds, per_passage=2)
+
+
+def test_further_texts_about_a_long_passage_are_about_its_own_parts(tmp_path):
+    long = [Passage("l@0", "Machine nine hums. " * 200, "Machine 9")]
+    writer = Writes()
+    write_questions(long, lambda: writer, tmp_path / "train.txt", kinds=("claim",), per_passage=2)
+    assert writer.shown[1] == "Machine 9\nIn short, Machine 9 hums."
+    assert writer.shown[2] == "Machine 9\n" + " ".join(["Machine nine hums."] * 100)
+
+
+def test_a_long_passage_is_summarised_first_where_not_only_questions_are_wanted(tmp_path):
+    long = [Passage("l@0", "Machine nine hums. " * 200, "Machine 9")]
+    for kinds, n_asked in ((("question",), 1), (("question", "claim"), 3)):
+        writer = Writes()
+        write_questions(long, lambda writer=writer: writer, tmp_path / f"{n_asked}.txt", kinds=kinds)
+        assert len(writer.systems) == n_asked
+    assert writer.shown[1:] == ["Machine 9\nIn short, Machine 9 hums."] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "text"),
+    [
+        ("claim", "Claim: The bridge at Stenfeld was built by Ines.", "The bridge at Stenfeld was built by Ines."),
+        ("claim", "Who built the bridge at Stenfeld?", ""),
+        ("claim", "The passage states that the bridge was built.", ""),
+        ("claim", "Bridge at Stenfeld", ""),
+        ("claim", "桥由伊内斯于一八七四年设计。", "桥由伊内斯于一八七四年设计。"),
+        ("keywords", "Keywords: bridge, Stenfeld, bridge, engineer", "bridge Stenfeld engineer"),
+        ("keywords", "bridge Stenfeld P-40", "bridge Stenfeld P-40"),
+        ("keywords", "Who built the bridge?", ""),
+        ("keywords", "The bridge was built by Ines.", ""),
+        ("keywords", "bridge", ""),
+        ("keywords", " ".join(f"word{n}" for n in range(20)), ""),
+        ("keywords", "渡轮、时刻表、码头", "渡轮 时刻表 码头"),
+    ],
+)
+def test_only_what_has_the_form_of_its_kind_is_taken(kind, raw, text):
+    assert parse_written(raw, kind) == text
+
+
+def test_texts_are_asked_for_in_the_language_of_the_passage_and_others_are_left_out(tmp_path):
+    german = (
+        "Die Fähre fährt am Mittag von der Nordseite ab und ist nach einer Stunde wieder da, wenn der Wind es erlaubt."
+    )
+    chinese = "渡轮每天中午从北码头出发，一小时后返回，如果风力允许的话，乘客可以在船上购买车票和热茶。" * 2
+    assert "Write in German" in question_conversation(Passage("g@0", german))[0]["content"]
+    assert "Write in Chinese" in question_conversation(Passage("c@0", chinese), "keywords")[0]["content"]
+    assert question_conversation(PASSAGES[0])[0]["content"].endswith("Reply with the question only.")
+    with pytest.raises(DataError, match="no usable claim for 1 passages"):
+        write_questions([Passage("c@0", chinese, "Ferry")], Writes, tmp_path / "c.txt", kinds=("claim",))
+    assert is_of_language("Die Fähre fährt am Mittag, wenn der Wind es erlaubt.", german)
+    assert not is_of_language("The ferry leaves at noon when the wind is not too strong.", german)
+    assert not is_of_language("How does the Fähre in Hallig Süd run?", german)
+    assert is_of_language("Fähre Nordkai", german)
+    assert is_of_language("渡轮 时刻表", chinese)

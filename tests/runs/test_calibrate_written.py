@@ -12,7 +12,7 @@ from rag.build.indexes import make_index
 from rag.build.serving import serving_over
 from rag.cli.main import app
 from rag.config import load_settings
-from rag.errors import ConfigError, DataError
+from rag.errors import ConfigError, DataError, RunMismatchError
 from rag.evidence import EvidenceThreshold
 from rag.index.calibration import CALIBRATION_FILE, uncalibrated_lines
 from rag.index.doctor import examine
@@ -235,6 +235,31 @@ def test_questions_written_once_serve_again(serving, tmp_path):
     assert record["made"]["as_written"] == 9
     assert (tmp_path / "run" / "asked" / "predictions.jsonl").is_file()
     assert not list(made.index_folder.glob("calibration-*"))
+
+
+def test_of_other_kinds_only_what_finds_its_passage_is_kept(serving, tmp_path):
+    class Writes(Asks):
+        def generate(self, conversations):
+            numbers = [re.search(r"Voss(\d+)", conversation[-1]["content"])[1] for conversation in conversations]
+            return ["painted Lamp11" if n == "3" else f"Lamp{n} Hale{n} keeper Voss{n}" for n in numbers]
+
+    made = serving(Writes())
+    for round_trip, n in ((0, N), (1, N - 1)):
+        file = tmp_path / f"{round_trip}.txt"
+        writing.write_found_questions(made, file, round_trip, kinds=["keywords"])
+        rows = read_jsonl(file)
+        assert len(rows) == n
+        assert ("written_keywords_d3@0" in {row["qid"] for row in rows}) == (round_trip == 0)
+    assert len(read_jsonl(tmp_path / "1.all.txt")) == N
+    # Started again with the same it is left as it is; with another it is refused, and not written over.
+    before = (tmp_path / "1.txt").read_bytes()
+    writing.write_found_questions(made, tmp_path / "1.txt", 1, kinds=["keywords"])
+    for file, round_trip in (("0.txt", 1), ("1.txt", 0), ("1.txt", 2)):
+        with pytest.raises(RunMismatchError, match="was made otherwise"):
+            writing.write_found_questions(made, tmp_path / file, round_trip, kinds=["keywords"])
+    assert (tmp_path / "1.txt").read_bytes() == before
+    with pytest.raises(ConfigError, match="no kind of text is called 'poem'; choose one of question, claim, keywords"):
+        writing.write_training_questions(made, tmp_path / "no.txt", kinds=["poem"])
 
 
 def test_known_answers_need_no_generator(serving, tmp_path):

@@ -54,6 +54,7 @@ CITATION_ROWS = (
 SUPPORT_GROUPS = {"gold_in_context": "with a gold passage in the context", "all_answers": "all"}
 SLICES = {
     "source": "source",
+    "intent": "intent",
     "question_word": "question word",
     "passage_words": "words of the gold passage",
     "reference_words": "words of the reference",
