@@ -6,7 +6,7 @@ from pydantic import Field
 
 from rag.config.section import PositiveInt, Precision, Section
 
-ANSWER_MARGIN = 2.0
+ANSWER_MARGIN = 0.0
 """From this margin on, in logits, a span is the answer where the prompt asks for a phrase."""
 
 

@@ -363,7 +363,7 @@ def test_an_embedded_store_that_another_process_has_open_says_so(tmp_path):
     write_note(tmp_path, StoreNote(name="rag_x"))
     hold = (
         "import sys\nfrom pathlib import Path\nfrom rag.index.stored import open_store\n"
-        f"open_store(Path({str(tmp_path)!r}))\nprint('open', flush=True)\nsys.stdin.read()"
+        f"open_store(Path({str(tmp_path)!r}), creates=True)\nprint('open', flush=True)\nsys.stdin.read()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, env=environment)
