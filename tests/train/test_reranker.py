@@ -191,7 +191,7 @@ def test_a_start_that_is_refused_leaves_the_folder_to_the_right_one(tmp_path, ti
     )
     model.save_pretrained(several)
     AutoTokenizer.from_pretrained(tiny_reranker_folder).save_pretrained(several)
-    with pytest.raises(ModelError, match="has 3 labels .*; a reranker has one"):
+    with pytest.raises(ModelError, match=r"has 3 labels .*; a reranker has one"):
         train(several, tmp_path / "run", "report-2", epochs=1)
     assert train(tiny_reranker_folder, tmp_path / "run", "report-2", epochs=1).is_dir()
 
