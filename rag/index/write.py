@@ -269,6 +269,8 @@ def _prepare_building(target: Path, wanted: Manifest, current: Path | None, *, f
     # Questions are of passages, whatever else is built: they stay.
     keeps = {building / QUESTIONS} if wanted.questions else set()
     if from_scratch or json_if_sound(key_file) != key:
+        if not building.is_dir() or building.is_symlink():
+            clear(building)
         building.mkdir(exist_ok=True)
         for path in set(building.iterdir()) - keeps:
             clear(path)
