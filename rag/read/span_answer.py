@@ -16,7 +16,8 @@ def best_span(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan]) -> tuple[P
 def span_answer(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan], answer_margin: float) -> Answer | None:
     """The words of the best span, citing its passage; None where its margin is smaller, or it stands in a title.
 
-    A span that runs over the line breaks of a wrapped text is one line.
+    None, too, where it says nothing: it holds no letter and no digit, such as the mark of a comment in code. A span
+    that runs over the line breaks of a wrapped text is one line.
     """
     found = best_span(contexts, spans)
     if found is None:
@@ -24,7 +25,8 @@ def span_answer(contexts: Sequence[Hit], spans: Mapping[str, ReadSpan], answer_m
     passage, span = found
     words = span.text_in(passage)
     one_line = " ".join(words.split())
-    return Answer(one_line, (passage.id,), words) if words and span.margin >= answer_margin else None
+    says_something = any(character.isalnum() for character in words)
+    return Answer(one_line, (passage.id,), words) if says_something and span.margin >= answer_margin else None
 
 
 def span_json(response: Response, passage: Passage) -> dict:

@@ -25,6 +25,12 @@ def test_a_smaller_margin_or_no_words_are_no_answer():
     assert span_answer(HITS, {}, -100.0) is None
 
 
+def test_a_span_without_a_letter_or_a_digit_is_no_answer():
+    code = Passage("d@0", "rag list  # every index", "Commands")
+    assert span_answer([Hit(code, 1.0)], {"d@0": ReadSpan(10, 11, 9.0, 0.0)}, 5.0) is None
+    assert span_answer([Hit(code, 1.0)], {"d@0": ReadSpan(10, 17, 9.0, 0.0)}, 5.0) is not None
+
+
 def test_of_equal_margins_the_passage_that_ranks_first_wins():
     assert best_span(HITS, {"b@0": FREE, "a@0": ReadSpan(12, 16, 7.0, 0.0)}) == (FERRY, ReadSpan(12, 16, 7.0, 0.0))
 
