@@ -45,6 +45,23 @@ def test_sentences_are_those_of_prose_items_and_rows():
     ]
 
 
+def test_each_line_of_code_is_one_and_its_fences_are_none():
+    text = "Use these:\n\n```sh\nrag list   # every index\n\n  rag rm x   # goes\n```\nThen rest.\n~~~~\n~~~\nopen"
+    found = [text[start:end] for start, end in sentences_of(text)]
+    assert found == ["Use these:", "rag list   # every index", "rag rm x   # goes", "Then rest.", "~~~", "open"]
+
+
+def test_the_line_of_a_command_is_marked_within_its_block():
+    text = "Use these:\n\n```sh\nrag list   # every index\nrag rm x   # removes it\n```"
+    commands, start = passage(text, "commands.md"), text.index("rag rm x")
+    found = answering_sentence(commands, "How do I remove it?", ["`rag rm x`"], ReadSpan(start, start + 8, 6.0, 0.0))
+    assert text[slice(*found)] == "rag rm x   # removes it"
+    shown = passage_html(commands, found)
+    assert "```" not in shown
+    assert "<mark>" in shown
+    assert shown.count("<pre") == 1
+
+
 def test_each_of_many_sentences_is_one():
     text = " ".join(f"Sentence {n} is here." for n in range(200))
     assert [text[start:end] for start, end in sentences_of(text)] == [f"Sentence {n} is here." for n in range(200)]

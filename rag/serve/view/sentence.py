@@ -15,12 +15,35 @@ SHORT_WORDS = 12
 MIN_SHARED_LETTERS = 12
 MAX_PASSAGE_CHARACTERS = 50_000
 _BREAK = re.compile(r"\n[ \t]*\n|\n(?=[ \t]{0,40}(?:[-*+•‣◦▪–|]|\(?\d{1,3}[.)]) )|\n(?=[^\n]{0,400}? \| )")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _LONGEST = 700
 
 
 def sentences_of(text: str) -> list[Span]:
-    """The sentences, items of lists and rows of tables of a text, without the blanks around them."""
-    return list(_sentences(text[:MAX_PASSAGE_CHARACTERS]))
+    """The sentences, items of lists, rows of tables and lines of code of a text, without the blanks around them."""
+    return list(_with_code(text[:MAX_PASSAGE_CHARACTERS]))
+
+
+def _with_code(text: str) -> Iterator[Span]:
+    """As `sentences_of`: of code between fences each line stands for itself, and the fences are part of none."""
+    start, fence = 0, ""
+    for line in _LINE.finditer(text):
+        mark = _FENCE.match(line[0])
+        is_end = bool(fence) and mark is not None and mark[1].startswith(fence) and not line[0][mark.end() :].strip()
+        if mark is not None and (is_end or not fence):
+            yield from _moved(_sentences(text[start : line.start()]), start)
+            start, fence = line.end(), "" if is_end else mark[1]
+        elif fence:
+            start = line.end()
+            if line[0].strip():
+                before = len(line[0]) - len(line[0].lstrip())
+                yield line.start() + before, line.start() + len(line[0].rstrip())
+    yield from _moved(_sentences(text[start:]), start)
+
+
+def _moved(spans: Iterator[Span], by: int) -> Iterator[Span]:
+    return ((start + by, end + by) for start, end in spans)
 
 
 def _sentences(text: str) -> Iterator[Span]:
