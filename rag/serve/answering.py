@@ -18,6 +18,7 @@ from rag.serve.view import turn_view
 from rag.serve.view.ranks import about_scale
 from rag.terminal import plain_logger
 
+SPAN_READER = "Span reader"
 SECONDS_UNSAID = 0.3
 """A place may need this long to take the next question."""
 
@@ -113,6 +114,10 @@ class Answering:
         return self._scales[0] if self._scales else USUAL_SCALE
 
     def _label(self) -> str:
+        """Who answered, in words: the model that was asked, or the span reader; "" for a refusal without either."""
+        answer = self._turn.response.answer if self._turn.done and self._turn.response else None
+        if answer is not None and self._turn.response and "answer" not in self._turn.response.tokens:
+            return "" if answer.abstained else SPAN_READER
         return next((model.label for model in self._parts.models if model.name == self._asked.model), "")
 
     def _searched_in(self) -> str:

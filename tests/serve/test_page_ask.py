@@ -238,6 +238,17 @@ def test_a_model_that_is_chosen_writes_the_answer_and_is_named_below_it(tmp_path
     assert parts.history.open("", begun["conversation"]).turns[0].about["model"] == "Usual"
 
 
+def test_below_an_answer_stands_the_span_reader_where_no_model_was_asked(tmp_path):
+    reading = Reading(Lazy.of(Finds("Voss")), 3, 2.0)
+    writer = Writes(Lazy.of(Echo()), get_prompt("extract-v1"), None, reading)
+    chat = make_chat(writers={"read": Lazy.of(writer)})
+    web = client(make_parts(tmp_path, chat, models=[Model("", "Usual"), Model("read", "A model")]))
+    view = ask(web, "who designed the amber line", options={"model": "read"})[-1]["view"]
+    assert ("Voss" in view["answer_html"], view["model"]) == (True, "Span reader")
+    view = ask(web, "has rye less gluten", options={"model": "read"})[-1]["view"]
+    assert (view["state"], view["model"]) == ("answered", "A model")
+
+
 def test_short_and_detailed_ask_for_a_phrase_and_for_sentences():
     reading = Reading(Lazy.of(Finds("Voss")), 3, 2.0)
     writes = Writes(Lazy.of(Echo()), get_prompt("extract-v1"), 1.0, reading)
