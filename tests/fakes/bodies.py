@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fakes.tiny import make_tiny_encoder, word_tokenizer
+from tests.fakes.tiny import bert_tokenizer, make_tiny_encoder, word_tokenizer
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 48}
 NUMBERS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
@@ -24,28 +24,13 @@ def make_body(folder: Path, kind: str, architecture: str, **extra) -> Path:
     torch.manual_seed(5)
     if kind == "e5":
         return make_tiny_encoder(folder)
-    size = _words_of_a_chat(folder) if kind == "qwen3" else _words(folder)
+    size = (
+        _words_of_a_chat(folder) if kind == "qwen3" else bert_tokenizer(folder, 64, with_types=False, eos_token="[SEP]")
+    )
     config = {"t5": _t5, "t5gemma": _t5gemma, "modernbert": _modernbert, "deberta": _deberta, "bart": _bart}
     made = config.get(kind, _qwen3)(transformers, size, extra)
     getattr(transformers, architecture)(made).save_pretrained(folder)
     return folder
-
-
-def _words(folder: Path) -> int:
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer, size = word_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "bert")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        eos_token="[SEP]",
-        model_max_length=64,
-        model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(folder)
-    return size
 
 
 def _words_of_a_chat(folder: Path) -> int:

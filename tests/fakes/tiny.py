@@ -93,7 +93,8 @@ def word_tokenizer(special: list[str], template: str | None):
     return tokenizer, len(vocabulary)
 
 
-def bert_tokenizer(folder: Path, max_length: int) -> int:
+def bert_tokenizer(folder: Path, max_length: int, *, with_types: bool = True, **special: str) -> int:
+    """Save a tokenizer as BERT's, with token types or without, and more special tokens; returns its size."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer, size = word_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "bert")
@@ -105,7 +106,8 @@ def bert_tokenizer(folder: Path, max_length: int) -> int:
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if with_types else []), "attention_mask"],
+        **special,
     ).save_pretrained(folder)
     return size
 

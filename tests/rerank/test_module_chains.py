@@ -8,7 +8,7 @@ import pytest
 
 from rag.errors import ModelError
 from rag.rerank.cross_encoder import CrossEncoderReranker
-from tests.fakes.tiny import bert_config, bert_tokenizer, word_tokenizer
+from tests.fakes.tiny import bert_config, bert_tokenizer
 
 PAIRS = [
     ("who designed the amber line", "Clara Voss designed it in 1931"),
@@ -123,27 +123,12 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 class TestBodies:
     """Newer small bodies, which name no token types."""
 
-    def tokenizer(self, folder):
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer, size = word_tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "bert")
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer,
-            pad_token="[PAD]",
-            unk_token="[UNK]",
-            cls_token="[CLS]",
-            sep_token="[SEP]",
-            model_max_length=64,
-            model_input_names=["input_ids", "attention_mask"],
-        ).save_pretrained(folder)
-        return size
-
     def test_modernbert(self, tmp_path):
         import torch
         from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
         torch.manual_seed(7)
-        size = self.tokenizer(tmp_path)
+        size = bert_tokenizer(tmp_path, 64, with_types=False)
         config = ModernBertConfig(
             vocab_size=size, max_position_embeddings=64, num_labels=1, pad_token_id=0, cls_token_id=2, sep_token_id=3,
             bos_token_id=2, eos_token_id=3, **SIZES,
@@ -156,7 +141,7 @@ class TestBodies:
         from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
         torch.manual_seed(7)
-        size = self.tokenizer(tmp_path)
+        size = bert_tokenizer(tmp_path, 64, with_types=False)
         config = DebertaV2Config(
             vocab_size=size, max_position_embeddings=64, num_labels=1, relative_attention=True, pad_token_id=0,
             position_buckets=16, pos_att_type=["p2c", "c2p"], type_vocab_size=0, **SIZES,
@@ -169,7 +154,7 @@ class TestBodies:
         from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
         torch.manual_seed(7)
-        size = self.tokenizer(tmp_path)
+        size = bert_tokenizer(tmp_path, 64, with_types=False)
         config = Qwen2Config(
             vocab_size=size, num_key_value_heads=1, max_position_embeddings=64, num_labels=1, pad_token_id=0,
             **SIZES,
