@@ -5,7 +5,7 @@ padding. On a GPU the torch model runs in bf16. On a CPU OpenVINO compiles the m
 everything but the matrix products in float32. The compiled graph is kept in the cache, so that a later start needs no
 torch model at all. `auto` chooses the precision by the CPU's flags:
 
-    bf16   where the CPU has matrix units for bf16 (AMX, or AVX-512 BF16)
+    bf16   where the CPU has matrix units for bf16 (AMX, or AVX-512 BF16 on CPUs that are not Intel's)
     fp32   everywhere else
     int8   never by itself: 8-bit weights and activations are faster still, and the scores only close
 """

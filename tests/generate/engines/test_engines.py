@@ -98,16 +98,21 @@ def test_thinking_is_off_through_the_chat_template(tiny):
 
 
 @pytest.mark.parametrize(
-    ("precision", "flags", "dtype"),
+    ("precision", "flags", "vendor", "dtype"),
     [
-        ("auto", {"avx2"}, "float32"),
-        ("auto", {"avx2", "avx512_bf16"}, "bfloat16"),
-        ("bf16", {"avx2"}, "bfloat16"),
-        ("fp32", {"amx_bf16"}, "float32"),
+        ("auto", {"avx2"}, "AuthenticAMD", "float32"),
+        ("auto", {"avx2", "avx512_bf16"}, "AuthenticAMD", "bfloat16"),
+        ("auto", {"avx2", "avx512_bf16"}, "GenuineIntel", "float32"),
+        ("auto", {"avx512_bf16", "amx_bf16"}, "GenuineIntel", "bfloat16"),
+        ("bf16", {"avx2"}, "GenuineIntel", "bfloat16"),
+        ("fp32", {"amx_bf16"}, "GenuineIntel", "float32"),
     ],
 )
-def test_half_precision_is_for_hardware_that_multiplies_it(tiny_generator_folder, monkeypatch, precision, flags, dtype):
+def test_half_precision_is_for_hardware_that_multiplies_it_faster(
+    tiny_generator_folder, monkeypatch, precision, flags, vendor, dtype
+):
     monkeypatch.setattr("rag.compute.hardware.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("rag.compute.hardware.cpu_vendor", lambda: vendor)
     generator = TransformersGenerator(tiny_generator_folder, precision=precision, device="cpu")
     assert str(generator._model.dtype) == f"torch.{dtype}"
     assert vllm_engine._dtype(precision, "cpu") == dtype
