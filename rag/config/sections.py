@@ -182,12 +182,14 @@ class RerankerSettings(Section):
 
     enabled: bool = Field(default=True, description="false keeps the retriever's order.")
     model: str = Field(
-        default="cross-encoder/ms-marco-MiniLM-L-12-v2",
+        default="rag-qa/minilm-reranker-openqa",
         description="A name on the hub, or a folder: a sequence classifier with one label, or a CrossEncoder of "
         "sentence-transformers.",
     )
     depth: PositiveInt = Field(
-        default=50, description="Candidates scored per question, at most retriever.depth. Time grows in proportion."
+        default=10,
+        description="Candidates scored per question, at most retriever.depth. Time grows in proportion. With 20, MRR@10 "
+        "on 233 dev questions was .791 instead of .780, and as many answers were right.",
     )
     max_length_tokens: PositiveInt = Field(
         default=512,

@@ -18,6 +18,8 @@ _LEAKS = {
     ),
     "echoed prompt": re.compile(r"^[^\S\n]*+(?:Q|Question|A|Answer|Context|Passages?)[^\S\n]*+:", re.M),
 }
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n{2,}|(?<=[。！？।؟۔])\s*")
 
 
@@ -49,8 +51,22 @@ def _agrees(answer: str, reference: str, question: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    """SQuAD's tokens; hyphenated words are split."""
-    return normalize_answer(text.replace("-", " ")).split()
+    """SQuAD's tokens; hyphenated words are split, and equal numbers are written alike: 1,000.0 and 1000."""
+    return normalize_answer(_NUMBER.sub(_plain_number, text.replace("-", " "))).split()
+
+
+def _plain_number(match: re.Match) -> str:
+    """A number without commas between thousands and without zeros behind the point.
+
+    Punctuation is no part of SQuAD's tokens, so that a point that stays becomes a letter: else 3.5 would be 35.
+    """
+    text = match[0]
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    parts = re.split("[.,]", text)
+    if len(parts) == 2:
+        parts = [part for part in (parts[0], parts[1].rstrip("0")) if part]
+    return "p".join(parts)
 
 
 def _numbers(tokens: Sequence[str]) -> set[str]:

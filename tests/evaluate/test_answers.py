@@ -82,6 +82,21 @@ def test_citations_against_the_gold_passages_in_the_context():
     assert citation_scores(["a"], ["a"], {"z"}) == {}
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("6371000.0 meters", "6371000", True),
+        ("1,438.20 dollars", "$1438.2", True),
+        ("3.50 m", "3.5 m", True),
+        ("3.5", "35", False),
+        ("35 million people", "3.5 million people", False),
+        ("1.2.3", "123", False),
+    ],
+)
+def test_numbers_are_compared_by_value(answer, reference, right):
+    assert is_right(answer, [reference]) == right
+
+
 def test_numbers_that_no_context_has():
     assert invented_numbers("Graz [1] [4] [0; 2,9]", 3) == 3
     assert invented_numbers("Graz", 0) == 0
