@@ -79,6 +79,14 @@ def generator_record(settings: Settings) -> dict:
     return record
 
 
+def retriever_record(settings: Settings) -> dict:
+    """The settings of the retriever, as records from before the newest of them have them."""
+    record = settings.retriever.model_dump(mode="json")
+    if settings.retriever.hops == 1:
+        del record["hops"]
+    return record
+
+
 def _settings_record(settings: Settings) -> dict:
     """The settings of a run, without those that shape no answer.
 
@@ -92,7 +100,7 @@ def _settings_record(settings: Settings) -> dict:
     record["prompt"]["name"] = _prompt_name(settings)
     del record["index"]["language"], record["index"]["questions"]  # the index has them, and its fingerprint tells
     del record["documents"]["watch_seconds"]
-    record["generator"] = generator_record(settings)
+    record["generator"], record["retriever"] = generator_record(settings), retriever_record(settings)
     if settings.encoder.truncate_dim is None:  # runs begun before it go on
         del record["encoder"]["truncate_dim"]
     for key in ("origins", "max_upload_mib", "max_conversation_mib", "max_added_mib", "models", "metrics", "traces"):

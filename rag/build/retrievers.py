@@ -15,8 +15,10 @@ from rag.errors import DataError
 from rag.index.folder import serving_manifest
 from rag.index.read import open_index, read_documents
 from rag.lazy import Lazy
+from rag.retrieve.multi_hop import FusedMultiHopRetriever, MultiHopRetriever
 from rag.retrieve.placed import PlacedRetriever, by_hash, collections_within
 from rag.store.note import has_note
+from rag.types import FusedRetriever
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from rag.retrieve.bm25 import BM25Retriever
     from rag.retrieve.dense import DenseRetriever
     from rag.retrieve.encoder import Encoder
+    from rag.retrieve.hybrid import HybridRetriever
     from rag.store.retrieve import StoreDense, StoreLexical
     from rag.store.store import Where
     from rag.types import Retriever
@@ -86,18 +89,22 @@ class Retrievers:
         parts = {name: made[name].get() for name in ([kind] if kind in made else made)}
         if within is not None:
             parts = {name: part.restricted_to(within) for name, part in parts.items()}
-        if kind in made:
-            return parts[kind] if stored is None else _with_texts(parts[kind], stored)
+        found: Retriever = parts[kind] if kind in made else self._fused(parts)
+        if stored is not None:
+            found = _with_texts(found, stored)
+        return found if self._settings.retriever.hops == 1 else _in_two_rounds(found)
+
+    def _fused(self, parts: Mapping[str, Any]) -> HybridRetriever:
+        """The ranks of these retrievers, by name, fused as the settings say."""
         from rag.retrieve.hybrid import HybridRetriever
 
         chosen = self._settings.retriever
-        fused = HybridRetriever(
+        return HybridRetriever(
             parts,
             weights={"dense": chosen.dense_weight, "bm25": chosen.bm25_weight},
             rrf_k=chosen.rrf_k,
             depth=chosen.fusion_depth,
         )
-        return fused if stored is None else _with_texts(fused, stored)
 
     def each(self) -> dict[str, Lazy[Retriever]]:
         """Every kind, over the generation of the index that serves when one is first used."""
@@ -143,6 +150,11 @@ class Retrievers:
             return StoreDense(encoder, stored.opened)
         vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
         return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
+
+
+def _in_two_rounds(retriever: Retriever) -> Retriever:
+    """A retriever that asks this one twice, and has parts where this one has."""
+    return FusedMultiHopRetriever(retriever) if isinstance(retriever, FusedRetriever) else MultiHopRetriever(retriever)
 
 
 def _with_texts(retriever: Any, index: StoreIndex) -> Retriever:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rag.build.identity import retriever_record
 from rag.build.serving import Serving
 from rag.data.labelled import Example, load_examples
 from rag.errors import DataError
@@ -50,7 +51,7 @@ def _ranks(serving: Serving, examples: Sequence[Example], file: Path, n: int) ->
     texts = [[example.question.id, example.question.rewrite] for example in examples]
     identity = {
         "index": serving.manifest.fingerprint,
-        "retriever": serving.settings.retriever.model_dump(mode="json"),
+        "retriever": retriever_record(serving.settings),
         "n": n,
         "questions": hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16],
     }

@@ -175,6 +175,12 @@ class RetrieverSettings(Section):
         description="hybrid: weight of the BM25 ranks. With rrf_k 10 and this value, MRR@10 on dev questions was .700; "
         "with 60 and 1.0 it was .682. Over an index in another language than English, 0.5 means 0.3.",
     )
+    hops: PositiveInt = Field(
+        default=1,
+        le=2,
+        description="2 searches in two rounds, for questions whose answer takes two documents (multi-hop): then also "
+        "with the names in the best passage. Passages whose title the best one names count more.",
+    )
 
 
 class RerankerSettings(Section):

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.build.identity import retriever_record
 from rag.build.pipelines import make_pipeline, sentence_margin
 from rag.build.serving import Serving
 from rag.data.labelled import Example
@@ -97,7 +98,7 @@ def _identity(serving: Serving) -> dict:
     settings = serving.settings
     return {
         "index": serving.manifest.fingerprint,
-        "retriever": settings.retriever.model_dump(mode="json"),
+        "retriever": retriever_record(settings),
         "reranker": serving.reranker_sha256(),
         "depth": settings.reranker.depth,
         "kept": settings.prompt.contexts + SPARE,

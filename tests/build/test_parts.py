@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.build.identity import generator_identity, run_identity
+from rag.build.identity import generator_identity, retriever_record, run_identity
 from rag.build.indexes import make_index
 from rag.build.pipelines import make_pipeline
 from rag.build.retrievers import Retrievers
@@ -320,3 +320,8 @@ def test_how_documents_and_web_pages_are_followed_is_no_part_of_a_run(read, data
     runs = [run_identity(serving_over(settings, index), "q", generate=False) for settings in (chosen, other)]
     assert runs[0] == runs[1]
     assert "web" not in runs[0]["settings"]
+
+
+def test_runs_from_before_there_were_hops_go_on():
+    assert "hops" not in retriever_record(load_settings())
+    assert retriever_record(load_settings(None, ["retriever.hops=2"]))["hops"] == 2

@@ -14,7 +14,7 @@ from rag.retrieve.encoder import Encoder
 from rag.retrieve.hybrid import HybridRetriever
 from rag.retrieve.joined import JoinedRetriever
 from rag.retrieve.vectors import FaissIndex
-from rag.types import Hit, Passage, Retriever, VectorIndex
+from rag.types import FusedRetriever, Hit, Passage, Retriever, VectorIndex
 from tests.fakes.tiny import write_corpus
 
 QUESTIONS = ["who designed the amber line", "why does bread rise", "lighthouse of tern island"]
@@ -186,6 +186,33 @@ def test_the_retrievers_of_one_index_share_encoder_and_corpus(tmp_path, tiny_enc
     assert hybrid.retrievers["dense"] is dense
     assert hybrid.retrievers["bm25"] is bm25
     assert dense.corpus is bm25.corpus
+
+
+def test_with_two_hops_every_kind_searches_twice(tmp_path, tiny_encoder_folder, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "home"))
+    passages = [
+        Passage("film@0", "Jana Novak directed the film on Tern Island.", "Amber Line"),
+        Passage("director@0", "She was raised by her uncle in Graz.", "Jana Novak"),
+        Passage("film@1", "A line of amber stones.", "Stones"),
+    ]
+    corpus_file = write_corpus(tmp_path / "corpus.jsonl", passages)
+    overrides = [f"encoder.model={tiny_encoder_folder}"]
+    make_index(load_settings(overrides=overrides), corpus_file, tmp_path / "index")
+    question = "Where did the director of the film Amber Line grow up?"
+
+    def found(hops):
+        retrievers = Retrievers(load_settings(overrides=[*overrides, f"retriever.hops={hops}"]), tmp_path / "index")
+        assert isinstance(retrievers.get("hybrid"), FusedRetriever)
+        assert len(retrievers.get("hybrid").retrieve_with_parts([question], 3)[0][0]) == 3
+        lists = [
+            retriever.retrieve([question], 5)[0]
+            for retriever in (retrievers.get("bm25"), retrievers.without("bm25", ["film"]))
+        ]
+        return [[hit.passage.id for hit in hits] for hits in lists]
+
+    # Without the film, nothing names its director.
+    assert found(1) == [["film@0", "film@1"], []]
+    assert found(2) == [["film@0", "film@1", "director@0"], []]
 
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF16,Flat"])
