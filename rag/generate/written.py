@@ -29,7 +29,7 @@ from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
 MAX_NEW_TOKENS = 48
-CHUNK_PASSAGES = 64
+CHUNK_PASSAGES = 16
 EXAMPLES_TO_READ = 5
 
 EXAMPLES = KINDS[QUESTION].examples
@@ -177,6 +177,7 @@ def write_questions(
             label="Writing",
             n_done=start,
             chunk_size=chunk_size,
+            unit="passages",
         )
     rows = read_jsonl(target)
     if not rows:

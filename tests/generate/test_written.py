@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from rag import progress
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
@@ -49,6 +50,13 @@ def test_every_passage_gets_a_question_that_can_be_trained_on(tmp_path):
         assert example.question.source == "halls"
 
 
+def test_progress_counts_passages(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0)
+    write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=20, per_passage=2)
+    told = capsys.readouterr().err
+    assert "Writing: 16 of 20 passages" in told
+
+
 def test_a_sample_is_drawn_at_random_and_short_passages_are_passed_over(tmp_path):
     short = [Passage(f"s{n}@0", "Contents", f"Short {n}") for n in range(100)]
     generator = Asks()
@@ -69,7 +77,7 @@ def test_started_again_it_reads_only_what_is_missing(tmp_path):
         stream.write(b'{"qid": "torn')
     rest = Asks()
     assert write_questions(PASSAGES, rest.start, tmp_path / "train.txt").n_questions == 100
-    assert rest.read == whole.read[64:]
+    assert rest.read == whole.read[80:]  # of 16 passages at a time
     assert (tmp_path / "train.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
     write_questions(PASSAGES, rest.start, tmp_path / "train.txt")
     assert rest.started == 1
