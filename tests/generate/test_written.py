@@ -97,6 +97,18 @@ def test_other_passages_or_another_model_are_refused(tmp_path):
         write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=6, identity={"generator": "b"})
 
 
+def test_before_anything_is_written_another_model_may_begin(tmp_path):
+    class Slow(Asks):
+        def start(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_questions(PASSAGES, Slow().start, tmp_path / "train.txt", identity={"generator": "a"})
+    write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "b"})
+    with pytest.raises(RunMismatchError, match="generator"):
+        write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "a"})
+
+
 def test_a_question_that_several_passages_answer_is_written_once(tmp_path):
     assert write_questions(PASSAGES, Asks("What stands in the hall?").start, tmp_path / "train.txt").n_questions == 1
 
