@@ -28,7 +28,7 @@ from rag.data.passages import Corpus
 from rag.data.splits import refuse_test_file, refuse_written
 from rag.errors import ConfigError
 from rag.evaluate.verdict import PROMOTE
-from rag.generate.written import is_worth_asking
+from rag.generate.written import count_asked, is_worth_asking, passages_to_ask
 from rag.index.read import open_index
 from rag.progress import say
 from rag.train.files import TrainingFiles, choose_watched
@@ -91,12 +91,12 @@ def plan(serving: Serving, adapting: Adapting) -> list[str]:
     corpus = open_index(serving.index_folder).corpus
     n_watched, n_judged = _check_dev(serving, adapting, corpus)
     n_worth = sum(map(is_worth_asking, corpus))
-    n_asked = min(adapting.sample, n_worth)
-    n_questions = n_asked * adapting.per_passage
+    chosen = passages_to_ask(corpus, adapting.sample)
+    n_questions = count_asked(chosen, adapting.per_passage)
     n_pairs = n_questions * (adapting.depth + 1)
     lines = [
-        f"1. write up to {adapting.per_passage} questions about each of {n_asked:,} passages, of {n_worth:,} that are "
-        f"long enough: {n_questions:,} questions at most",
+        f"1. write up to {adapting.per_passage} questions about each of {len(chosen):,} passages, of {n_worth:,} that "
+        f"are long enough: {n_questions:,} questions at most",
         f"2. keep those that find their own passage among the first {adapting.round_trip}"
         if adapting.round_trip
         else "2. keep all of them",

@@ -90,6 +90,7 @@ def test_what_was_promoted_in_the_place_of_the_packaged_generator_stands_in_for_
     monkeypatch.setattr(parts, "resolve_generator", lambda name, source: found)
     assert parts.find_generator_model(settings).folder == trained.resolve()
     assert "it cannot be reached" in capsys.readouterr().err
+    (trained / "model.safetensors").write_bytes(b"weights")
     assert generator_identity(settings)  # says nothing: it is said where the generator is loaded
     assert capsys.readouterr().err == ""
     assert parts.make_prompt(settings) == get_prompt("tuned-v1")

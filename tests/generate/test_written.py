@@ -8,8 +8,10 @@ from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
 from rag.generate.written import (
     EXAMPLES,
+    count_asked,
     parse_question,
     parse_written,
+    passages_to_ask,
     question_conversation,
     texts_about,
     write_questions,
@@ -95,6 +97,17 @@ def test_other_passages_or_another_model_are_refused(tmp_path):
     write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "a"})
     with pytest.raises(RunMismatchError, match=r"\(generator: .* now; n: .* now\)"):
         write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=6, identity={"generator": "b"})
+
+
+def test_what_will_be_asked_for_is_known_before(tmp_path):
+    generator = AsksOfSentences()
+    texts = [PASSAGES[0], TWO, Passage("s@0", "Contents", "Short")]
+    assert {passage.id for passage in passages_to_ask(texts, None)} == {PASSAGES[0].id, TWO.id}
+    assert len(passages_to_ask(texts, 1)) == 1
+    # One sentence has no parts; of the two of the other passage each is asked about beside the whole.
+    assert count_asked(passages_to_ask(texts, None), 2) == 3
+    write_questions(texts, lambda: generator, tmp_path / "train.txt", per_passage=2)
+    assert len(generator.shown) == 3
 
 
 def test_before_anything_is_written_another_model_may_begin(tmp_path):
