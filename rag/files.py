@@ -100,6 +100,13 @@ def clear(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def make_own_folder(path: Path) -> None:
+    """Make a folder of ours; a file or a link that stands in its place is deleted."""
+    if not path.is_dir() or path.is_symlink():
+        clear(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def wait_for_disk(path: Path) -> None:
     """Wait until the bytes of a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

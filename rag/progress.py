@@ -19,6 +19,7 @@ from rag.errors import Left, Stopped
 from rag.terminal import QUIET, loudness, one_line, redraw, tell, unguarded
 
 LINE_EVERY_SECONDS = 30.0
+SLOW = 0.1  # items a second; slower work is told by the minute
 
 T = TypeVar("T")
 _on_advance: contextvars.ContextVar[Callable[[Progress], None] | None] = contextvars.ContextVar(
@@ -58,7 +59,12 @@ class Progress:
         if not self.done:
             return f"{self.label}: 0 of {self.total:,} {self.unit}"
         left = (self.total - self.done) / max(self.rate, 1e-9)
-        return f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {self.rate:,.1f}/s, {left:,.0f} s left"
+        return f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {self._speed()}, {left:,.0f} s left"
+
+    def _speed(self, unit: str = "") -> str:
+        """Items of a unit a second, or a minute where they are few."""
+        of = f" {unit}" if unit else ""
+        return f"{self.rate:,.1f}{of}/s" if self.rate >= SLOW else f"{60 * self.rate:,.1f}{of}/min"
 
     def _show(self, n: int) -> None:
         now = time.monotonic()
@@ -74,7 +80,7 @@ class _Bar(Progress):
         self._task = task
 
     def _show(self, n: int) -> None:
-        self._bar.update(self._task, advance=n, rate=f"{self.rate:,.1f} {self.unit}/s")
+        self._bar.update(self._task, advance=n, rate=self._speed(self.unit))
 
 
 @contextmanager

@@ -21,11 +21,19 @@ MAX_VALUE_CHARACTERS = 40
 def remember(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequence[str] = ()) -> None:
     """Note in `record` what `made` is made from; raises RunMismatchError where it notes something else already.
 
-    `irrelevant` names sections that older records hold although they shape nothing; they are not compared.
+    Where nothing is made yet, what is noted does not matter. `irrelevant` names sections that older records hold
+    although they shape nothing; they are not compared.
     """
-    check_made(record, identity, made, irrelevant=irrelevant)
-    if not record.is_file():
-        write_json(record, identity)
+    if _is_begun(made):
+        check_made(record, identity, made, irrelevant=irrelevant)
+        if record.is_file():
+            return
+    write_json(record, identity)
+
+
+def _is_begun(made: Path) -> bool:
+    """Whether a folder is there, or a file with something in it."""
+    return made.is_dir() or (made.is_file() and made.stat().st_size > 0)
 
 
 def check_made(record: Path, identity: Mapping, made: Path, *, irrelevant: Sequence[str] = ()) -> None:

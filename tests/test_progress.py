@@ -1,11 +1,12 @@
 """Work in the background: watched, and stopped between two steps."""
 
 import threading
+import time
 
 import pytest
 
 from rag.errors import DataError, Stopped
-from rag.progress import Background, progress
+from rag.progress import Background, Progress, progress
 
 
 def test_a_call_in_the_background_returns_or_raises_as_it_would():
@@ -50,3 +51,12 @@ def test_work_elsewhere_is_not_touched():
     with progress("Here", 2) as bar:
         bar.advance(2)
     assert work.latest is None
+
+
+def test_slow_work_is_told_by_the_minute():
+    bar = Progress("Writing", 40, "passages")
+    bar.done = 2
+    bar.started = time.monotonic() - 100
+    assert bar.line().startswith("Writing: 2 of 40 passages, 1.2/min, ")
+    bar.started = time.monotonic() - 10
+    assert bar.line().startswith("Writing: 2 of 40 passages, 0.2/s, ")

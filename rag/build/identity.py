@@ -65,7 +65,7 @@ def generator_identity(settings: Settings) -> str:
     kind = generator_kind(settings, interactive=False)
     if kind == "server":
         return f"{settings.generator.server_url} {settings.generator.model}"
-    model = find_generator_model(settings)
+    model = find_generator_model(settings, quiet=True)  # what loads the generator says which one stands in
     if kind == "ctranslate2":  # answers of 8-bit weights differ
         kind += f"-{quantization_of(settings.generator.precision)}"
     return f"{kind} {model.name} {checkpoint_sha256(model.folder, weights_sha256(model.folder))}"

@@ -82,6 +82,12 @@ class RetrieverTraining(ScheduledTraining):
         description="Loss kl: weight of the contrastive loss that is added; the cross-encoder's part has weight 1.",
         examples=[0.2],
     )
+    tension_share: Positive | None = Field(
+        default=None,
+        description="Weight of contrastive tension that is added to the loss: passages without questions have to find "
+        "themselves through a second copy of the encoder. A step takes longer. If not set: none.",
+        examples=[0.1],
+    )
     mini_batch_size: PositiveInt | None = Field(
         default=None,
         description="Losses contrastive and kl: rows in memory at once, by cached gradients. The loss is still that of "

@@ -29,7 +29,7 @@ from rag.types import Generator, Message, Messages, Passage
 
 MIN_PASSAGE_WORDS, MAX_PASSAGE_WORDS = 20, 300
 MAX_NEW_TOKENS = 48
-CHUNK_PASSAGES = 64
+CHUNK_PASSAGES = 16
 EXAMPLES_TO_READ = 5
 
 EXAMPLES = KINDS[QUESTION].examples
@@ -97,6 +97,18 @@ def _part_of(passage: Passage, number: int, n: int) -> Passage:
     return replace(passage, text=passage.text[own[0][0] : own[-1][1]].strip())
 
 
+def passages_to_ask(passages: Sequence[Passage], sample: int | None, seed: int = 0) -> list[Passage]:
+    """Those that are long enough to be asked about, in random order, and `sample` of them at most."""
+    eligible = [passage for passage in passages if is_worth_asking(passage)]
+    random.Random(seed).shuffle(eligible)
+    return eligible[:sample]
+
+
+def count_asked(passages: Sequence[Passage], n: int) -> int:
+    """How many texts of a kind are asked for, up to `n` about each passage; no short part of one is asked about."""
+    return sum(is_worth_asking(_part_of(passage, number, n)) for passage in passages for number in range(n))
+
+
 def is_worth_asking(passage: Passage) -> bool:
     """Whether a passage is long enough to be asked about."""
     return count_words(passage.text) >= MIN_PASSAGE_WORDS
@@ -153,11 +165,9 @@ def write_questions(
     passages at most. Raises DataError where there is nothing to ask about, or nothing usable was written.
     """
     target = Path(target)
-    eligible = [passage for passage in passages if is_worth_asking(passage)]
-    if not eligible:
+    chosen = passages_to_ask(passages, sample, seed)
+    if not chosen:
         raise DataError(f"no passage has {MIN_PASSAGE_WORDS} words or more; there is nothing to ask about")
-    random.Random(seed).shuffle(eligible)
-    chosen = eligible[:sample]
     target.parent.mkdir(parents=True, exist_ok=True)
     identity = {"n": len(chosen), "seed": seed, **(identity or {})}
     if per_passage > 1:  # files from before there could be several, and other kinds, go on
@@ -177,6 +187,7 @@ def write_questions(
             label="Writing",
             n_done=start,
             chunk_size=chunk_size,
+            unit="passages",
         )
     rows = read_jsonl(target)
     if not rows:

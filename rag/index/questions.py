@@ -20,7 +20,7 @@ from pathlib import Path
 from rag.data.passages import Corpus
 from rag.data.rows import json_rows
 from rag.errors import ConfigError, DataError, IndexMismatchError
-from rag.files import json_line
+from rag.files import json_line, make_own_folder
 from rag.generate.written import is_worth_asking, texts_about
 from rag.index.folder import BUILDING
 from rag.index.manifest import Manifest
@@ -150,7 +150,7 @@ def _write(
             f"{len(todo):,} passages have no questions, and no generator writes them here; use rag index or rag "
             "ingest, or --set index.questions=0"
         )
-    under_way.parent.mkdir(parents=True, exist_ok=True)
+    make_own_folder(under_way.parent)
     nothing = _Asked(0, ())
 
     def rows(chunk: Sequence[str]) -> Iterable[dict]:

@@ -37,7 +37,7 @@ from rag.data.corpus import EMBEDDED, corpus_source, load_corpus
 from rag.data.passages import Corpus
 from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
 from rag.errors import DataError
-from rag.files import clear, json_if_sound, json_line, room_for, write_json, write_whole
+from rag.files import clear, json_if_sound, json_line, make_own_folder, room_for, write_json, write_whole
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_further_rows
 from rag.index.folder import (
     BUILDING,
@@ -269,9 +269,7 @@ def _prepare_building(target: Path, wanted: Manifest, current: Path | None, *, f
     # Questions are of passages, whatever else is built: they stay.
     keeps = {building / QUESTIONS} if wanted.questions else set()
     if from_scratch or json_if_sound(key_file) != key:
-        if not building.is_dir() or building.is_symlink():
-            clear(building)
-        building.mkdir(exist_ok=True)
+        make_own_folder(building)
         for path in set(building.iterdir()) - keeps:
             clear(path)
         write_json(key_file, key)

@@ -26,20 +26,22 @@ from rag.build.written import write_training_questions
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.data.splits import refuse_test_file, refuse_written
+from rag.errors import ConfigError
 from rag.evaluate.verdict import PROMOTE
-from rag.generate.written import is_worth_asking
+from rag.generate.written import count_asked, is_worth_asking, passages_to_ask
 from rag.index.read import open_index
 from rag.progress import say
-from rag.train.files import TrainingFiles
-from rag.train.gate import check_reranks
+from rag.train.files import TrainingFiles, choose_watched
+from rag.train.gate import check_reranks, watched_ids
 from rag.train.mine import mine_negatives
 from rag.train.negatives import MiningSettings
 from rag.train.recipes import chosen_recipe
-from rag.train.retriever_recipes import RECIPES
+from rag.train.retriever_recipes import RECIPES, RetrieverRecipe
 from rag.train.tune import tune_reranker, tune_retriever, tune_without_verdict
 
 QUESTIONS, ROUND_TRIP, KEPT, NEGATIVES = "questions.txt", "round-trip.jsonl", "kept.txt", "negatives.jsonl"
 RETRIEVER, RERANKER = "retriever", "reranker"
+TAKEN = "distill, margin or mined"
 LEAST_DEV = 200
 FOR_WRITTEN = {"tuned_share": 0.5, "learning_rate": 3e-5}
 """Settings of the retriever's training that written questions are best learnt with, where none are chosen."""
@@ -85,17 +87,16 @@ class Adapted:
 def plan(serving: Serving, adapting: Adapting) -> list[str]:
     """What would be done, and how many rows of what, as lines. Refuses what cannot end well, as `adapt` does."""
     serving = for_written(serving)
-    recipe = chosen_recipe(RECIPES, adapting.recipe, "retriever", serving.settings.training)
-    check_reranks(serving)
+    recipe = _check_recipe(serving, adapting)
     corpus = open_index(serving.index_folder).corpus
-    n_dev = _check_dev(adapting, corpus)
+    n_watched, n_judged = _check_dev(serving, adapting, corpus)
     n_worth = sum(map(is_worth_asking, corpus))
-    n_asked = min(adapting.sample, n_worth)
-    n_questions = n_asked * adapting.per_passage
+    chosen = passages_to_ask(corpus, adapting.sample)
+    n_questions = count_asked(chosen, adapting.per_passage)
     n_pairs = n_questions * (adapting.depth + 1)
     lines = [
-        f"1. write up to {adapting.per_passage} questions about each of {n_asked:,} passages, of {n_worth:,} that are "
-        f"long enough: {n_questions:,} questions at most",
+        f"1. write up to {adapting.per_passage} questions about each of {len(chosen):,} passages, of {n_worth:,} that "
+        f"are long enough: {n_questions:,} questions at most",
         f"2. keep those that find their own passage among the first {adapting.round_trip}"
         if adapting.round_trip
         else "2. keep all of them",
@@ -109,8 +110,12 @@ def plan(serving: Serving, adapting: Adapting) -> list[str]:
             "5. compare with the serving model on held-out written questions: no verdict, and nothing can be promoted; "
             "name people's questions with --dev",
         ]
-    few = f" (few: {LEAST_DEV} or more tell better)" if n_dev < LEAST_DEV else ""
-    return [*lines, f"5. compare with the serving model on people's questions: {n_dev:,}, half of them judge{few}"]
+    few = f" (few: {LEAST_DEV} questions or more tell better)" if n_watched + n_judged < LEAST_DEV else ""
+    return [
+        *lines,
+        f"5. compare with the serving model on people's questions: {n_watched:,} choose the checkpoint, {n_judged:,} "
+        f"others judge{few}",
+    ]
 
 
 def adapt(serving: Serving, target: str | Path, adapting: Adapting) -> Adapted:
@@ -119,9 +124,8 @@ def adapt(serving: Serving, target: str | Path, adapting: Adapting) -> Adapted:
     Nothing is promoted. Without people's questions there is no verdict either. Raises as the steps do.
     """
     target, serving = Path(target), for_written(serving)
-    check_reranks(serving)
-    corpus = open_index(serving.index_folder).corpus
-    _check_dev(adapting, corpus)
+    _check_recipe(serving, adapting)
+    _check_dev(serving, adapting, open_index(serving.index_folder).corpus)
     say("step 1 of 5: writing questions")
     written = write_training_questions(
         serving, target / QUESTIONS, sample=adapting.sample, per_passage=adapting.per_passage
@@ -153,12 +157,29 @@ def for_written(serving: Serving) -> Serving:
     return dataclasses.replace(serving, settings=serving.settings.model_copy(update={"training": changed}))
 
 
-def _check_dev(adapting: Adapting, corpus: Corpus) -> int:
-    """How many questions of people there are; refused now, and not after hours, where they cannot judge."""
+def _check_recipe(serving: Serving, adapting: Adapting) -> RetrieverRecipe:
+    """The recipe; refused now, and not after hours, where written questions cannot be learnt from in this way."""
+    check_reranks(serving)
+    recipe = chosen_recipe(RECIPES, adapting.recipe, "retriever", serving.settings.training)
+    if recipe.pooling != "own" or recipe.negatives_from != "mined":
+        raise ConfigError(f"the recipe {adapting.recipe!r} learns nothing from mined candidates; choose {TAKEN}")
+    # One of the candidates is the passage that the question was written about.
+    if min(adapting.per_question, adapting.depth - 1) < recipe.negatives:
+        raise ConfigError(
+            f"the recipe {adapting.recipe!r} takes {recipe.negatives} negatives of each question; set --per-question "
+            f"{recipe.negatives} and --depth {recipe.negatives + 1}, or more"
+        )
+    return recipe
+
+
+def _check_dev(serving: Serving, adapting: Adapting, corpus: Corpus) -> tuple[int, int]:
+    """How many questions of people watch the training, and how many judge; refused as early where they cannot."""
     if adapting.dev is None:
-        return 0
+        return 0, 0
     refuse_test_file(adapting.dev, adapting.qrels)
     qrels = None if Path(adapting.dev).is_dir() else adapting.qrels
     examples = load_examples(adapting.dev, corpus, qrels, split="dev").examples
     refuse_written(examples)
-    return len(examples)
+    before = watched_ids(serving.find(serving.encoder).folder)
+    watched, judged = choose_watched(examples, serving.settings.training.retriever.dev_questions, before=before)
+    return len(watched), len(judged)

@@ -27,7 +27,7 @@ NOT_COPIED = (
     # what other runtimes load
     *("onnx", "openvino", "*.onnx", "tf_*", "flax_*", "*.h5", "*.msgpack"),
     # what its training left
-    *(".git", "checkpoint-*", "optimizer.pt", "scheduler.pt", "rng_state*", "training_args.bin"),
+    *(".git", "checkpoint-*", "optimizer.pt", "beside.pt", "scheduler.pt", "rng_state*", "training_args.bin"),
 )
 
 

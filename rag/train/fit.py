@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+BESIDE_FILE = "beside.pt"
 RU_MAXRSS_PER_GIB = 2**30 if sys.platform == "darwin" else 2**20
 
 
@@ -54,6 +55,7 @@ def fit(
     collate: Callable[[Sequence[Any]], Mapping[str, Tensor]] | None = None,
     eval_dataset: Dataset | None = None,
     metric: str | None = None,
+    beside: Module | None = None,
     **arguments: Any,
 ) -> None:
     """Train `model` in place, up to its best checkpoint by `metric`, by default the evaluator's primary metric.
@@ -62,7 +64,8 @@ def fit(
     `separation` is logged with each step (see `Telemetry`), `drift` at each look at dev, by default how far the weights
     have moved from where they began (`rag.train.drift`). `collate` makes batches of rows where the trainer's own way
     does not fit, `section` names the settings in messages, and further `arguments` go to `arguments_class`. The first
-    column of `dataset` holds the questions.
+    column of `dataset` holds the questions. `beside` is a module of the loss that is trained with the model and not
+    kept; a run that goes on has its weights from the checkpoint.
 
     What is kept is the mean of the tuned weights and the base's, as `schedule.tuned_share` says, and every look at dev
     is a look at that mean. A run that was killed goes on from its last checkpoint. Raises ConfigError where the package
@@ -82,7 +85,7 @@ def fit(
     moved = drift or functools.partial(_moved, model, before)
     chosen_by = metric or str(evaluator.primary_metric)
     n_steps = schedule.steps(len(dataset))
-    trainer = _judging_as_kept(trainer_class, model, before, schedule.tuned_share)(
+    trainer = _trainer_of(trainer_class, model, before, schedule.tuned_share, beside)(
         model=model,
         args=arguments_class(
             **_arguments(target, schedule, watch, n_steps, device, chosen_by),
@@ -162,8 +165,11 @@ def _arguments(target: Path, schedule: Schedule, watch: Watch, n_steps: int, dev
     }
 
 
-def _judging_as_kept(trainer_class: Any, model: Module, before: Mapping[str, Tensor], tuned_share: float) -> Any:
-    """The trainer's class, whose looks at dev are looks at the weights that would be kept."""
+def _trainer_of(
+    trainer_class: Any, model: Module, before: Mapping[str, Tensor], tuned_share: float, beside: Module | None
+) -> Any:
+    """The trainer's class, whose looks at dev are looks at the weights that would be kept, and which keeps `beside`."""
+    import torch
 
     class Trainer(trainer_class):
         def add_model_card_callback(self, default_args_dict):
@@ -172,6 +178,17 @@ def _judging_as_kept(trainer_class: Any, model: Module, before: Mapping[str, Ten
         def evaluate(self, *given, **named):
             with as_kept(model, before, tuned_share):
                 return super().evaluate(*given, **named)
+
+        # Before the state of the run, which is written last and says that a checkpoint is whole.
+        def _save_optimizer_and_scheduler(self, output_dir):
+            super()._save_optimizer_and_scheduler(output_dir)
+            if beside is not None:
+                torch.save(beside.state_dict(), Path(output_dir) / BESIDE_FILE)
+
+        def _load_optimizer_and_scheduler(self, checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            if beside is not None and checkpoint is not None:
+                beside.load_state_dict(torch.load(Path(checkpoint) / BESIDE_FILE, weights_only=True))
 
     return Trainer
 

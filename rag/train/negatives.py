@@ -24,7 +24,7 @@ from rag.files import read_json, write_json
 from rag.resume import append_rows, read_jsonl, remember, resume_jsonl
 from rag.types import Retriever
 
-CHUNK_QUESTIONS = 256
+CHUNK_QUESTIONS = 64
 EXAMPLES_TO_READ = 20
 
 PairScorer = Callable[[Sequence[tuple[str, str]]], Sequence[float] | np.ndarray]

@@ -23,8 +23,15 @@ from rag.train.fit import fit
 from rag.train.lasttoken import is_causal_lm, lasttoken_encoder
 from rag.train.negatives import Mined, logit
 from rag.train.retriever_recipes import RetrieverRecipe
-from rag.train.retriever_rows import TrainingRow, passage_columns, training_dataset, training_rows
-from rag.train.run import Watch, check_same_training, digest, note_training
+from rag.train.retriever_rows import (
+    UNASKED,
+    TrainingRow,
+    passage_columns,
+    training_dataset,
+    training_rows,
+    unasked_passages,
+)
+from rag.train.run import Watch, check_same_training, digest, n_processes, note_training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -66,23 +73,25 @@ def train_retriever(
 
     target = Path(target)
     rows = training_rows(examples, corpus, recipe, mined)
+    unasked = unasked_passages(examples, rows, corpus, recipe)
     identity = _identity(base, prompts, rows, corpus, recipe, dev, guide_sha256)
+    if unasked:
+        identity["unasked"] = digest(unasked)
     check_same_training(target, identity)
     finished = target / "model"
     if finished.is_dir():
         return finished
-    model = _load(base, recipe, prompts)
-    longest = model.max_seq_length
-    model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
-    prepare_model(model, model[0].model, recipe)
+    model, longest = _prepared(base, recipe, prompts)
     loss = _loss(model, rows, recipe, guide)
+    if recipe.tension_share is not None:
+        loss = _with_tension(loss, model, base, recipe, prompts)
     # Nothing is refused from here on, so that a command that was refused leaves the folder to the right one.
     note_training(target, identity)
     fit(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
         model,
-        training_dataset(rows, corpus, recipe),
+        training_dataset(rows, corpus, recipe, unasked),
         loss,
         dev_evaluator(functools.partial(retriever_figures, dev=dev, prompts=prompts)),
         target,
@@ -91,8 +100,9 @@ def train_retriever(
         label=f"Training ({recipe.name})",
         section="training.retriever",
         separation=getattr(loss, "separation", None),
+        beside=getattr(loss, "twin", None),
         batch_sampler=WholeEpochSampler,
-        prompts={"anchor": prompts["query"], **dict.fromkeys(passage_columns(recipe), prompts["passage"])},
+        prompts={"anchor": prompts["query"], **dict.fromkeys([*passage_columns(recipe), UNASKED], prompts["passage"])},
     )
     # The recipe's length holds for training alone; the prompts are saved so that serving uses the same.
     model.max_seq_length = longest
@@ -123,6 +133,34 @@ def _identity(
     if recipe.filter_by_guide:
         identity["guide"] = guide_sha256
     return identity
+
+
+def _prepared(
+    base: str | Path, recipe: RetrieverRecipe, prompts: Mapping[str, str]
+) -> tuple[SentenceTransformer, int | None]:
+    """(the encoder to train, with the recipe's longest text; the longest text that it takes by itself)."""
+    model = _load(base, recipe, prompts)
+    longest = model.max_seq_length
+    model.max_seq_length = min(recipe.max_length_tokens, longest or recipe.max_length_tokens)
+    prepare_model(model, model[0].model, recipe)
+    return model, longest
+
+
+def _with_tension(
+    loss: Module, model: SentenceTransformer, base: str | Path, recipe: RetrieverRecipe, prompts: Mapping[str, str]
+) -> Module:
+    """The loss with contrastive tension beside it.
+
+    The twin is loaded a second time: the forward pass of a prepared model belongs to that model, and a copy would run
+    the first one's.
+    """
+    from rag.train.retriever_losses import TensionLoss
+
+    if n_processes() > 1:
+        raise ConfigError("training.retriever.tension_share trains in one process; leave it out, or train in one")
+    assert recipe.tension_share is not None
+    twin, _ = _prepared(base, recipe, prompts)
+    return TensionLoss(loss, model, twin, share=recipe.tension_share, temperature=recipe.temperature)
 
 
 def _load(base: str | Path, recipe: RetrieverRecipe, prompts: Mapping[str, str]) -> SentenceTransformer:

@@ -7,6 +7,8 @@ sentence-transformers does not have these parts:
   second time (GISTEmbed, Solatorio 2024, https://arxiv.org/abs/2402.16829).
 - A cross-encoder's scores of each question's own passages can be learnt beside it, as E5 was fine-tuned (Wang et al.
   2022, https://arxiv.org/abs/2212.03533).
+- Passages without questions can be learnt from beside any of these losses, by contrastive tension (Carlsson et al.
+  2021, https://openreview.net/pdf?id=Ov_sMNau-PF).
 
 Cached gradients allow large batches in little memory (GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
 """
@@ -161,6 +163,42 @@ class DistilledLoss(MaskedContrastiveLoss):
         teacher = torch.log_softmax(self.teacher[rows].to(student.device), dim=1)
         divergence = nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return divergence + self.contrastive_share * super().of_cosines(by_question, rows)
+
+
+class TensionLoss(nn.Module):
+    """A labelled loss, and `share` of contrastive tension over further passages, which are the last column.
+
+    Each of the b further passages has to find itself among the b vectors of `twin`, a second encoder that starts as the
+    model and is trained with it, and each vector of the twin its passage: the mean of both cross-entropies over cosines
+    divided by `temperature`. The twin is not kept. Gradients of this part are not cached, whatever `labelled` does.
+    """
+
+    def __init__(self, labelled, model, twin, *, share: float, temperature: float):
+        super().__init__()
+        self.labelled = labelled
+        self.model = model
+        self.twin = twin
+        self.share = share
+        self.temperature = temperature
+
+    def forward(self, sentence_features, labels: Tensor) -> Tensor:
+        *own, further = sentence_features
+        return self.labelled(own, labels) + self.share * self.tension(further)
+
+    def tension(self, further) -> Tensor:
+        """Contrastive tension of the further passages."""
+        # Each of the two gets a batch of its own: a forward pass writes into the one that it is given.
+        passages, twins = (
+            nn.functional.normalize(encoder(dict(further))["sentence_embedding"].float(), dim=-1)
+            for encoder in (self.model, self.twin)
+        )
+        logits = passages @ twins.T / self.temperature
+        itself = torch.arange(len(logits), device=logits.device)
+        return (nn.functional.cross_entropy(logits, itself) + nn.functional.cross_entropy(logits.T, itself)) / 2
+
+    def separation(self) -> float | None:
+        """That of the labelled loss."""
+        return self.labelled.separation()
 
 
 class MarginLoss(SeparationMixin, MarginMSELoss):

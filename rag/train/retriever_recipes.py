@@ -28,7 +28,8 @@ class RetrieverRecipe(Schedule):
     A teacher's scores are its probabilities, as mining keeps them. The loss `kl` compares
     softmax(logits / teacher_temperature) with the student's softmax(cosines / temperature), and adds
     `contrastive_share` of the contrastive loss. `margin_mse` compares differences of logits with differences of
-    cosines / temperature. `guide` is the encoder that finds false negatives, None for the one that serves.
+    cosines / temperature. `guide` is the encoder that finds false negatives, None for the one that serves. Where
+    there is a `tension_share`, so much of contrastive tension over passages without questions is added to any loss.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RetrieverRecipe(Schedule):
     temperature: float = 0.02
     teacher_temperature: float = 1.0
     contrastive_share: float = 0.2
+    tension_share: float | None = None
     mini_batch_size: int | None = None
     pooling: Literal["own", "lasttoken"] = "own"
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+UNASKED = "unasked"
+"""The column of passages without questions, the last one of texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
     """A query with rows of the corpus: `columns` are the gold passage, then the negatives."""
@@ -104,13 +108,32 @@ def _tell_left_out(n_gold: int, n_rows: int, recipe: RetrieverRecipe) -> None:
         say(f"warning: {left_out:,} gold passages are not trained on: their questions lack {needed}; {more}")
 
 
+def unasked_passages(
+    examples: Sequence[Example], rows: Sequence[TrainingRow], corpus: Corpus, recipe: RetrieverRecipe
+) -> list[str]:
+    """For each row the text of a passage that none of the questions is about; empty without a `tension_share`.
+
+    All of them have their turn before one comes again. Raises ConfigError where each passage has a question.
+    """
+    if recipe.tension_share is None:
+        return []
+    asked = {pid for example in examples for pid in example.positives}
+    texts = list(dict.fromkeys(passage.content for passage in corpus if passage.id not in asked))
+    if not texts:
+        raise ConfigError("every passage has a training question; leave training.retriever.tension_share out")
+    random.Random(recipe.seed).shuffle(texts)
+    return [texts[number % len(texts)] for number in range(len(rows))]
+
+
 def passage_columns(recipe: RetrieverRecipe) -> list[str]:
     """The names of a row's passages in the data set: gold first, as the losses of sentence-transformers take them."""
     return ["positive", *(f"negative_{n}" for n in range(1, recipe.negatives + 1))]
 
 
-def training_dataset(rows: Sequence[TrainingRow], corpus: Corpus, recipe: RetrieverRecipe) -> Dataset:
-    """The texts of the rows, and their labels.
+def training_dataset(
+    rows: Sequence[TrainingRow], corpus: Corpus, recipe: RetrieverRecipe, unasked: Sequence[str] = ()
+) -> Dataset:
+    """The texts of the rows, with one of `unasked` (`unasked_passages`) in each if there are any, and their labels.
 
     A label is the number of the row, by which a loss finds what it knows of it. MarginMSE takes the teacher's margins:
     (gold - negative) logits for each negative, in units of cosine.
@@ -120,6 +143,8 @@ def training_dataset(rows: Sequence[TrainingRow], corpus: Corpus, recipe: Retrie
     columns: dict[str, list] = {"anchor": [row.query for row in rows]}
     for number, name in enumerate(passage_columns(recipe)):
         columns[name] = [corpus[row.columns[number]].content for row in rows]
+    if unasked:
+        columns[UNASKED] = list(unasked)
     if recipe.loss == "margin_mse":
         logits = [logit(row.scores) * recipe.temperature for row in rows]
         columns["label"] = [(own[0] - own[1:]).tolist() for own in logits]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from rag.build import parts
-from rag.build.identity import prompt_of_run, run_identity
+from rag.build.identity import generator_identity, prompt_of_run, run_identity
 from rag.build.serving import serving_over
 from rag.config import Settings, load_settings
 from rag.errors import ModelError
@@ -81,12 +81,18 @@ def test_a_promoted_generator_serves_with_its_prompt(trained):
     assert parts.make_prompt(settings) == get_prompt("tuned-v1")
 
 
-def test_what_was_promoted_in_the_place_of_the_packaged_generator_stands_in_for_one_out_of_reach(trained, monkeypatch):
+def test_what_was_promoted_in_the_place_of_the_packaged_generator_stands_in_for_one_out_of_reach(
+    trained, monkeypatch, capsys
+):
     settings = load_settings(overrides=[AUTO])
     promote(FALLBACK_GENERATOR, trained)
     found = ResolvedModel(FALLBACK_GENERATOR, trained.parent, "package index", {}, "it cannot be reached")
     monkeypatch.setattr(parts, "resolve_generator", lambda name, source: found)
     assert parts.find_generator_model(settings).folder == trained.resolve()
+    assert "it cannot be reached" in capsys.readouterr().err
+    (trained / "model.safetensors").write_bytes(b"weights")
+    assert generator_identity(settings)  # says nothing: it is said where the generator is loaded
+    assert capsys.readouterr().err == ""
     assert parts.make_prompt(settings) == get_prompt("tuned-v1")
     monkeypatch.setattr("rag.build.trained_prompt.hub_answers", lambda: True)
     assert parts.make_prompt(settings) == get_prompt("extract-v1")

@@ -2,13 +2,16 @@ import json
 
 import pytest
 
+from rag import progress
 from rag.data.labelled import load_examples
 from rag.data.passages import Corpus
 from rag.errors import DataError, RunMismatchError
 from rag.generate.written import (
     EXAMPLES,
+    count_asked,
     parse_question,
     parse_written,
+    passages_to_ask,
     question_conversation,
     texts_about,
     write_questions,
@@ -49,6 +52,13 @@ def test_every_passage_gets_a_question_that_can_be_trained_on(tmp_path):
         assert example.question.source == "halls"
 
 
+def test_progress_counts_passages(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0)
+    write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=20, per_passage=2)
+    told = capsys.readouterr().err
+    assert "Writing: 16 of 20 passages" in told
+
+
 def test_a_sample_is_drawn_at_random_and_short_passages_are_passed_over(tmp_path):
     short = [Passage(f"s{n}@0", "Contents", f"Short {n}") for n in range(100)]
     generator = Asks()
@@ -69,7 +79,7 @@ def test_started_again_it_reads_only_what_is_missing(tmp_path):
         stream.write(b'{"qid": "torn')
     rest = Asks()
     assert write_questions(PASSAGES, rest.start, tmp_path / "train.txt").n_questions == 100
-    assert rest.read == whole.read[64:]
+    assert rest.read == whole.read[80:]  # of 16 passages at a time
     assert (tmp_path / "train.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
     write_questions(PASSAGES, rest.start, tmp_path / "train.txt")
     assert rest.started == 1
@@ -87,6 +97,29 @@ def test_other_passages_or_another_model_are_refused(tmp_path):
     write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "a"})
     with pytest.raises(RunMismatchError, match=r"\(generator: .* now; n: .* now\)"):
         write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=6, identity={"generator": "b"})
+
+
+def test_what_will_be_asked_for_is_known_before(tmp_path):
+    generator = AsksOfSentences()
+    texts = [PASSAGES[0], TWO, Passage("s@0", "Contents", "Short")]
+    assert {passage.id for passage in passages_to_ask(texts, None)} == {PASSAGES[0].id, TWO.id}
+    assert len(passages_to_ask(texts, 1)) == 1
+    # One sentence has no parts; of the two of the other passage each is asked about beside the whole.
+    assert count_asked(passages_to_ask(texts, None), 2) == 3
+    write_questions(texts, lambda: generator, tmp_path / "train.txt", per_passage=2)
+    assert len(generator.shown) == 3
+
+
+def test_before_anything_is_written_another_model_may_begin(tmp_path):
+    class Slow(Asks):
+        def start(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_questions(PASSAGES, Slow().start, tmp_path / "train.txt", identity={"generator": "a"})
+    write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "b"})
+    with pytest.raises(RunMismatchError, match="generator"):
+        write_questions(PASSAGES, Asks().start, tmp_path / "train.txt", sample=5, identity={"generator": "a"})
 
 
 def test_a_question_that_several_passages_answer_is_written_once(tmp_path):

@@ -129,6 +129,22 @@ def test_an_index_that_follows_its_corpus_equals_a_new_one(tmp_path, window_sent
     build(tmp_path, changed)  # nothing has changed: nothing is asked
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_stands_in_the_place_of_the_build_is_removed(tmp_path, is_link):
+    build(tmp_path, PASSAGES[:3])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "note.txt").write_text("mine", "utf-8")
+    place = tmp_path / "index" / "building"
+    if is_link:
+        place.symlink_to(outside)
+    else:
+        place.write_text("no folder", "utf-8")
+    assert build(tmp_path, PASSAGES[:3], Asks(), 1).questions == 1
+    assert not place.exists()
+    assert [path.name for path in outside.iterdir()] == ["note.txt"]
+
+
 def test_a_killed_build_asks_about_the_rest_only(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path, PASSAGES, Asks(fails="Machine 20"), 2)

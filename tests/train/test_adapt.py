@@ -74,7 +74,7 @@ def test_a_killed_adaption_goes_on_and_people_judge(long, monkeypatch):
     lines = plan(serving, chosen)
     assert "2 questions about each of 28 passages, of 30 that are long enough: 56 questions at most" in lines[0]
     assert "336 pairs at most" in lines[2]
-    assert "people's questions: 8, half of them judge (few" in lines[4]
+    assert "people's questions: 4 choose the checkpoint, 4 others judge (few" in lines[4]
     assert not out.exists()
     # Killed while mining; before that, the first chunk of questions was written twice at most.
     plain = adapting.mine_negatives
@@ -155,6 +155,29 @@ def test_the_commands_say_what_they_would_do_and_what_they_did(long, monkeypatch
     assert (done.exit_code, done.exception) == (0, None)
     assert "1 of 1 questions are labelled" in " ".join(done.output.split())
     assert (folder / "labelled.negatives.jsonl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "lasttoken"}, "choose distill, margin or mined"),
+        ({"recipe": "report"}, "choose distill, margin or mined"),
+        ({"depth": 3}, "--per-question 3 and --depth 4, or more"),
+        ({"per_question": 2}, "--per-question 3 and --depth 4, or more"),
+    ],
+)
+def test_what_could_not_be_trained_on_is_refused_before_anything_is_written(long, monkeypatch, changes, message):
+    settings, folder = long
+    serving, made = serving_over(settings, folder / "long"), generator(monkeypatch)
+    for refusing in (plan, lambda *given: adapt(given[0], folder / "out", given[1])):
+        with pytest.raises(ConfigError, match=message):
+            refusing(serving, Adapting(**{**SMALL, **changes}))
+    lines = (folder / "dev.txt").read_text("utf-8").splitlines(keepends=True)
+    (folder / "one.txt").write_text(lines[0], "utf-8")
+    with pytest.raises(DataError, match="two answerable questions"):
+        adapt(serving, folder / "out", Adapting(**SMALL, dev=folder / "one.txt"))
+    assert made.calls == 0
+    assert not (folder / "out").exists()
 
 
 def test_a_reranker_is_needed_to_label(long):

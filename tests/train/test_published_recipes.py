@@ -43,6 +43,7 @@ RETRIEVER = SCHEDULE | {
     "temperature": 0.02,
     "teacher_temperature": 1.0,
     "contrastive_share": 0.2,
+    "tension_share": None,
     "mini_batch_size": None,
     "pooling": "own",
 }

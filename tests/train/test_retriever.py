@@ -19,7 +19,7 @@ from rag.train.dev_evaluation import make_dev_pool, pool_figures
 from rag.train.negatives import Mined
 from rag.train.retriever import train_retriever
 from rag.train.retriever_recipes import RECIPES
-from rag.train.retriever_rows import training_rows
+from rag.train.retriever_rows import training_rows, unasked_passages
 from rag.train.run import Watch
 from rag.train.sampler import WholeEpochSampler
 from rag.train.telemetry import LOG_FILE, Telemetry
@@ -53,8 +53,9 @@ def recipe(name, **changes):
 
 def train(base, target, name="mined", **options):
     chosen = options.pop("recipe", None) or recipe(name, filter_by_guide=False)
+    examples = options.pop("examples", EXAMPLES)
     options = {"dev": DEV, "mined": MINED, "watch": Watch(log_steps=1), **options}
-    return train_retriever(base, PROMPTS, EXAMPLES, CORPUS, chosen, target, **options)
+    return train_retriever(base, PROMPTS, examples, CORPUS, chosen, target, **options)
 
 
 @pytest.mark.usefixtures("curves")
@@ -88,10 +89,12 @@ def test_the_best_by_dev_is_kept_and_better_than_the_base(tmp_path, tiny_encoder
     assert kept == pytest.approx(max(dev), abs=0.05)
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder, monkeypatch):
+@pytest.mark.parametrize("tension_share", [None, 0.5])
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder, monkeypatch, tension_share):
     # An epoch of 3 steps, a checkpoint at 5, 10, 15 and 20; killed at 15, before that one is written. With dropout,
     # whose random numbers have to go on, too.
-    how = {"recipe": recipe("mined", filter_by_guide=False, dropout=0.1), "watch": Watch(log_steps=1, evaluations=5)}
+    changes = {"filter_by_guide": False, "dropout": 0.1, "tension_share": tension_share}
+    how = {"recipe": recipe("mined", **changes), "watch": Watch(log_steps=1, evaluations=5), "examples": EXAMPLES[:20]}
     whole = train(tiny_encoder_folder, tmp_path / "whole", **how)
     plain = Telemetry.on_step_end
 
@@ -111,6 +114,29 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, tiny_encoder_folder,
     assert steps == list(range(1, 25))
     one, other = (SentenceTransformer(str(folder), device="cpu").encode(list(DEV.queries)) for folder in (whole, model))
     assert np.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.usefixtures("curves")
+@pytest.mark.parametrize(("name", "changes"), [("mined", {"mini_batch_size": 4}), ("distill", {}), ("margin", {})])
+def test_passages_without_questions_are_learnt_from_too(tmp_path, tiny_encoder_folder, name, changes):
+    plain = recipe(name, filter_by_guide=False, epochs=1, **changes)
+    with_tension = replace(plain, tension_share=2.0)
+    folders = [
+        train(tiny_encoder_folder, tmp_path / run, recipe=one, examples=EXAMPLES[:16])
+        for run, one in (("plain", plain), ("tension", with_tension))
+    ]
+    rows = training_rows(EXAMPLES[:16], CORPUS, with_tension, MINED)
+    unasked = unasked_passages(EXAMPLES[:16], rows, CORPUS, with_tension)
+    texts = [CORPUS[n].content for n in range(16, 24)]
+    assert sorted(unasked) == sorted(2 * texts)
+    assert sorted(unasked[:8]) == sorted(texts)
+    one, other = (SentenceTransformer(str(folder), device="cpu").encode(texts) for folder in folders)
+    assert not np.allclose(one, other, atol=1e-4)
+    assert {path.name for path in folders[0].iterdir()} == {path.name for path in folders[1].iterdir()}
+    with pytest.raises(RunMismatchError, match="unasked"):
+        train(tiny_encoder_folder, tmp_path / "tension", recipe=replace(with_tension, seed=1), examples=EXAMPLES[:16])
+    with pytest.raises(ConfigError, match="every passage has a training question"):
+        train(tiny_encoder_folder, tmp_path / "asked", recipe=with_tension)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path, tiny_encoder_folder):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from rag.train.retriever_losses import DistilledLoss, Guide, MarginLoss, MaskedContrastiveLoss, PairTable
+from rag.train.retriever_losses import (
+    DistilledLoss,
+    Guide,
+    MarginLoss,
+    MaskedContrastiveLoss,
+    PairTable,
+    TensionLoss,
+)
 from tests.fakes.losses import Given
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -80,6 +87,40 @@ def test_distillation_by_hand(mini_batch_size):
     first = -1.2 + math.log(sum(map(math.exp, (1.2, 0.0, 0.0, 2.0))))
     second = -2.0 + math.log(sum(map(math.exp, (1.6, 2.0, 2.0, 0.0))))
     assert value.item() == pytest.approx(distilled + 0.25 * (first + second) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 1])
+def test_contrastive_tension_by_hand(mini_batch_size):
+    class Turned(torch.nn.Module):
+        """The twin, which has learnt other vectors."""
+
+        def __init__(self):
+            super().__init__()
+            self.turn = torch.nn.Parameter(torch.tensor([[0.6, 0.8], [-0.8, 0.6]]))
+
+        def forward(self, features):
+            return {"sentence_embedding": features["input"] @ self.turn}
+
+    model, twin = Given(), Turned()
+    labelled = MaskedContrastiveLoss(
+        model, PairTable([[0], [1]], [{0}, {1}]), temperature=0.5, mini_batch_size=mini_batch_size
+    )
+    loss = TensionLoss(labelled, model, twin, share=0.25, temperature=0.5)
+    further = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
+    features = [{"input": c, "input_ids": torch.zeros(2, 1)} for c in (QUERIES, POSITIVES, further)]
+    value = loss(features, torch.arange(2))
+    value.backward()
+    # The two questions: cosines .6 and 0, .8 and 1, divided by .5.
+    first = -1.2 + math.log(math.exp(1.2) + math.exp(0.0))
+    second = -2.0 + math.log(math.exp(1.6) + math.exp(2.0))
+    # The passages (1, 0) and (0, 1) with the twin's (.6, .8) and (-.8, .6): cosines .6 and -.8, .8 and .6.
+    to_twins = [-1.2 + math.log(math.exp(1.2) + math.exp(-1.6)), -1.2 + math.log(math.exp(1.6) + math.exp(1.2))]
+    to_passages = [-1.2 + math.log(math.exp(1.2) + math.exp(1.6)), -1.2 + math.log(math.exp(-1.6) + math.exp(1.2))]
+    tension = (sum(to_twins) / 2 + sum(to_passages) / 2) / 2
+    assert value.item() == pytest.approx((first + second) / 2 + 0.25 * tension, abs=1e-5)
+    assert loss.separation() == pytest.approx((0.6 - 0.0 + 1.0 - 0.8) / 2, abs=1e-6)
+    assert model.scale.grad is not None
+    assert twin.turn.grad.abs().sum() > 0
 
 
 def test_margins_are_of_cosines_whatever_the_length_of_the_vectors():
