@@ -58,10 +58,16 @@ class ModelsSettings(Section):
 
 
 class EncoderSettings(Section):
-    """The bi-encoder, which embeds questions and passages. After a change, index again."""
+    """The bi-encoder, which embeds questions and passages. After a change of `model`, index again."""
 
     model: str = Field(
         default="intfloat/multilingual-e5-small", description="A name on the hub, or a sentence-transformers folder."
+    )
+    query_model: str | None = Field(
+        default=None,
+        description="The model that embeds questions in the place of this one, as made by `rag train retriever "
+        "--recipe query`. Indexes stay valid. If not set: what was promoted for questions, else `model` itself.",
+        examples=["tuned/questions/model"],
     )
     max_length_tokens: PositiveInt = Field(
         default=512, description="Longest passage in tokens, with its prompt. Longer passages are cut and counted."

@@ -25,7 +25,7 @@ PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "pro
 
 # What shapes each stage's file, besides the stages before it: keys of run.json.
 STAGE_KEYS = {
-    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
+    RETRIEVED: ("index", "encoder", "query_encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker", "oracle"),
     SPANS: ("reader", "settings.reader.depth", "settings.reader.max_length_tokens", "settings.reader.precision"),
     EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin", "settings.reader.answer_margin"),

@@ -97,6 +97,7 @@ def _identity(serving: Serving) -> dict:
     settings = serving.settings
     return {
         "index": serving.manifest.fingerprint,
+        **serving.query_identity(),
         "retriever": settings.retriever.model_dump(mode="json"),
         "reranker": serving.reranker_sha256(),
         "depth": settings.reranker.depth,
