@@ -95,6 +95,8 @@ def _settings_record(settings: Settings) -> dict:
     del record["documents"]["watch_seconds"]
     record["generator"] = generator_record(settings)
     del record["encoder"]["query_model"]  # its weights are in the identity, whether it was set or promoted
+    if not settings.reranker.cosine_weight:  # runs begun before it go on
+        del record["reranker"]["cosine_weight"]
     if settings.encoder.truncate_dim is None:  # runs begun before it go on
         del record["encoder"]["truncate_dim"]
     for key in ("origins", "max_upload_mib", "max_conversation_mib", "max_added_mib", "models", "metrics", "traces"):

@@ -204,6 +204,11 @@ class RerankerSettings(Section):
         description="Arithmetic of the reranker. int8 is faster on CPUs with VNNI; over 256 pairs its logits had a "
         "correlation of .9993 with those of fp32.",
     )
+    cosine_weight: PositiveOrZero = Field(
+        default=0.0,
+        description="Order passages by their logit plus this times the cosine of question and passage. Worth trying "
+        "with a tuned retriever beside an untuned reranker. Refusals go by the logit alone. 0: the logit alone.",
+    )
 
 
 class PromptSettings(Section):

@@ -101,6 +101,7 @@ def _identity(serving: Serving) -> dict:
         "retriever": settings.retriever.model_dump(mode="json"),
         "reranker": serving.reranker_sha256(),
         "depth": settings.reranker.depth,
+        **({"cosine_weight": settings.reranker.cosine_weight} if settings.reranker.cosine_weight else {}),
         "kept": settings.prompt.contexts + SPARE,
         "sentences": sentence_margin(settings) is not None,
     }
