@@ -7,7 +7,7 @@
     answer_transformers   transformers, the same prompts; with both, the ratio is printed too
     train                 forward and backward passes of the reranker as `rag train` runs them, against the checkpoint
                           as loaded; both in the fastest precision, without dropout, word embeddings frozen
-    warm                  one question with everything loaded, by the settings (default: hybrid, ten reranked, 3 contexts)
+    warm                  one question with everything loaded, by the settings (default: hybrid, 10 reranked, 3 read)
     first_token           one question until its first token, where a fast server writes: seconds of each stage
     cold                  `rag ask` as a new process, weights and compiled graphs cached; the ratio is its CPU seconds
                           to those of the same question with everything loaded

@@ -21,11 +21,20 @@ def features_of(response: Response) -> dict[str, float]:
     """
     if not response.reranked:
         return {}
-    found = {RERANK: response.reranked[0].score}
+    found = {RERANK: best_evidence(response)}
     if response.spans:
         margins = [span.margin for span in response.spans.values()]
         found |= {READER: max(margins), READER_MEAN: sum(margins) / len(margins)}
     return found
+
+
+def best_evidence(response: Response) -> float:
+    """The best rerank logit of a response that found something, whatever else its passages are ordered by.
+
+    Calibrations are of these logits.
+    """
+    best = response.reranked[0]
+    return best.score if best.logit is None else max(hit.evidence for hit in response.reranked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +96,4 @@ def is_below(threshold: Threshold, response: Response) -> bool:
     """Whether a response that found something is to be refused."""
     if isinstance(threshold, EvidenceThreshold):
         return threshold.model.score(features_of(response)) < threshold.value
-    return response.reranked[0].score < threshold
+    return best_evidence(response) < threshold

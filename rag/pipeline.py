@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 from rag.errors import GenerationError
@@ -25,6 +25,7 @@ from rag.scripts import is_mostly_latin
 from rag.types import (
     CANNOTANSWER,
     Answer,
+    Compares,
     FusedRetriever,
     Generator,
     Hit,
@@ -61,6 +62,14 @@ class Reading:
     answer_margin: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Cosines of question and passage that count beside the reranker: each is worth `weight` logits."""
+
+    load: Callable[[], Compares]
+    weight: float
+
+
 class Pipeline:
     """Retriever, reranker, prompt and generator joined. One question is a batch of one.
 
@@ -71,6 +80,7 @@ class Pipeline:
     reader, where one reads. `checks_support`: answers are compared with what they cite (`rag.generate.support`).
     `latin_alone`: a question in other letters is kept from reranker and reader, which would be lost in it: its passages
     stay in the retriever's order, and it is refused only where there are none.
+    `mixing`: passages are ordered by their logit and a share of their cosine. Refusals go by the logit alone.
     Components are `Lazy`, so that a batch can load each one for its own stage alone.
     """
 
@@ -88,6 +98,7 @@ class Pipeline:
         reading: Reading | None = None,
         checks_support: bool = False,
         latin_alone: bool = False,
+        mixing: Mixing | None = None,
     ):
         self.retriever = retriever
         self.reranker = reranker
@@ -100,6 +111,7 @@ class Pipeline:
         self.reading = reading
         self.checks_support = checks_support
         self.latin_alone = latin_alone
+        self.mixing = mixing
 
     def run(self, queries: Sequence[Query]) -> list[Response]:
         """Responses with answers, in the order of the queries. Timings are shares of the batch, in seconds."""
@@ -167,12 +179,22 @@ class Pipeline:
         candidates = [response.retrieved[: self.depths.rerank] for response in responses]
         # One call for all questions, also where some are kept from it.
         asked = [hits if self._is_scored(r) else () for r, hits in zip(responses, candidates, strict=True)]
-        scored = reranker.rerank(queries, asked)
+        scored = self._mixed(queries, reranker.rerank(queries, asked))
         order = [hits or kept for hits, kept in zip(scored, candidates, strict=True)]
         share = _share(started, responses)
         return [
             dataclasses.replace(response, reranked=tuple(hits), timings={**response.timings, "rerank": share})
             for response, hits in zip(responses, order, strict=True)
+        ]
+
+    def _mixed(self, queries: Sequence[str], scored: Sequence[Sequence[Hit]]) -> Sequence[Sequence[Hit]]:
+        """Hits by their logits, ordered by logit and cosine where that is wanted."""
+        if self.mixing is None:
+            return scored
+        weight, cosines = self.mixing.weight, self.mixing.load().cosines(queries, scored)
+        return [
+            ranked([Hit(hit.passage, hit.score + weight * one, hit.score) for hit, one in zip(hits, own, strict=True)])
+            for hits, own in zip(scored, cosines, strict=True)
         ]
 
     def read(self, responses: Sequence[Response]) -> list[Response]:

@@ -78,10 +78,19 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage with its score; higher is better, the scale belongs to the stage."""
+    """A passage with its score; higher is better, the scale belongs to the stage.
+
+    `logit` is the reranker's own, where the score is mixed with something else.
+    """
 
     passage: Passage
     score: float
+    logit: float | None = None
+
+    @property
+    def evidence(self) -> float:
+        """What says how well the passage answers: the reranker's own logit where there is one, else the score."""
+        return self.score if self.logit is None else self.logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,13 @@ class FusedRetriever(Retriever, Protocol):
 class Reranker(Protocol):
     def rerank(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Every candidate of each query with a new score, best first, ties by id."""
+        ...
+
+
+@runtime_checkable
+class Compares(Protocol):
+    def cosines(self, queries: Sequence[str], candidates: Sequence[Sequence[Hit]]) -> list[list[float]]:
+        """The cosine of each query with each of its candidates, in their order."""
         ...
 
 

@@ -50,6 +50,7 @@ def run_identity(serving: Serving, queries: str | Path, *, generate: bool) -> di
         "index_path": str(serving.index_folder.resolve()),
         "queries_path": source_of(queries).resolved(),
         "encoder": manifest.encoder.weights_sha256 if settings.retriever.kind != "bm25" else None,
+        **(serving.query_identity() if settings.retriever.kind != "bm25" else {}),
         "reranker": serving.reranker_sha256(),
         "generator": generator_identity(settings) if generate else None,
         **({"reader": serving.reader_sha256()} if serving.reader is not None else {}),
@@ -101,6 +102,9 @@ def _settings_record(settings: Settings) -> dict:
     del record["index"]["language"], record["index"]["questions"]  # the index has them, and its fingerprint tells
     del record["documents"]["watch_seconds"]
     record["generator"], record["retriever"] = generator_record(settings), retriever_record(settings)
+    del record["encoder"]["query_model"]  # its weights are in the identity, whether it was set or promoted
+    if not settings.reranker.cosine_weight:  # runs begun before it go on
+        del record["reranker"]["cosine_weight"]
     if settings.encoder.truncate_dim is None:  # runs begun before it go on
         del record["encoder"]["truncate_dim"]
     for key in ("origins", "max_upload_mib", "max_conversation_mib", "max_added_mib", "models", "metrics", "traces"):
@@ -139,6 +143,8 @@ def run_provenance(serving: Serving, *, generate: bool) -> dict:
     models = {}
     if settings.retriever.kind != "bm25":
         models["encoder"] = serving.encoder_model()
+        if (query := serving.query_encoder_model()) is not None:
+            models["query_encoder"] = query
     if (reranker := serving.reranker_model()) is not None:
         models["reranker"] = reranker
     if (reader := serving.reader_model()) is not None:

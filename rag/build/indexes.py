@@ -71,7 +71,7 @@ def make_index_alike(serving: Serving, model: str | Path, target: str | Path) ->
     }
     settings = serving.settings.model_copy(
         update={
-            "encoder": serving.settings.encoder.model_copy(update={"model": str(model)}),
+            "encoder": serving.settings.encoder.model_copy(update={"model": str(model), "query_model": None}),
             "index": serving.settings.index.model_copy(update=kind),
         }
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag import fixes
+from rag.build.parts import query_model
 from rag.config import Settings
 from rag.errors import IndexMismatchError, ModelError
 from rag.index.calibration import uncalibrated_lines
@@ -90,6 +91,9 @@ def models_of(settings: Settings) -> dict[str, str]:
             serves = what_serves(stand_in)
             tuned = "" if serves == stand_in else f", promoted in the place of {stand_in}"
             found[role] = f"{serves} ({name} cannot be reached{tuned})"
+    with contextlib.suppress(ModelError):  # of the retriever it is said
+        if (query := query_model(settings)) is not None:
+            found["questions"] = f"{query}, beside the retriever"
     if settings.generator.kind == "server":
         found["generator"] = f"{settings.generator.model} at {settings.generator.server_url}"
     return found

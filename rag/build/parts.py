@@ -7,6 +7,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from rag import fixes
 from rag.build.chosen_prompt import choose_prompt, max_new_tokens_of
 from rag.compute.cluster import Cluster
 from rag.compute.hardware import choose_precision, default_device
@@ -14,10 +15,11 @@ from rag.compute.remembered import remembered_weights_sha256
 from rag.config import Settings
 from rag.config.compute import ComputeSettings
 from rag.data.questions import load_questions
-from rag.errors import ConfigError, DataError
+from rag.errors import ConfigError, DataError, ModelError
 from rag.generate.demonstrations import Demonstration, Demonstrations
 from rag.generate.prompts import Prompt
-from rag.models.promoted import what_serves
+from rag.models.promoted import questions_of, serves_for_questions, what_serves
+from rag.models.query_encoder import NOTE, differing, passages_of
 from rag.models.resolve import ResolvedModel, rag_home, resolve, resolve_generator
 from rag.progress import say
 from rag.rerank.keep_order import KeepOrder
@@ -40,17 +42,61 @@ def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
     """
     model = resolve(what_serves(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
     shares = lazy and settings.compute.kind == "ray"
-    encoder = _spread_encoder(settings, model) if shares else encoder_of(settings, model, lazy=lazy)
+    query = query_model(settings)
+    encoder = _spread_encoder(settings, model, query) if shares else encoder_of(settings, model, query, lazy=lazy)
     for note in encoder.notes if lazy else ():  # where passages are embedded, and so before an index is made
         say(note)
     return encoder
 
 
-def encoder_of(settings: Settings, model: ResolvedModel, *, lazy: bool = False) -> Encoder:
-    """A model as the encoder that the settings describe, whichever of them serves."""
+def query_model(settings: Settings) -> str | None:
+    """The model that embeds questions beside the encoder that serves; None where that one embeds both."""
+    if settings.encoder.query_model is not None:
+        return what_serves(settings.encoder.query_model)
+    return serves_for_questions(what_serves(settings.encoder.model))
+
+
+def encoder_of(settings: Settings, model: ResolvedModel, query: str | None = None, *, lazy: bool = False) -> Encoder:
+    """A model as the encoder that the settings describe, whichever of them serves.
+
+    `query` names the model that embeds questions; the weights of the other one are then loaded with the first passage.
+    """
     from rag.retrieve.encoder import Encoder
 
-    return Encoder(model.folder, lazy=lazy, **_encoder_options(settings, model))
+    options = _encoder_options(settings, model)
+    if query is None:
+        return Encoder(model.folder, lazy=lazy, **options)
+    return _checked(Encoder(model.folder, lazy=True, questions=_question_encoder(settings, query, lazy), **options))
+
+
+def _question_encoder(settings: Settings, name: str, lazy: bool) -> Encoder:
+    model = resolve(name, source=settings.models.source, needs=ENCODER_FILES)
+    return encoder_of(settings, model, lazy=lazy)
+
+
+def _checked(encoder: Encoder) -> Encoder:
+    """The encoder, if the model that embeds its questions was trained beside it; raises ModelError for another."""
+    assert encoder.questions is not None
+    folder, passages = encoder.questions.folder, encoder.fingerprint
+    then = (
+        "name the one that was trained beside this encoder, or leave encoder.query_model out; what was promoted for "
+        f"questions goes back with {fixes.go_back(questions_of('ENCODER'))}"
+    )
+    if encoder.questions.fingerprint.dimension != passages.dimension:
+        raise ModelError(
+            f"{folder} embeds questions in {encoder.questions.fingerprint.dimension} dimensions, and {encoder.folder} "
+            f"passages in {passages.dimension}; {then}"
+        )
+    if passages_of(folder) is None:
+        raise ModelError(
+            f"{folder} was not trained to embed questions alone (it holds no {NOTE}), so its questions do not go with "
+            f"the passages of {encoder.folder}; {then}"
+        )
+    if names := differing(folder, dataclasses.asdict(passages)):
+        raise ModelError(
+            f"{folder} was trained beside another encoder than {encoder.folder} (other: {', '.join(names)}); {then}"
+        )
+    return encoder
 
 
 def _encoder_options(settings: Settings, model: ResolvedModel) -> dict[str, Any]:
@@ -65,7 +111,7 @@ def _encoder_options(settings: Settings, model: ResolvedModel) -> dict[str, Any]
     }
 
 
-def _spread_encoder(settings: Settings, model: ResolvedModel) -> Encoder:
+def _spread_encoder(settings: Settings, model: ResolvedModel, query: str | None) -> Encoder:
     """A model as an encoder whose blocks of passages are encoded on the workers of the cluster of the settings."""
     from rag.retrieve.spread import SpreadEncoder
 
@@ -74,13 +120,15 @@ def _spread_encoder(settings: Settings, model: ResolvedModel) -> Encoder:
     there = settings.model_copy(
         update={"encoder": settings.encoder.model_copy(update={"precision": precision}), "compute": ComputeSettings()}
     )
-    return SpreadEncoder(
+    encoder = SpreadEncoder(
         model.folder,
         cluster=cluster_of(settings),
         make=functools.partial(_encoder_of_a_worker, there, dataclasses.replace(model, folder=model.folder.absolute())),
         lazy=True,
+        questions=None if query is None else _question_encoder(settings, query, lazy=True),
         **_encoder_options(settings, model),
     )
+    return encoder if query is None else _checked(encoder)
 
 
 def _encoder_of_a_worker(settings: Settings, model: ResolvedModel) -> Encoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rag.build.chosen_prompt import answer_margin_of, sentence_margin_of
 from rag.build.english import knows_latin_alone
@@ -12,7 +12,8 @@ from rag.config import Settings
 from rag.errors import ConfigError
 from rag.generate.prompts import Prompt
 from rag.lazy import Lazy
-from rag.pipeline import Depths, Pipeline, Reading
+from rag.pipeline import Depths, Mixing, Pipeline, Reading
+from rag.types import Compares
 
 
 def make_pipeline(serving: Serving, *, interactive: bool, collections: Sequence[str] | None = None) -> Pipeline:
@@ -28,8 +29,13 @@ def make_pipeline(serving: Serving, *, interactive: bool, collections: Sequence[
             f"--set reranker.depth={settings.retriever.depth}, or --set retriever.depth={settings.reranker.depth}"
         )
     prompt = make_prompt(settings)
+    retriever = Lazy(serving.retriever if collections is None else lambda: serving.retriever(collections))
+    both = Lazy(serving.retrievers)
+    mixing = mixing_of(settings, lambda: both.get().closeness())
+    if mixing is not None:  # they share encoder and vectors, which then stay in memory
+        retriever = Lazy(lambda: both.get().get(settings.retriever.kind, collections))
     return Pipeline(
-        Lazy(serving.retriever if collections is None else lambda: serving.retriever(collections)),
+        retriever,
         Lazy(serving.load_reranker),
         Lazy(lambda: make_generator(settings, interactive=interactive)),
         prompt,
@@ -40,7 +46,14 @@ def make_pipeline(serving: Serving, *, interactive: bool, collections: Sequence[
         reading=reading_of(serving, prompt),
         checks_support=checks_support(settings),
         latin_alone=knows_latin_alone(settings),
+        mixing=mixing,
     )
+
+
+def mixing_of(settings: Settings, closeness: Callable[[], Compares]) -> Mixing | None:
+    """How cosines count beside the reranker; None where they do not, or there is none."""
+    weight = settings.reranker.cosine_weight if settings.reranker.enabled else 0.0
+    return Mixing(closeness, weight) if weight else None
 
 
 def reading_of(serving: Serving, prompt: Prompt) -> Reading | None:

@@ -11,7 +11,7 @@ from rag.build.parts import make_encoder
 from rag.config import RetrieverKind, Settings
 from rag.documents.collection import collections_of
 from rag.documents.records import HASH_CHARACTERS
-from rag.errors import DataError
+from rag.errors import ConfigError, DataError
 from rag.index.folder import serving_manifest
 from rag.index.read import open_index, read_documents
 from rag.lazy import Lazy
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rag.index.stored_index import StoreIndex
     from rag.retrieve.bm25 import BM25Retriever
+    from rag.retrieve.closeness import Closeness
     from rag.retrieve.dense import DenseRetriever
     from rag.retrieve.encoder import Encoder
     from rag.retrieve.hybrid import HybridRetriever
@@ -45,6 +46,7 @@ class Retrievers:
         self.index = Lazy(lambda: open_index(index_folder))
         self._bm25 = Lazy(self._make_bm25)
         self._dense = Lazy(self._make_dense)
+        self._closeness = Lazy(self._make_closeness)
         # Without opening the passages: the page asks for it before anybody asks a question.
         self._collections = Lazy(lambda: collections_of(read_documents(serving_manifest(index_folder)[0])))
 
@@ -150,6 +152,21 @@ class Retrievers:
             return StoreDense(encoder, stored.opened)
         vectors = index.vectors(nprobe=chosen.nprobe, ef_search=chosen.ef_search)
         return DenseRetriever(encoder, vectors, index.corpus, windows=index.windows())
+
+    def closeness(self) -> Closeness:
+        """Cosines of questions with any passage. Raises ConfigError where the passages are kept in a store."""
+        return self._closeness.get()
+
+    def _make_closeness(self) -> Closeness:
+        from rag.retrieve.closeness import Closeness
+
+        if self._stored() is not None:
+            raise ConfigError(
+                "reranker.cosine_weight needs an index in a folder, and this one keeps its vectors in a store; "
+                "--set reranker.cosine_weight=0"
+            )
+        dense: Any = self._dense.get()
+        return Closeness(dense.encoder, dense.index, dense.corpus, dense.windows)
 
 
 def _in_two_rounds(retriever: Retriever) -> Retriever:

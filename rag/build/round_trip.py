@@ -51,6 +51,7 @@ def _ranks(serving: Serving, examples: Sequence[Example], file: Path, n: int) ->
     texts = [[example.question.id, example.question.rewrite] for example in examples]
     identity = {
         "index": serving.manifest.fingerprint,
+        **serving.query_identity(),
         "retriever": retriever_record(serving.settings),
         "n": n,
         "questions": hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16],

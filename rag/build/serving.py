@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.build.english import understood
-from rag.build.parts import ENCODER_FILES, encoder_of, reader_of, reranker_of
+from rag.build.parts import ENCODER_FILES, encoder_of, query_model, reader_of, reranker_of
 from rag.build.retrievers import Retrievers
 from rag.build.stores import use_store
 from rag.build.threshold import applying_calibration, match_scale, rerank_threshold
@@ -36,7 +36,8 @@ class Serving:
     """What answers questions over an index.
 
     `encoder`, `reranker` and `reader` are the models that serve in the place of those in the settings: the same name,
-    or the folder that was promoted; `reranker` and `reader` are None where none is used. `calibration` is the one that
+    or the folder that was promoted; `reranker` and `reader` are None where none is used. `query_encoder` is the model
+    that embeds questions beside the encoder; None where that one embeds both. `calibration` is the one that
     applies, and `rerank_threshold` the score below which a question is refused (None: no question is).
     """
 
@@ -49,6 +50,7 @@ class Serving:
     calibration: dict | None
     rerank_threshold: Threshold | None
     reader: str | None = None
+    query_encoder: str | None = None
 
     def threshold_at(self, strictness: float | None, manifest: Manifest) -> Threshold | None:
         """The threshold by the calibration that the index holds now, over the passages of `manifest`.
@@ -76,6 +78,12 @@ class Serving:
         settings = self.settings.model_copy(update={"reranker": reranker})
         return dataclasses.replace(self, settings=settings, reranker=str(model))
 
+    def with_query_encoder(self, model: str | Path) -> Serving:
+        """What would serve with this model for the questions; the index and the encoder of its passages stay."""
+        encoder = self.settings.encoder.model_copy(update={"query_model": str(model)})
+        settings = self.settings.model_copy(update={"encoder": encoder})
+        return dataclasses.replace(self, settings=settings, query_encoder=str(model))
+
     def with_max_new_tokens(self, n: int) -> Serving:
         """The same with answers of at most `n` tokens."""
         generator = self.settings.generator.model_copy(update={"max_new_tokens": n})
@@ -84,6 +92,10 @@ class Serving:
     def encoder_model(self) -> ResolvedModel:
         """The encoder's folder; it may be fetched."""
         return self.find(self.encoder, needs=ENCODER_FILES)
+
+    def query_encoder_model(self) -> ResolvedModel | None:
+        """The folder of the model that embeds questions beside the encoder; None where that one embeds both."""
+        return None if self.query_encoder is None else self.find(self.query_encoder, needs=ENCODER_FILES)
 
     def reranker_model(self) -> ResolvedModel | None:
         """The reranker's folder; it may be fetched. None where no reranker is used."""
@@ -99,7 +111,7 @@ class Serving:
 
     def load_encoder(self, *, lazy: bool = False) -> Encoder:
         """The encoder; `lazy` loads its weights with the first text."""
-        return encoder_of(self.settings, self.encoder_model(), lazy=lazy)
+        return encoder_of(self.settings, self.encoder_model(), self.query_encoder, lazy=lazy)
 
     def load_reranker(self) -> CrossEncoderReranker | KeepOrder:
         """The reranker, or one that keeps the order where none is used."""
@@ -120,6 +132,11 @@ class Serving:
     def retriever(self, collections: Sequence[str] | None = None) -> Retriever:
         """The retriever of the settings over the index, or over some of its collections."""
         return self.retrievers().get(self.settings.retriever.kind, collections)
+
+    def query_identity(self) -> dict[str, str]:
+        """What a record of found passages says beside the index: the weights that embed questions, if others do."""
+        model = self.query_encoder_model()
+        return {} if model is None else {"query_encoder": weights_sha256(model.folder)}
 
     def reranker_sha256(self) -> str | None:
         """A hash of the reranker's weights; None where no reranker is used."""
@@ -155,4 +172,5 @@ def serving_over(settings: Settings, index_folder: str | Path) -> Serving:
         calibration,
         rerank_threshold(settings, calibration, reranker),
         reader,
+        query_model(settings),
     )

@@ -221,7 +221,7 @@ def adapted_lines(adapted: Adapted, folder: Path, index: Path) -> list[str]:
         return [*lines, "nothing to promote: the models that serve stay"]
     for role in adapted.to_promote:
         lines.append(f"serve it: {fixes.promote(folder / role)}")
-    if "retriever" in adapted.to_promote:
+    if "retriever" in adapted.to_promote and "embeds" not in adapted.records["retriever"]:
         lines.append(f"then encode again: {fixes.encode_again(index)}")
     return [*lines, f"then calibrate again: {fixes.calibrate(index)}"]
 

@@ -144,7 +144,7 @@ def train_retriever_(
     train: TrainArgument,
     index: IndexOption,
     output: RunOption,
-    recipe: Annotated[str, typer.Option(help="report, mined, distill, margin or lasttoken.")] = "distill",
+    recipe: Annotated[str, typer.Option(help="report, mined, distill, margin, lasttoken or query.")] = "distill",
     base: Annotated[
         str | None,
         typer.Option(help="The model to start from, by default the serving one; lasttoken needs a causal LM."),

@@ -58,10 +58,16 @@ class ModelsSettings(Section):
 
 
 class EncoderSettings(Section):
-    """The bi-encoder, which embeds questions and passages. After a change, index again."""
+    """The bi-encoder, which embeds questions and passages. After a change of `model`, index again."""
 
     model: str = Field(
         default="intfloat/multilingual-e5-small", description="A name on the hub, or a sentence-transformers folder."
+    )
+    query_model: str | None = Field(
+        default=None,
+        description="The model that embeds questions in the place of this one, as made by `rag train retriever "
+        "--recipe query`. Indexes stay valid. If not set: what was promoted for questions, else `model` itself.",
+        examples=["tuned/questions/model"],
     )
     max_length_tokens: PositiveInt = Field(
         default=512, description="Longest passage in tokens, with its prompt. Longer passages are cut and counted."
@@ -194,8 +200,8 @@ class RerankerSettings(Section):
     )
     depth: PositiveInt = Field(
         default=10,
-        description="Candidates scored per question, at most retriever.depth. Time grows in proportion. With 20, MRR@10 "
-        "on 233 dev questions was .791 instead of .780, and as many answers were right.",
+        description="Candidates scored per question, at most retriever.depth. Time grows in proportion. With 20, "
+        "MRR@10 on 233 dev questions was .791 instead of .780, and as many answers were right.",
     )
     max_length_tokens: PositiveInt = Field(
         default=512,
@@ -205,6 +211,11 @@ class RerankerSettings(Section):
         default="auto",
         description="Arithmetic of the reranker. int8 is faster on CPUs with VNNI; over 256 pairs its logits had a "
         "correlation of .9993 with those of fp32.",
+    )
+    cosine_weight: PositiveOrZero = Field(
+        default=0.0,
+        description="Order passages by their logit plus this times the cosine of question and passage. Worth trying "
+        "with a tuned retriever beside an untuned reranker. Refusals go by the logit alone. 0: the logit alone.",
     )
 
 

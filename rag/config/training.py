@@ -94,6 +94,12 @@ class RetrieverTraining(ScheduledTraining):
         "the whole batch.",
         examples=[16],
     )
+    query_only: bool | None = Field(
+        default=None,
+        description="Train what embeds questions, and leave the vectors of the passages as the index holds them. The "
+        "index stays valid. Losses contrastive and kl.",
+        examples=[True],
+    )
 
 
 class RerankerTraining(ScheduledTraining):

@@ -30,6 +30,10 @@ class Corpus(Sequence[Passage]):
         """The passage of an id; raises KeyError where there is none."""
         return self._passages[self._rows[passage_id]]
 
+    def row_of(self, passage_id: str) -> int | None:
+        """The row of an id, None where there is no such passage."""
+        return self._rows.get(passage_id)
+
     def ids(self) -> Iterator[str]:
         """Every id, in order."""
         return (passage.id for passage in self)

@@ -178,14 +178,14 @@ class StoredCorpus(Corpus):
         return self._read(number % len(self))
 
     def __contains__(self, passage_id: object) -> bool:
-        return isinstance(passage_id, str) and self._found(passage_id) is not None
+        return isinstance(passage_id, str) and self.row_of(passage_id) is not None
 
     def by_id(self, passage_id: str) -> Passage:
         """The passage of an id; raises KeyError where there is none."""
-        passage = self._found(passage_id)
-        if passage is None:
+        row = self.row_of(passage_id)
+        if row is None:
             raise KeyError(passage_id)
-        return passage
+        return self._read(row)
 
     def ids(self) -> Iterator[str]:
         """Every id, in order."""
@@ -218,12 +218,13 @@ class StoredCorpus(Corpus):
         found = {at: first[of] for at, of in enumerate(hashes.tolist()) if of in first}
         return {at: row for at, row in found.items() if self._read(row).content == contents[at]}
 
-    def _found(self, passage_id: str) -> Passage | None:
+    def row_of(self, passage_id: str) -> int | None:
+        """The row of an id, None where there is no such passage."""
         wanted, ids = np.uint64(hash64(passage_id)), self.table[SORTED_ID]
         at = int(np.searchsorted(ids, wanted))
         while at < len(ids) and ids[at] == wanted:  # two ids may have one hash
-            if (passage := self._read(int(self.table[ROW, at]))).id == passage_id:
-                return passage
+            if self._read(row := int(self.table[ROW, at])).id == passage_id:
+                return row
             at += 1
         return None
 
@@ -253,6 +254,10 @@ class ChangedCorpus(Corpus):
     def by_id(self, passage_id: str) -> Passage:
         """The passage of an id; raises KeyError where there is none."""
         return self._in_memory.by_id(passage_id)
+
+    def row_of(self, passage_id: str) -> int | None:
+        """The row of an id, None where there is no such passage."""
+        return self._in_memory.row_of(passage_id)
 
     @functools.cached_property
     def _in_memory(self) -> Corpus:

@@ -141,7 +141,7 @@ def score_output(scores: Scores, case: Case, corpus: Corpus | None) -> None:
         return
     contexts = row["contexts"]
     citations = row.get("citations") or []
-    scores["best_score"] = row["reranked"][0][1] if row["reranked"] else None
+    scores["best_score"] = max(row["logits"]) if row.get("logits") else _first_score(row["reranked"])
     scores["invented_in_output"] = invented_numbers(row["raw"] or "", len(contexts))
     if row["abstained"]:
         return
@@ -217,3 +217,7 @@ def _contexts(case: Case, n_contexts: int | None) -> tuple[Sequence[str], Sequen
     # A question refused by score, or never asked, would have been shown all that it was to be shown.
     was_asked = case.answered is not None and row.get("abstained_by") != "score"
     return wanted, row["contexts"] if was_asked else wanted
+
+
+def _first_score(ranking: Sequence[Sequence]) -> float | None:
+    return ranking[0][1] if ranking else None

@@ -40,6 +40,9 @@ class StoreCorpus(Corpus):
             raise KeyError(passage_id)
         return found
 
+    def row_of(self, passage_id: str) -> int | None:
+        return self._loaded().row_of(passage_id)
+
     def sha256(self) -> str:
         return self._loaded().sha256()
 

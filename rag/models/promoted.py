@@ -3,6 +3,9 @@
 A name is a model's name or a model's folder. A model that was promoted in place of a promoted folder serves for both.
 What was promoted in place of a packaged model also serves for the adapters of this package that were tuned of it,
 unless another one was promoted in their place: an adapter may have become the default since.
+
+A question encoder is promoted under the name of the encoder beside which it embeds questions, and `#questions` behind
+it: the encoder itself goes on to embed passages.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from rag.errors import ModelError
 from rag.files import read_json, write_json
 from rag.models.adapters import untuned
 from rag.models.resolve import rag_home
+
+QUESTIONS = "#questions"
 
 
 def _file() -> Path:
@@ -35,7 +40,10 @@ def all_promoted() -> dict[str, list[str]]:
 
 
 def what_serves(name: str) -> str:
-    """The folder that serves in place of `name`, or the name itself. Raises ModelError where the folder is gone."""
+    """The folder that serves in place of `name`, or the name itself. Raises ModelError where the folder is gone.
+
+    Of `questions_of` an encoder it is what embeds questions: the encoder itself where nothing is promoted for them.
+    """
     promoted = all_promoted()
     name = _promoted_as(name, promoted)
     passed: set[str] = set()  # promotions can form a circle, which ends where it began
@@ -44,7 +52,18 @@ def what_serves(name: str) -> str:
         if not Path(folders[-1]).is_dir():
             raise ModelError(f"{folders[-1]}, promoted in place of {name}, is gone; go back: {fixes.go_back(name)}")
         name = folders[-1]
-    return name
+    return name if Path(name).is_dir() else name.removesuffix(QUESTIONS)
+
+
+def questions_of(encoder: str) -> str:
+    """The name under which another model is promoted to embed questions beside this encoder."""
+    return _key(encoder) + QUESTIONS
+
+
+def serves_for_questions(encoder: str) -> str | None:
+    """The folder that was promoted to embed questions beside this encoder, None where none was; as `what_serves`."""
+    name = questions_of(encoder)
+    return what_serves(name) if all_promoted().get(name) else None
 
 
 def _key(name: str) -> str:

@@ -31,12 +31,12 @@ class DenseRetriever:
         self.index = index
         self.corpus = corpus
         self.within = within
-        self._windows = np.zeros(0, np.int64) if windows is None else windows
-        self._passage_of_row = np.concatenate([np.arange(len(corpus)), self._windows])
+        self.windows = np.zeros(0, np.int64) if windows is None else windows
+        self._passage_of_row = np.concatenate([np.arange(len(corpus)), self.windows])
 
     def restricted_to(self, rows: np.ndarray) -> DenseRetriever:
         """The same index, in which only the passages marked in `rows`, (n,) bool, may be found."""
-        return DenseRetriever(self.encoder, self.index, self.corpus, rows, self._windows)
+        return DenseRetriever(self.encoder, self.index, self.corpus, rows, self.windows)
 
     def retrieve(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The k passages of highest cosine for each query, best first, ties by id."""

@@ -41,7 +41,8 @@ class Encoder:
     Without either, the family of `name`, or of the folder, decides (`rag.models.prompts`); an unknown one has none.
     `max_length_tokens` can shorten the checkpoint's length, and `truncate_dim` its vectors; neither extends them.
     `cache_root` keeps the graphs that are compiled for a CPU. A `lazy` encoder loads its weights with the first texts
-    to embed. `notes` are sentences on what a user should know of the checkpoint.
+    to embed. `notes` are sentences on what a user should know of the checkpoint. `questions` is another encoder that
+    embeds the queries; the fingerprint is of what embeds the passages.
 
     Raises ModelError where `folder` is not a checkpoint that can be read.
     """
@@ -58,8 +59,10 @@ class Encoder:
         device: str | None = None,
         cache_root: str | Path | None = None,
         lazy: bool = False,
+        questions: Encoder | None = None,
     ):
         self.folder = Path(folder)
+        self.questions = questions
         self.device = device or default_device()
         self.precision = choose_precision(precision, self.device)
         checkpoint = read_checkpoint(self.folder)
@@ -101,6 +104,8 @@ class Encoder:
 
     def encode_queries(self, queries: Sequence[str], *, label: str = "") -> np.ndarray:
         """Embed queries with the query prompt. Returns (n, d) float32, unit length, in input order."""
+        if self.questions is not None:
+            return self.questions.encode_queries(queries, label=label)
         return self._encode("query", [composed(text) for text in queries], label)[0]
 
     def encode_passages(

@@ -49,8 +49,8 @@ from rag.runs.stored import (
     STAGE_KEYS,
     StoredStages,
     generated_row,
-    hit_pairs,
     prediction_row,
+    reranked_values,
     retrieved_row,
     spans_row,
 )
@@ -192,7 +192,7 @@ def _reranking(
         file=RERANKED,
         chunk_size=RERANK_CHUNK,
         work=work,
-        row=lambda question, r: {"reranked": hit_pairs(r.reranked), "seconds": r.timings["rerank"]},
+        row=lambda question, r: {**reranked_values(r), "seconds": r.timings["rerank"]},
         count=count,
         release=(pipeline.reranker,) if is_last_use else (),
     )

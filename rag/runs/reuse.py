@@ -27,11 +27,15 @@ def known_scores(others: Mapping[Path, dict], identity: dict) -> KnownScores:
     known: dict[tuple[str, str], float] = {}
     for other, theirs in others.items():
         keys = [k for k in ours.keys() | theirs.keys() if k == "reranker" or k.startswith("settings.reranker.")]
-        shaping = {"index", *keys} - {"settings.reranker.depth"}
+        # The score of a pair is the reranker's own, whatever its passage is ordered by.
+        shaping = {"index", *keys} - {"settings.reranker.depth", "settings.reranker.cosine_weight"}
         if "oracle" not in theirs and all(ours.get(key) == theirs.get(key) for key in shaping):
             with _naming(other / PREDICTIONS):
                 for row in read_jsonl(other / PREDICTIONS):
-                    known.update(((row["query"], pid), score) for pid, score in row["reranked"])
+                    logits = row.get("logits") or [score for _, score in row["reranked"]]
+                    known.update(
+                        ((row["query"], pid), logit) for (pid, _), logit in zip(row["reranked"], logits, strict=True)
+                    )
     return known
 
 

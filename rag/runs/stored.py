@@ -25,7 +25,7 @@ PREDICTIONS, COST_FILE, PROVENANCE_FILE = "predictions.jsonl", "cost.json", "pro
 
 # What shapes each stage's file, besides the stages before it: keys of run.json.
 STAGE_KEYS = {
-    RETRIEVED: ("index", "encoder", "settings.retriever", "settings.index", "settings.encoder"),
+    RETRIEVED: ("index", "encoder", "query_encoder", "settings.retriever", "settings.index", "settings.encoder"),
     RERANKED: ("reranker", "settings.reranker", "oracle"),
     SPANS: ("reader", "settings.reader.depth", "settings.reader.max_length_tokens", "settings.reader.precision"),
     EXCERPTS: ("settings.prompt.contexts", "settings.prompt.sentence_margin", "settings.reader.answer_margin"),
@@ -97,7 +97,10 @@ class StoredStages:
     def reranked(self, question: Question) -> Response:
         response, row = self.retrieved(question), self._rows[RERANKED][question.id]
         timings = {**response.timings, "rerank": row["seconds"]}
-        return dataclasses.replace(response, reranked=self._hits(row["reranked"]), timings=timings)
+        hits = self._hits(row["reranked"])
+        if "logits" in row:
+            hits = tuple(Hit(hit.passage, hit.score, one) for hit, one in zip(hits, row["logits"], strict=True))
+        return dataclasses.replace(response, reranked=hits, timings=timings)
 
     @_of(SPANS)
     def read(self, question: Question) -> Response:
@@ -142,6 +145,14 @@ def retrieved_row(question: Question, response: Response) -> dict:
     if response.parts:
         row["parts"] = {name: hit_pairs(hits) for name, hits in response.parts.items()}
     return row
+
+
+def reranked_values(response: Response) -> dict[str, list]:
+    """The reranked passages with their scores, and their own logits where the scores are mixed with cosines."""
+    pairs = hit_pairs(response.reranked)
+    if all(hit.logit is None for hit in response.reranked):
+        return {"reranked": pairs}
+    return {"reranked": pairs, "logits": [round(hit.evidence, 9) for hit in response.reranked]}
 
 
 def spans_row(question: Question, response: Response) -> dict:
@@ -189,7 +200,7 @@ def prediction_row(question: Question, response: Response, pipeline: Pipeline) -
         "source": question.source,
         "retrieved": hit_pairs(response.retrieved),
         **({"parts": {name: hit_pairs(hits) for name, hits in response.parts.items()}} if response.parts else {}),
-        "reranked": hit_pairs(response.reranked),
+        **reranked_values(response),
         "contexts": [hit.passage.id for hit in response.contexts],
         **({"excerpts": response.excerpts} if response.excerpts else {}),
         **({"spans": span_values(response)} if response.spans else {}),

@@ -13,7 +13,7 @@ from rag.evidence import USUAL_SCALE, MatchScale, Threshold
 from rag.generate.prompts import Prompt
 from rag.generate.rewrite import needs_rewriting, rewrite_question
 from rag.lazy import Lazy
-from rag.pipeline import Pipeline, Reading
+from rag.pipeline import Mixing, Pipeline, Reading
 from rag.progress import Waiting, steps_for, who_waits
 from rag.retrieve.follow_up import FollowUpRetriever
 from rag.serve.before import MAX_CHARACTERS_KEPT, what_was_before
@@ -34,9 +34,9 @@ class Chat:
     `threshold_at` gives the score below which a question is refused, by the strictness (None: as calibrated).
     `narrow` gives a retriever by its name, the collections to search (None: all) and the key of attached files.
     `reading` is a span reader, where one reads. `checks_support`: answers are compared with what they cite.
-    `latin_alone` is as for `Pipeline`. `writers` are what may write answers instead, by the name of `Options.model`;
-    each is made when it is first asked. `match_scale` says which rerank logits match well; None where nothing tells.
-    `watchers` are told of every question once it has ended.
+    `latin_alone` and `mixing` are as for `Pipeline`. `writers` are what may write answers instead, by the name of
+    `Options.model`; each is made when it is first asked. `match_scale` says which rerank logits match well; None where
+    nothing tells. `watchers` are told of every question once it has ended.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Chat:
         *,
         checks_support: bool = False,
         latin_alone: bool = False,
+        mixing: Mixing | None = None,
         writers: Mapping[str, Lazy[Writer]] | None = None,
         match_scale: Callable[[], MatchScale | None] = lambda: USUAL_SCALE,
     ):
@@ -67,6 +68,7 @@ class Chat:
         self.reading = reading
         self.checks_support = checks_support
         self.latin_alone = latin_alone
+        self.mixing = mixing
         self.writers = dict(writers or {})
         self.match_scale = match_scale
         self.status = "Models load with the first question."
@@ -209,6 +211,7 @@ class Chat:
             reading=writer.reading,
             checks_support=self.checks_support,
             latin_alone=self.latin_alone,
+            mixing=self.mixing,
         )
         if standalone != turn.question:
             turn = dataclasses.replace(turn, searched_for=standalone)

@@ -152,7 +152,13 @@ class Library:
         depths = options.depths
         wanted = dataclasses.replace(depths, retrieve=max(depths.retrieve, limit), rerank=max(depths.rerank, limit))
         pipeline = Pipeline(
-            retriever, chat.reranker, chat.generator, chat.prompt, depths=wanted, latin_alone=chat.latin_alone
+            retriever,
+            chat.reranker,
+            chat.generator,
+            chat.prompt,
+            depths=wanted,
+            latin_alone=chat.latin_alone,
+            mixing=chat.mixing,
         )
         responses = pipeline.retrieve([Query("search", query)])
         check_waiting()

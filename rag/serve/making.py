@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rag.build.english import knows_latin_alone
 from rag.build.parts import make_generator, make_prompt
-from rag.build.pipelines import checks_support, reading_of, sentence_margin
+from rag.build.pipelines import checks_support, mixing_of, reading_of, sentence_margin
 from rag.build.retrievers import Retrievers
 from rag.build.serving import Serving
 from rag.evidence import MatchScale, Threshold
@@ -54,6 +54,7 @@ def make_chat(
         usual.reading,
         checks_support=checks_support(settings),
         latin_alone=knows_latin_alone(settings),
+        mixing=mixing_of(settings, lambda: retrievers().closeness()),
         writers=offered_writers(settings, usual),
         match_scale=scale,
     )

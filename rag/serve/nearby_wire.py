@@ -102,7 +102,10 @@ def response_record(response: Response) -> dict[str, Any]:
     passages: dict[Passage, int] = {}
 
     def hits(found: tuple[Hit, ...]) -> list[list[float]]:
-        return [[passages.setdefault(hit.passage, len(passages)), hit.score] for hit in found]
+        return [
+            [passages.setdefault(hit.passage, len(passages)), hit.score, *([] if hit.logit is None else [hit.logit])]
+            for hit in found
+        ]
 
     answer, support = response.answer, response.support
     record = {
@@ -131,7 +134,7 @@ def response_of(record: Mapping[str, Any]) -> Response:
     ]
 
     def hits(found: list) -> tuple[Hit, ...]:
-        return tuple(Hit(passages[row], score) for row, score in found)
+        return tuple(Hit(passages[row], *scores) for row, *scores in found)
 
     answer, support = record["answer"], record["support"]
     return Response(

@@ -46,7 +46,7 @@ def _hits(response: Response) -> list[dict]:
         # Like marks: only where there is one.
         read = {"span": dataclasses.asdict(span)} if span else {}
         shown = {"excerpt": excerpt} if excerpt else {}
-        rows.append({**dataclasses.asdict(hit.passage), "score": hit.score, **read, **shown})
+        rows.append({**dataclasses.asdict(hit.passage), "score": hit.evidence, **read, **shown})
     return rows
 
 

@@ -10,10 +10,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rag.errors import ModelError
-from rag.files import json_if_sound
+from rag.files import json_if_sound, write_json
 from rag.progress import say
 from rag.train.run import is_first_process
 
@@ -161,12 +162,19 @@ def average_weights(models: Sequence[Path], target: Path) -> Path:
     return folder
 
 
-def save_whole(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
-    """Save a checkpoint folder that is either there, whole, or not there. Only the first process saves."""
+def save_whole(
+    model: SentenceTransformer | CrossEncoder, folder: Path, beside: Mapping[str, Mapping] = MappingProxyType({})
+) -> None:
+    """Save a checkpoint folder that is either there, whole, or not there. Only the first process saves.
+
+    `beside` are further files of JSON, by name.
+    """
     if not is_first_process():
         return
     saving = folder.with_name(f".{folder.name}")
     model.save_pretrained(str(saving), create_model_card=False)
+    for name, content in beside.items():
+        write_json(saving / name, content)
     saving.rename(folder)
 
 

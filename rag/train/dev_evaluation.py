@@ -55,6 +55,8 @@ class DevPool:
     passages: Sequence[str]
     ids: Sequence[str] = ()
     """Of the questions that choose the checkpoint, or chose the one to start from, and so do not judge it."""
+    vectors: np.ndarray | None = None
+    """(n, d) unit vectors of the passages, where training leaves them as they are; `passages` is then empty."""
 
 
 def make_dev_pool(
@@ -89,7 +91,10 @@ def retriever_figures(model: SentenceTransformer, dev: DevPool, prompts: Mapping
         )
         return vectors.float().cpu().numpy()
 
-    return pool_figures(encode(dev.queries, prompts["query"]), encode(dev.passages, prompts["passage"]), dev.gold)
+    queries = encode(dev.queries, prompts["query"])
+    if dev.vectors is not None:
+        return pool_figures(queries[:, : dev.vectors.shape[1]], dev.vectors, dev.gold)
+    return pool_figures(queries, encode(dev.passages, prompts["passage"]), dev.gold)
 
 
 def pool_figures(queries: np.ndarray, passages: np.ndarray, gold: Sequence[frozenset[int]]) -> dict[str, float]:

@@ -23,7 +23,8 @@ from rag.evaluate.verdict import GATE_FILE, GATE_QUESTIONS_FILE, gate, refusal_f
 from rag.files import json_line, read_json, write_json, write_whole
 from rag.index.folder import serving_manifest
 from rag.index.read import OpenIndex, open_index
-from rag.models.promoted import what_serves
+from rag.models.promoted import questions_of, what_serves
+from rag.models.query_encoder import passages_of
 from rag.progress import say
 from rag.rerank.keep_order import KeepOrder
 from rag.resume import read_jsonl
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from rag.rerank.cross_encoder import CrossEncoderReranker
 
 GATE_DEPTH = 50
+QUESTIONS_ALONE = "questions"
+"""What a record says that a retriever embeds, if it embeds no passages."""
 GATE_METRICS = ("mrr@10", "recall@10")
 NO_RERANKER = (
     "a reranker meets the one that serves; leave reranker.enabled = true, and over other than English "
@@ -65,13 +68,17 @@ def compare_retrievers(
     """Compare the tuned model with the serving one, by dense retrieval over the whole corpus.
 
     Returns (the gate's record, the scores of `base` and `tuned`), and writes no verdict. Both search an index of the
-    same kind; the tuned one's is made in `target/index`.
+    same kind; the tuned one's is made in `target/index`. A question encoder searches the serving index itself.
     """
     check_serves_itself(model)
     # The index may have followed its documents while the model was trained.
     serving = serving_over(serving.settings, serving.index_folder)
     index = open_index(serving.index_folder)
-    tuned = make_index_alike(serving, model, Path(target) / "index")
+    for_questions = passages_of(Path(model)) is not None
+    if for_questions:
+        tuned = serving.with_query_encoder(model)
+    else:
+        tuned = make_index_alike(serving, model, Path(target) / "index")
     queries = [example.question.rewrite for example in held_out]
     scores = {}
     for name, side in (("base", serving), ("tuned", tuned)):
@@ -86,16 +93,35 @@ def compare_retrievers(
         floor=mean([shuffle_floor(len(index.corpus), len(example.positives)) for example in held_out]) or 0.0,
         sources=_sources(held_out),
     )
+    record |= (
+        _who_met(serving, tuned)
+        if for_questions
+        else {
+            "base": serving.settings.encoder.model,
+            "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
+            "tuned_fingerprint": dataclasses.asdict(tuned.manifest.encoder),
+        }
+    )
     record |= {
         "role": "retriever",
-        "base": serving.settings.encoder.model,
-        "base_fingerprint": dataclasses.asdict(index.manifest.encoder),
-        "tuned_fingerprint": dataclasses.asdict(tuned.manifest.encoder),
         "corpus_sha256": index.manifest.corpus_sha256,
         "dev_digest": digest(asked(held_out)),
         "n_dev": len(held_out),
     }
     return record, scores
+
+
+def _who_met(serving: Serving, tuned: Serving) -> dict:
+    """What the record says of two models that embed questions beside the same encoder of passages."""
+    encoders = {"base": serving.load_encoder(lazy=True), "tuned": tuned.load_encoder(lazy=True)}
+    return {
+        "embeds": QUESTIONS_ALONE,
+        "base": serving.settings.encoder.query_model or questions_of(serving.encoder),
+        **{
+            f"{name}_fingerprint": dataclasses.asdict((encoder.questions or encoder).fingerprint)
+            for name, encoder in encoders.items()
+        },
+    }
 
 
 def gate_reranker(

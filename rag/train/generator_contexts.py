@@ -98,9 +98,11 @@ def _identity(serving: Serving) -> dict:
     settings = serving.settings
     return {
         "index": serving.manifest.fingerprint,
+        **serving.query_identity(),
         "retriever": retriever_record(settings),
         "reranker": serving.reranker_sha256(),
         "depth": settings.reranker.depth,
+        **({"cosine_weight": settings.reranker.cosine_weight} if settings.reranker.cosine_weight else {}),
         "kept": settings.prompt.contexts + SPARE,
         "sentences": sentence_margin(settings) is not None,
     }

@@ -104,6 +104,7 @@ def label_questions(
     available = serving.retrievers()
     identity = {
         "index": index.manifest.fingerprint,
+        **serving.query_identity(),
         "retrievers": list(retrievers),
         "depth": depth,
         "scorer_sha256": scorer_sha256,

@@ -15,6 +15,7 @@ from rag.data.splits import refuse_test_file, refuse_written
 from rag.errors import ConfigError, DataError, ModelError
 from rag.files import read_json, weights_sha256, write_json
 from rag.index.read import OpenIndex, open_index
+from rag.models.query_encoder import passages_of
 from rag.models.resolve import ResolvedModel
 from rag.progress import say
 from rag.rerank.checkpoint import is_reranker, read_reranker
@@ -63,6 +64,10 @@ def average_models(
     index = open_index(serving.index_folder)
     models = [Path(run) / "model" for run in runs]
     check_averageable(models)
+    if any(passages_of(model) != passages_of(models[0]) for model in models):
+        raise ConfigError(
+            "some of these models embed questions beside another encoder than the others; average those of one kind"
+        )
     role: Role = verdicts[0][0]["role"]
     _check_serving(serving, index, role)
     examples = _dev_questions(dev, qrels, index, with_unanswerable=role != "retriever")
@@ -124,6 +129,10 @@ def _loaded(serving: Serving, model: ResolvedModel, role: Role) -> tuple[str | d
         return parts.reader_of(serving.settings, model).weights_sha256, None
     if role == "reranker":
         return parts.reranker_of(serving.settings, model).weights_sha256, None
+    if passages_of(model.folder) is not None:
+        beside = serving.with_query_encoder(model.folder).load_encoder(lazy=True)
+        assert beside.questions is not None  # it is named
+        return dataclasses.asdict(beside.questions.fingerprint), beside.questions.prompts
     encoder = parts.encoder_of(serving.settings, model)
     return dataclasses.asdict(encoder.fingerprint), encoder.prompts
 

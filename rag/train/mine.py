@@ -53,6 +53,7 @@ def mine_negatives(
     score, scorer_sha256 = pair_scorer(serving, index, scorer)
     identity = {
         "index": index.manifest.fingerprint,
+        **serving.query_identity(),
         "retrievers": list(retrievers),
         "scorer": scorer,
         "scorer_sha256": scorer_sha256,

@@ -11,7 +11,7 @@ from rag.evaluate.verdict import PROMOTE
 from rag.files import weights_sha256
 from rag.models.promoted import all_promoted, promote, what_serves
 from rag.models.resolve import resolve
-from rag.train.gate import verdict_of
+from rag.train.gate import QUESTIONS_ALONE, verdict_of
 
 
 def promote_model(target: str | Path) -> str:
@@ -35,6 +35,11 @@ def promote_model(target: str | Path) -> str:
             f"one too ({fixes.gate(target)}), or go back first: {fixes.go_back(base)}"
         )
     promote(base, model)
+    if record.get("embeds") == QUESTIONS_ALONE:
+        return (
+            f"{model} now embeds questions beside the encoder that serves. Indexes stay as they are; calibrate again: "
+            f"{fixes.calibrate('INDEX')}. To go back: {fixes.go_back(base)}"
+        )
     again = {
         "retriever": f"Index again: {fixes.encode_again('INDEX')}.",
         "reranker": f"Its scores have a scale of their own; calibrate again: {fixes.calibrate('INDEX')}.",

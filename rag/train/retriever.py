@@ -16,10 +16,12 @@ from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.errors import ConfigError
 from rag.files import weights_sha256
+from rag.models.query_encoder import NOTE, note_of
 from rag.train.by_length import prepare_model
 from rag.train.checkpoints import save_whole
 from rag.train.dev_evaluation import DevPool, dev_evaluator, retriever_figures
 from rag.train.fit import fit
+from rag.train.frozen_passages import FrozenPassages
 from rag.train.lasttoken import is_causal_lm, lasttoken_encoder
 from rag.train.negatives import Mined, logit
 from rag.train.retriever_recipes import RetrieverRecipe
@@ -57,15 +59,17 @@ def train_retriever(
     mined: Mapping[str, Mined] | None = None,
     guide: MakesGuide | None = None,
     guide_sha256: str = "",
+    frozen: FrozenPassages | None = None,
     watch: Watch = Watch(),
 ) -> Path:
     """Fine-tune the checkpoint `base` into `target/model`, the best by MRR@10 on dev; returns that folder.
 
     `base` is a sentence-transformers folder, or for last-token pooling a causal language model. Recipes that filter
     false negatives call `guide` with the training queries and the rows of the passages; its encoder's weights are
-    `guide_sha256`. A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A
-    target that was made with another recipe, base or data is refused (RunMismatchError), and so is a recipe that lacks
-    what it needs (ConfigError).
+    `guide_sha256`. A recipe that trains the question tower alone takes `frozen`, the candidates of every question, and
+    the folder says beside which encoder the model embeds questions. A run that was killed goes on from its last
+    checkpoint, and a finished one is left as it is. A target that was made with another recipe, base or data is refused
+    (RunMismatchError), and so is a recipe that lacks what it needs (ConfigError).
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
@@ -74,7 +78,7 @@ def train_retriever(
     target = Path(target)
     rows = training_rows(examples, corpus, recipe, mined)
     unasked = unasked_passages(examples, rows, corpus, recipe)
-    identity = _identity(base, prompts, rows, corpus, recipe, dev, guide_sha256)
+    identity = _identity(base, prompts, rows, corpus, recipe, dev, guide_sha256, frozen)
     if unasked:
         identity["unasked"] = digest(unasked)
     check_same_training(target, identity)
@@ -82,7 +86,7 @@ def train_retriever(
     if finished.is_dir():
         return finished
     model, longest = _prepared(base, recipe, prompts)
-    loss = _loss(model, rows, recipe, guide)
+    loss = _loss(model, rows, recipe, guide) if frozen is None else _query_loss(model, rows, recipe, guide, frozen)
     if recipe.tension_share is not None:
         loss = _with_tension(loss, model, base, recipe, prompts)
     # Nothing is refused from here on, so that a command that was refused leaves the folder to the right one.
@@ -107,7 +111,7 @@ def train_retriever(
     # The recipe's length holds for training alone; the prompts are saved so that serving uses the same.
     model.max_seq_length = longest
     model.prompts = {"query": prompts["query"], "passage": prompts["passage"], "document": prompts["passage"]}
-    save_whole(model, finished)
+    save_whole(model, finished, {} if frozen is None else {NOTE: note_of(frozen.encoder)})
     return finished
 
 
@@ -119,10 +123,14 @@ def _identity(
     recipe: RetrieverRecipe,
     dev: DevPool,
     guide_sha256: str,
+    frozen: FrozenPassages | None,
 ) -> dict:
     """What the run is made of. Texts count by themselves, so that an edited passage makes another run."""
+    chosen = dataclasses.asdict(recipe)
+    if not recipe.query_only:  # runs begun before it go on
+        del chosen["query_only"]
     identity = {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": chosen,
         "base": weights_sha256(Path(base)),
         "n": len(rows),
         "data": digest([row.query, [corpus[n].content for n in row.columns], row.scores] for row in rows),
@@ -132,6 +140,8 @@ def _identity(
     }
     if recipe.filter_by_guide:
         identity["guide"] = guide_sha256
+    if frozen is not None:
+        identity["frozen"] = frozen.identity()
     return identity
 
 
@@ -206,4 +216,38 @@ def _loss(
         teacher_temperature=recipe.teacher_temperature,
         contrastive_share=recipe.contrastive_share,
         mini_batch_size=recipe.mini_batch_size,
+    )
+
+
+def _query_loss(
+    model: SentenceTransformer,
+    rows: Sequence[TrainingRow],
+    recipe: RetrieverRecipe,
+    guide: MakesGuide | None,
+    frozen: FrozenPassages,
+) -> Module:
+    from rag.train.query_losses import CandidateTable, QueryLoss
+
+    found = None
+    if recipe.filter_by_guide:
+        if guide is None:
+            raise ConfigError(f"the recipe {recipe.name!r} filters false negatives by a guide, and none was given")
+        made = guide([row.query for row in rows], frozen.rows)
+        found = dataclasses.replace(made, passages=made.passages[frozen.rows], margin=recipe.guide_margin)
+    positives = [row.positives if recipe.mask_positives else row.columns[:1] for row in rows]
+    table = CandidateTable(
+        np.stack([frozen.positions(row.columns) for row in rows]),
+        [frozen.positions(own).tolist() for own in positives],
+        found,
+    )
+    if recipe.loss == "contrastive":
+        return QueryLoss(model, frozen.vectors, table, temperature=recipe.temperature)
+    return QueryLoss(
+        model,
+        frozen.vectors,
+        table,
+        temperature=recipe.temperature,
+        teacher=np.array([logit(row.scores) for row in rows]),
+        teacher_temperature=recipe.teacher_temperature,
+        contrastive_share=recipe.contrastive_share,
     )

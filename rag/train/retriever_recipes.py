@@ -9,6 +9,8 @@
     margin     the same scores by MarginMSE (Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666)
     lasttoken  a causal language model as the encoder: EOS forced, last-token pooling, 1 gold passage and 9 negatives
                a question, and every other question's ten passages as negatives too
+    query      the question tower alone: the vectors of the index's passages stay, and all of them are candidates of
+               every question
 
 Settings under [training.retriever] replace a recipe's values (`recipes.chosen_recipe`).
 """
@@ -30,6 +32,7 @@ class RetrieverRecipe(Schedule):
     `contrastive_share` of the contrastive loss. `margin_mse` compares differences of logits with differences of
     cosines / temperature. `guide` is the encoder that finds false negatives, None for the one that serves. Where
     there is a `tension_share`, so much of contrastive tension over passages without questions is added to any loss.
+    With `query_only` the vectors of passages stay, and every passage of the index is a candidate of every question.
     """
 
     name: str
@@ -46,17 +49,25 @@ class RetrieverRecipe(Schedule):
     tension_share: float | None = None
     mini_batch_size: int | None = None
     pooling: Literal["own", "lasttoken"] = "own"
+    query_only: bool = False
 
     @property
     def learns_scores(self) -> bool:
         """Whether the loss needs a cross-encoder's scores of the passages."""
         return self.loss != "contrastive"
 
+    @property
+    def explicit_negatives(self) -> int:
+        """How many negatives a row names; none where every passage is one anyway."""
+        return 0 if self.query_only and not self.learns_scores else self.negatives
+
     def unread(self) -> set[str]:
         """The settings that change nothing with this loss."""
         names = set() if self.loss == "kl" else {"contrastive_share", "teacher_temperature"}
         if self.loss == "margin_mse":
             names |= {"mask_positives", "filter_by_guide", "mini_batch_size"}
+        if self.query_only:
+            names |= {"mini_batch_size"} if self.learns_scores else {"mini_batch_size", "negatives", "negatives_from"}
         is_filtered = self.filter_by_guide and self.loss != "margin_mse"
         return names if is_filtered else names | {"guide", "guide_margin"}
 
@@ -89,6 +100,9 @@ RECIPES = {
             filter_by_guide=False,
             batch_size=8,
             epochs=1,
+        ),
+        RetrieverRecipe(
+            name="query", query_only=True, negatives=0, negatives_from="random", temperature=0.01, epochs=1
         ),
     )
 }

@@ -41,8 +41,8 @@ def training_rows(
 
     Raises ConfigError where the recipe takes mined negatives and there are none, and where no row is left.
     """
-    source = mined if recipe.negatives_from == "mined" and recipe.negatives else None
-    if recipe.negatives_from == "mined" and recipe.negatives and source is None:
+    source = mined if recipe.negatives_from == "mined" and recipe.explicit_negatives else None
+    if recipe.negatives_from == "mined" and recipe.explicit_negatives and source is None:
         raise ConfigError(
             f"the recipe {recipe.name!r} takes mined negatives: rag mine TRAIN -i INDEX -o FILE, --negatives FILE"
         )
@@ -52,13 +52,13 @@ def training_rows(
     for example in examples:
         scores: dict[str, float | None] = {}
         if source is None:
-            negatives = random_passages(recipe.negatives, corpus, example, rng)
+            negatives = random_passages(recipe.explicit_negatives, corpus, example, rng)
         else:
             one = source.get(example.question.id)
             chosen = _mined_negatives(one, example, recipe, rng)
             negatives = list(chosen)
             scores = {**dict(one.positives if one else ()), **chosen}
-        if len(negatives) < recipe.negatives:
+        if len(negatives) < recipe.explicit_negatives:
             continue
         for positive in example.positives:
             columns = (positive, *negatives)
@@ -89,14 +89,14 @@ def _mined_negatives(
     found = [(pid, score) for pid, score in one.negatives if pid not in example.positives]
     if recipe.learns_scores:
         found = [(pid, score) for pid, score in found if score is not None]
-    elif len(found) >= recipe.negatives:
+    elif len(found) >= recipe.explicit_negatives:
         rng.shuffle(found)
-    return dict(found[: recipe.negatives])
+    return dict(found[: recipe.explicit_negatives])
 
 
 def _tell_left_out(n_gold: int, n_rows: int, recipe: RetrieverRecipe) -> None:
     """Say how many gold passages have no row; raises ConfigError where none has one."""
-    needed = f"{recipe.negatives} negatives"
+    needed = f"{recipe.explicit_negatives} negatives"
     if recipe.learns_scores:
         needed += " with scores, and one of gold"
     more = "set training.retriever.negatives lower"
@@ -126,8 +126,13 @@ def unasked_passages(
 
 
 def passage_columns(recipe: RetrieverRecipe) -> list[str]:
-    """The names of a row's passages in the data set: gold first, as the losses of sentence-transformers take them."""
-    return ["positive", *(f"negative_{n}" for n in range(1, recipe.negatives + 1))]
+    """The names of a row's passages in the data set: gold first, as the losses of sentence-transformers take them.
+
+    None where only questions are encoded.
+    """
+    if recipe.query_only:
+        return []
+    return ["positive", *(f"negative_{n}" for n in range(1, recipe.explicit_negatives + 1))]
 
 
 def training_dataset(

@@ -61,6 +61,7 @@ def _train_retriever(job: RetrieverJob, target: str | Path) -> Path:
         mined=job.mined,
         guide=job.guide,
         guide_sha256=job.guide_sha256,
+        frozen=job.frozen,
         watch=job.watch,
     )
 

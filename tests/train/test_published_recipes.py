@@ -46,6 +46,7 @@ RETRIEVER = SCHEDULE | {
     "tension_share": None,
     "mini_batch_size": None,
     "pooling": "own",
+    "query_only": False,
 }
 RERANKER = SCHEDULE | {
     "loss": "lambda",
@@ -101,6 +102,8 @@ SETTINGS = {
         "batch_size": 8,
         "epochs": 1,
     },
+    ("retriever", "query"): RETRIEVER
+    | {"query_only": True, "negatives": 0, "negatives_from": "random", "temperature": 0.01, "epochs": 1},
     ("reranker", "report-1"): REPORT_RERANKER | {"learning_rate": 2e-5, "epochs": 2},
     ("reranker", "report-2"): REPORT_RERANKER | {"learning_rate": 5e-6, "epochs": 1},
     ("reranker", "hybrid"): RERANKER

@@ -93,7 +93,7 @@ def card_json(card: Card, turn: Turn, conversation: str | None = None, scale: Ma
         "title": title_of(passage, card.n),
         "href": source_link(passage.id, turn.attached, card.sentence, conversation),
         "rank": rank_of(hit, turn.response, scale, is_cited=card.is_cited) if is_scored else None,
-        "score": round(hit.score, 2) if is_scored else None,
+        "score": round(hit.evidence, 2) if is_scored else None,
         "sentence": f"{sentence[:MAX_SENTENCE_CHARACTERS]}…" if is_long else sentence,
         "excerpt_html": passage_html(passage, card.sentence),
         "equal_to": [

@@ -19,11 +19,11 @@ def rank_of(hit: Hit, response: Response | None, scale: MatchScale | None, *, is
     """
     if scale is None:
         return None
-    if hit.score >= scale.strong:
+    if hit.evidence >= scale.strong:
         return "strong"
     span = response.spans.get(hit.passage.id) if response else None
     is_seen = span is not None and span.is_seen
-    return "likely" if hit.score >= scale.likely or is_cited or is_seen else "weak"
+    return "likely" if hit.evidence >= scale.likely or is_cited or is_seen else "weak"
 
 
 def about_scale(scale: MatchScale | None) -> dict[str, float]:
