@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rag import fixes
-from rag.config import Settings
+from rag.config import RerankerSettings, Settings
 from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.errors import DataError
 from rag.files import json_if_sound
+from rag.models.adapters import untuned
 from rag.pipeline import Pipeline
 from rag.progress import say
 from rag.resume import read_jsonl
@@ -43,12 +44,28 @@ STAGE_KEYS = {
 
 
 def as_begun(settings: Settings, folder: Path) -> Settings:
-    """The settings with which a run goes on: without a span reader, where it was begun before one read by default."""
+    """The settings with which a run goes on: with what served by default when it was begun.
+
+    Without a span reader, where none read then; with the reranker that the serving one was tuned of, at its depth.
+    """
     begun = json_if_sound(folder / RUN_FILE)
-    if begun is None or "reader" in begun or not settings.reader.enabled:
+    if begun is None:
+        return settings
+    settings = _reranked_as_begun(settings, folder, begun.get("settings", {}).get("reranker", {}))
+    if "reader" in begun or not settings.reader.enabled:
         return settings
     say(f"{folder} was begun without a span reader, and goes on without one; choose another -o to have one read")
     return settings.model_copy(update={"reader": settings.reader.model_copy(update={"enabled": False})})
+
+
+def _reranked_as_begun(settings: Settings, folder: Path, begun: Mapping) -> Settings:
+    if not begun or begun["model"] != untuned(settings.reranker.model):
+        return settings
+    say(f"{folder} was begun with the reranker {begun['model']}, and goes on with it; choose another -o for another")
+    changes = {"model": begun["model"]}
+    if settings.reranker.depth == RerankerSettings().depth:  # it was another by default
+        changes["depth"] = begun["depth"]
+    return settings.model_copy(update={"reranker": settings.reranker.model_copy(update=changes)})
 
 
 def hit_pairs(hits: Iterable[Hit]) -> list[list]:

@@ -111,7 +111,7 @@ def _check_trainable(recipe: RetrieverRecipe) -> None:
     """Raises ConfigError for a recipe that cannot train the question tower alone."""
     if recipe.query_only and recipe.tension_share is not None:
         raise ConfigError(
-            "training.retriever.query_only leaves the passages as they are, and tension_share trains on them; leave one out"
+            "training.retriever.query_only leaves the passages alone, and tension_share trains on them; leave one out"
         )
     if recipe.query_only and (recipe.loss == "margin_mse" or recipe.pooling == "lasttoken"):
         raise ConfigError(

@@ -16,6 +16,8 @@ from rag.models.promoted import all_promoted, what_serves
 from rag.runs.evaluate import make_evaluation, make_report
 from rag.runs.stored import PREDICTIONS, RUN_FILE
 
+UNTUNED = "reranker.model=cross-encoder/ms-marco-MiniLM-L-12-v2"
+"""The reranker that was the default then."""
 MADE = Path(__file__).parents[1] / "fixtures" / "made_by_0_1" / "course"
 
 
@@ -46,13 +48,17 @@ def test_settings_recorded_in_the_old_layout_are_read(folder, capsys):
     assert capsys.readouterr().err == ""  # nobody can rename what stands there
 
 
-def test_a_calibration_applies_to_its_index(folder):
-    settings = load_settings(folder / "old.toml")
+def test_a_calibration_applies_to_its_index_and_reranker(folder, capsys):
+    settings = load_settings(folder / "old.toml", [UNTUNED])
     assert serving_over(settings, folder / "index").rerank_threshold == pytest.approx(0.98968599411)
+    # The reranker that is the default since has scores of its own, and a calibration of its own.
+    now = load_settings(folder / "old.toml")
+    assert isinstance(serving_over(now, folder / "index").rerank_threshold, EvidenceThreshold)
+    assert "was calibrated with another reranker (cross-encoder/ms-marco-MiniLM-L-12-v2)" in capsys.readouterr().err
     (folder / "index" / CALIBRATION_FILE).unlink()
     # The one that ships with the span reader takes its place; where none reads, it is as it was.
     assert isinstance(serving_over(settings, folder / "index").rerank_threshold, EvidenceThreshold)
-    silent = load_settings(folder / "old.toml", ["reader.enabled=false"])
+    silent = load_settings(folder / "old.toml", [UNTUNED, "reader.enabled=false"])
     assert serving_over(silent, folder / "index").rerank_threshold == -1.0
 
 
@@ -64,7 +70,7 @@ def test_a_promoted_model_serves(tmp_path, monkeypatch, tiny_reranker_folder):
 
 
 @pytest.mark.real
-def test_a_run_goes_on_with_the_same_command(folder):
+def test_a_run_goes_on_with_the_same_command_and_the_reranker_of_then(folder):
     from typer.testing import CliRunner
 
     from rag.cli.main import app
