@@ -158,7 +158,7 @@ def _multiply_bm25(small: Path, folder: Path, n: int, times: int) -> None:
 STEPS = {"build": build, "open": opened, "change": changed, "change, all given": given}
 
 
-def _in_own_process(step: str, folder: Path, *words: object, seconds: float = 1e8) -> dict:
+def _in_own_process(step: str, folder: Path, *words: object, seconds: float = 86_400) -> dict:
     """What a step measured. Raises TimeoutExpired, and ends it, after so many seconds."""
     command = [sys.executable, "-m", "benchmarks.scale", "--step", step, str(folder), *map(str, words)]
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=max(seconds, 0.0))
@@ -241,7 +241,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--local", action="store_true", help="the local store alone, step by step")
     parser.add_argument("--open", action="store_true", help="with --local: do not change anything")
     parser.add_argument("--folder", type=Path, help="keep indexes and figures below this folder, and use them")
-    parser.add_argument("--minutes", type=float, default=1e6, help="end after so many minutes")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="end after so many minutes")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.local:

@@ -16,11 +16,24 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 
-from benchmarks.drawn import DrawnEncoder, Watch, anew, disk, drawn, import_all, memory, rows_of
+from benchmarks.drawn import (
+    PASSAGES_A_DOCUMENT,
+    DrawnEncoder,
+    Watch,
+    anew,
+    disk,
+    drawn,
+    import_all,
+    memory,
+    rows_of,
+)
 from rag.data.passages import Corpus
+from rag.data.pieces import Pieces
 from rag.errors import RagError
 from rag.index.faiss_store import FaissStore
 from rag.index.folder import writer_lock
+from rag.index.follow import passages_of_documents
+from rag.index.read import open_index
 from rag.index.stored import open_store
 from rag.index.write import build_generation
 from rag.store.note import StoreNote, has_note, write_note
@@ -70,7 +83,9 @@ def build(folder: Path, n: int, store: str) -> dict:
         uri = os.environ[SERVER] if store == SERVER_STORE else ""
         name = f"rag_benchmark_{n}_{os.getpid()}"
         write_note(folder, StoreNote(name=name, uri=uri, timeout_seconds=TIMEOUT_SECONDS))
-    return _made(folder, Corpus(drawn(n)), store)
+    corpus = Corpus(drawn(n))
+    import_all()
+    return _made(folder, corpus, documents(n), store, DrawnEncoder(), Both(store))
 
 
 def search(folder: Path, n: int, store: str) -> dict:
@@ -122,20 +137,46 @@ def _recall(found: list, vectors: np.ndarray, n: int) -> float:
 
 
 def change(folder: Path, n: int, store: str, n_changed: int) -> dict:
-    """Change so many passages, each in a document of its own; the store is given all, and finds out which."""
-    passages = list(drawn(n))
-    for row in rows_of(n, n_changed):
-        passages[row] = anew(passages[row])
-    return _made(folder, Corpus(passages), store)
-
-
-def _made(folder: Path, corpus: Corpus, store: str) -> dict:
-    encoder = DrawnEncoder()
-    factory = None if store.startswith("milvus") else store.split()[1]
+    """Change so many passages, each in a document of its own; the store is told which, as by `rag ingest`."""
     import_all()
-    watch = Both(store)
+    watch, rows, changed, encoder = Both(store), documents(n), Pieces(), DrawnEncoder()
+    own = passages_of_documents(open_index(folder).corpus, rows)
+    touched = {row // PASSAGES_A_DOCUMENT: row % PASSAGES_A_DOCUMENT for row in rows_of(n, n_changed)}
+    for number, row in enumerate(rows):
+        if number not in touched:
+            changed.take(own[row["sha256"]])
+            continue
+        passages = list(own[row["sha256"]])
+        passages[touched[number]] = anew(passages[touched[number]])
+        changed.take(passages)
+        row["n_characters"] += time.time_ns()  # its record changes with it
+    return _made(folder, changed.corpus(), rows, store, encoder, watch)
+
+
+def documents(n: int) -> list[dict]:
+    """The records of the documents of `n` drawn passages."""
+    paths = {"size": 0, "modified": 0.0}
+    return [
+        {
+            "sha256": f"d{number}",
+            "kind": "text",
+            "title": f"Document {number}",
+            "paths": ({"root": "/", "path": f"{number}.txt", "sha256": f"d{number}", **paths},),
+            "n_passages": min(PASSAGES_A_DOCUMENT, n - number * PASSAGES_A_DOCUMENT),
+            "n_characters": 0,
+            "chunking": {},
+            "minhash": (),
+            "notes": (),
+            "ocr": None,
+        }
+        for number in range(-(-n // PASSAGES_A_DOCUMENT))
+    ]
+
+
+def _made(folder: Path, corpus: Corpus, rows: list[dict], store: str, encoder: DrawnEncoder, watch: Both) -> dict:
+    factory = None if store.startswith("milvus") else store.split()[1]
     with writer_lock(folder):
-        build_generation(corpus, folder, encoder, documents=[], language="english", factory=factory)
+        build_generation(corpus, folder, encoder, documents=rows, language="english", factory=factory)
     return watch.read("all") | {"encoded": encoder.encoded, "disk_mib": disk(folder)}
 
 
