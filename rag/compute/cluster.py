@@ -107,7 +107,7 @@ def _of_its_own() -> Iterator[None]:
     Ray would keep both for the whole process, and one that is joined later could not reach it.
     """
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # of Cython
 
     set_here = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
     if "RAY_AUTH_MODE" not in os.environ:

@@ -53,7 +53,8 @@ def _compared(
     """What the store lacks, by the hash of every passage."""
     there = store.digests()
     digests = {passage.id: digest_of(passage, names.get(passage.document, ())) for passage in corpus}
-    left, kept = [], []
+    left: list[Passage] = []
+    kept: list[Passage] = []
     for passage in corpus:
         (kept if there.get(passage.id) == digests[passage.id] else left).append(passage)
     counts = kept and (own is None or own.passages_cut > 0)
