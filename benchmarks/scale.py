@@ -2,13 +2,18 @@
 
     python -m benchmarks scale [PASSAGES]…         10,000 and 100,000 where none is named: a table over all stores
     python -m benchmarks scale --stores "faiss Flat" milvus-lite -- 10000        over some of them
+    python -m benchmarks scale --folder KEPT --minutes 9 1000000        ends after 9 minutes, and goes on where it was
     python -m benchmarks scale --local [PASSAGES]…         the local store alone, step by step
     python -m benchmarks scale --local --open 1000000      opening and searching alone
 
 Passages are drawn: words by their frequency in the sample corpus, vectors around 200 centres. More than 100,000 are
 several times the same ones, with other ids and vectors. The encoder is a stand-in, so the seconds are those of
-everything else: `_s` on the clock, `_cpu_s` of computing. Each row is measured in a process of its own; `mib` is how
-much memory it took beyond what it had with everything imported.
+everything else: `_s` on the clock, `_cpu_s` of computing, that of a server with it. Each row is measured in a process
+of its own; `mib` is how much memory it took beyond what it had with everything imported.
+
+With `--folder`, indexes and figures (`measured.jsonl`) are kept: what is measured is not measured again, and the table
+is of everything that was. A step that `--minutes` ended is begun again by the same command; a build goes on where it
+was, and its seconds are those of all its parts.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +38,8 @@ from rag.data.stored import ChangedCorpus
 from rag.index.read import open_index
 
 MOST_DRAWN = 100_000
+MEASURED, STOPPED = "measured.jsonl", "stopped_s"
+STORE_STEPS: dict[str, tuple] = {"build": (), "search": (), "change 1": (1,), "change 100": (100,)}
 QUESTIONS = ["How is a class defined?", "the value of an attribute", "exceptions that are raised by an import"]
 
 
@@ -150,44 +158,59 @@ def _multiply_bm25(small: Path, folder: Path, n: int, times: int) -> None:
 STEPS = {"build": build, "open": opened, "change": changed, "change, all given": given}
 
 
-def _in_own_process(step: str, folder: Path, *words: object) -> dict:
+def _in_own_process(step: str, folder: Path, *words: object, seconds: float = 86_400) -> dict:
+    """What a step measured. Raises TimeoutExpired, and ends it, after so many seconds."""
     command = [sys.executable, "-m", "benchmarks.scale", "--step", step, str(folder), *map(str, words)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=max(seconds, 0.0))
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 def _step(step: str, folder: Path, words: list[str]) -> dict:
     if step == "store: build":
         return stores.build(folder, int(words[0]), words[1])
     if step == "store: search":
-        return stores.search(folder, int(words[0]))
+        return stores.search(folder, int(words[0]), words[1])
     if step == "store: change":
-        return stores.change(folder, int(words[0]), int(words[1]))
+        return stores.change(folder, int(words[0]), words[1], int(words[2]))
     return STEPS[step](folder, int(words[0]))
 
 
-def in_each_store(n: int, names: list[str], scratch: Path) -> list[dict]:
-    """A row for each store: what building, searching and changing `n` passages take there. Prints each step."""
-    rows = []
+def in_each_store(n: int, names: list[str], kept: Path, end: float) -> None:
+    """Measure what building, searching and changing `n` passages take in each store, as far as nobody has yet.
+
+    What runs at `end`, by the monotonic clock, is ended.
+    """
+    measured = kept / MEASURED
     for name in names:
-        folder = scratch / f"{name}-{n}".replace(" ", "-")
-        row: dict = {"passages": n, "store": name}
+        folder = kept / f"{name}-{n}".replace(" ", "-")
+        for step, words in STORE_STEPS.items():
+            row = {"passages": n, "store": name, "step": step}
+            if any(row.items() <= found.items() and STOPPED not in found for found in _read(measured)):
+                continue
+            started, computed = time.monotonic(), _computed(name)
+            try:
+                row |= _in_own_process(
+                    f"store: {step.split()[0]}", folder, n, name, *words, seconds=end - time.monotonic()
+                )
+            except subprocess.TimeoutExpired:
+                row[STOPPED] = round(time.monotonic() - started, 1)
+                row["stopped_cpu_s"] = round(_computed(name) - computed, 1)
+            with measured.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+            if STOPPED in row:
+                return
+            time.sleep(3)  # the hash of a file that has just changed is not remembered
 
-        made = _measured(name, "build", folder, n, name)
-        row["build_s"] = made["all_s"]
-        if name != "milvus server":
-            row["disk_mib"] = made["disk_mib"]
-        time.sleep(3)  # the hash of a file that has just changed is not remembered
-        row |= _measured(name, "search", folder, n)
-        for n_changed in (1, 100):
-            row[f"change_{n_changed}_s"] = _measured(name, "change", folder, n, n_changed)["all_s"]
-        rows.append(row)
-    return rows
+
+def _computed(store: str) -> float:
+    """Seconds that the steps that ended and the server have computed."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime + stores.computed_by_server(store)
 
 
-def _measured(store: str, step: str, folder: Path, n: int, *words: object) -> dict:
-    found = _in_own_process(f"store: {step}", folder, n, *words)
-    print(json.dumps({"passages": n, "store": store, "step": step, **found}), flush=True)
-    return found
+def _read(measured: Path) -> list[dict]:
+    return [json.loads(line) for line in measured.read_text("utf-8").splitlines()] if measured.exists() else []
 
 
 def local(sizes: list[int], kept: Path | None, scratch: Path, *, only_open: bool) -> None:
@@ -217,14 +240,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--stores", nargs="*", default=stores.stores(), choices=stores.stores(), help="measure these")
     parser.add_argument("--local", action="store_true", help="the local store alone, step by step")
     parser.add_argument("--open", action="store_true", help="with --local: do not change anything")
-    parser.add_argument("--folder", type=Path, help="with --local: keep the indexes below this folder, and use them")
+    parser.add_argument("--folder", type=Path, help="keep indexes and figures below this folder, and use them")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="end after so many minutes")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.local:
             local(chosen.sizes, chosen.folder, Path(scratch), only_open=chosen.open)
             return
-        rows = [row for n in chosen.sizes for row in in_each_store(n, chosen.stores, Path(scratch))]
-        print(f"\n{stores.table(rows)}")
+        kept = chosen.folder or Path(scratch)
+        kept.mkdir(parents=True, exist_ok=True)
+        end = time.monotonic() + 60 * chosen.minutes
+        for n in chosen.sizes:
+            if time.monotonic() < end:
+                in_each_store(n, chosen.stores, kept, end)
+        print(f"\n{stores.table(_read(kept / MEASURED))}")
 
 
 if __name__ == "__main__":

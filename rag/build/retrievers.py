@@ -139,6 +139,7 @@ class Retrievers:
             return self.index.get().bm25()
         from rag.store.retrieve import StoreLexical
 
+        stored.opened.check_counts_words()
         return StoreLexical(stored.opened)
 
     def _make_dense(self) -> DenseRetriever | StoreDense:

@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import secrets
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,32 +76,59 @@ def check_installed() -> None:
 def _connected(address: str) -> Iterator[None]:
     """Be connected to a cluster; one that was started for this ends with it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported; nothing is reported to anybody
-    if not address:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listens on this machine alone
-        os.environ.setdefault("RAY_worker_niceness", "0")  # of 15 by default, which leaves all to other processes
     import ray
 
     if ray.is_initialized():  # by the program that calls us
         yield
         return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-    if address:
-        options = {key: options[key] for key in ("log_to_driver", "logging_level")}
-    else:
-        options |= {"num_cpus": n_threads(), "object_store_memory": OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-    try:
-        _knock(address)
-        ray.init(address or "local", **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        where = f"at {address}" if address else "on this machine"
-        raise ConfigError(
-            f"no Ray cluster answers {where} ({_short(error)}); start one with `ray start --head`, set "
-            "compute.address, or work in one process with --set compute.kind=local"
-        ) from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        options |= {"num_cpus": n_threads(), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    with contextlib.nullcontext() if address else _of_its_own():
+        try:
+            _knock(address)
+            ray.init(address or "local", **options)
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f"at {address}" if address else "on this machine"
+            raise ConfigError(
+                f"no Ray cluster answers {where} ({_short(error)}); start one with `ray start --head`, set "
+                "compute.address, or work in one process with --set compute.kind=local"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _of_its_own() -> Iterator[None]:
+    """Let a cluster that is started listen on loopback, and ask for a token that nobody else has.
+
+    Ray would keep both for the whole process, and one that is joined later could not reach it.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # of Cython
+
+    set_here = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    if "RAY_AUTH_MODE" not in os.environ:
+        set_here |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before, was_enabled = {name: os.environ.get(name) for name in set_here}, ray_constants.ENABLE_RAY_CLUSTER
+
+    def have(variables: Mapping[str, str | None], enabled: bool) -> None:
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        Config.initialize("")  # reads the variables once more
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    have(set_here, False)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # of 15 by default, which leaves all to other processes
     try:
         yield
     finally:
-        ray.shutdown()
+        have(before, was_enabled)
 
 
 def _knock(address: str) -> None:

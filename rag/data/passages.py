@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from rag.errors import DataError
 from rag.types import Passage
 
 
@@ -34,6 +36,10 @@ class Corpus(Sequence[Passage]):
         """The row of an id, None where there is no such passage."""
         return self._rows.get(passage_id)
 
+    def with_ids(self, ids: Sequence[str]) -> list[Passage]:
+        """The passages of ids, in their order; raises KeyError where one is not there."""
+        return [self.by_id(pid) for pid in ids]
+
     def ids(self) -> Iterator[str]:
         """Every id, in order."""
         return (passage.id for passage in self)
@@ -56,3 +62,10 @@ class Corpus(Sequence[Passage]):
             digest.update("\x1f".join((p.id, p.title, p.text, p.source, *place)).encode("utf-8", "surrogatepass"))
             digest.update(b"\x1e")
         return digest.hexdigest()
+
+
+def refuse_equal_ids(ids: Iterable[str]) -> None:
+    """Raises DataError where an id is there twice."""
+    twice = next((pid for pid, n in Counter(ids).items() if n > 1), None)
+    if twice is not None:
+        raise DataError(f"two passages have the id {twice!r}")

@@ -1,7 +1,10 @@
-"""Passages put together from pieces: rows of a stored corpus that stay as they are, and passages that are new."""
+"""Passages put together from pieces: those of a corpus before that stay as they are, and passages that are new."""
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,6 +26,22 @@ class StoredRows(Sequence[Passage]):
     def __getitem__(self, number):
         found = self.rows[number]
         return [self.corpus[row] for row in found.tolist()] if isinstance(number, slice) else self.corpus[int(found)]
+
+
+class Unread(Sequence[Passage]):
+    """The passages of a document, `n` of the `source`; they are read from the corpus where one is asked for."""
+
+    def __init__(self, corpus: Corpus, name: str, n: int, source: str):
+        self.corpus, self.name, self.n, self.source = corpus, name, n, source
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, number):
+        return self.corpus.of_document(self.name)[number]
+
+    def __iter__(self) -> Iterator[Passage]:
+        return iter(self.corpus.of_document(self.name))
 
 
 class Pieces(Sequence[Passage]):
@@ -47,7 +66,9 @@ class Pieces(Sequence[Passage]):
         return list(self)[number]
 
     def corpus(self) -> Corpus:
-        """All of them as a corpus, in which what is stored stays on the disk."""
+        """All of them as a corpus, in which what is stored stays where it is."""
+        if any(isinstance(piece, Unread) for piece in self._pieces):
+            return PartlyRead(self._pieces)
         stored = [piece for piece in self._pieces if isinstance(piece, StoredRows)]
         if not stored or any(piece.corpus is not stored[0].corpus for piece in stored):
             return Corpus(self)
@@ -60,6 +81,53 @@ class Pieces(Sequence[Passage]):
                 origin.append(np.full(len(piece), -1, np.int64))
                 fresh += piece
         return ChangedCorpus(stored[0].corpus, np.concatenate(origin), fresh)
+
+
+class PartlyRead(Corpus):
+    """Passages of which whole documents stay as they are in a corpus `before`, and are read if need be.
+
+    `kept` are the names of these documents, `fresh` the other passages.
+    """
+
+    def __init__(self, pieces: Sequence[Sequence[Passage]]):
+        self._pieces = list(pieces)
+        self._starts = [0, *itertools.accumulate(map(len, pieces))]
+        unread = [piece for piece in pieces if isinstance(piece, Unread)]
+        self.before = unread[0].corpus
+        self.kept = frozenset(piece.name for piece in unread)
+        self.fresh = [passage for piece in pieces if not isinstance(piece, Unread) for passage in piece]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[Passage]:
+        return iter(self._in_memory)
+
+    def __getitem__(self, row):
+        """A passage, or those of a slice: what is not read is fetched at once."""
+        if not isinstance(row, slice):
+            return self[row : row + 1 or None][0]
+        found: list[Passage | str] = []
+        for number in range(*row.indices(len(self))):
+            at = bisect.bisect_right(self._starts, number) - 1
+            piece, within = self._pieces[at], number - self._starts[at]
+            found.append(f"{piece.name}@{within}" if isinstance(piece, Unread) else piece[within])
+        read = iter(self.before.with_ids([one for one in found if isinstance(one, str)]))
+        return [next(read) if isinstance(one, str) else one for one in found]
+
+    def __contains__(self, passage_id: object) -> bool:
+        return passage_id in self._in_memory
+
+    def by_id(self, passage_id: str) -> Passage:
+        """The passage of an id; raises KeyError where there is none."""
+        return self._in_memory.by_id(passage_id)
+
+    @functools.cached_property
+    def _in_memory(self) -> Corpus:
+        read = by_document(self.before, sorted(self.kept))
+        return Corpus(
+            passage for piece in self._pieces for passage in (read[piece.name] if isinstance(piece, Unread) else piece)
+        )
 
 
 def by_document(corpus: Corpus, names: Sequence[str]) -> dict[str, Sequence[Passage]]:

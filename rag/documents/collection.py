@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from rag.data.pieces import Pieces, StoredRows
+from rag.data.pieces import Pieces, StoredRows, Unread
 from rag.documents.address import host_of
 from rag.documents.chunk import ChunkSettings, CountTokens, title_of
 from rag.documents.parsed import ParsedDocuments
@@ -114,6 +114,8 @@ def make_passages(
 def _from_place(passages: Sequence[Passage], source: str) -> Sequence[Passage]:
     """The passages of a document with this source; all of them have the same."""
     if isinstance(passages, StoredRows) and (not passages or passages[0].source == source):
+        return passages
+    if isinstance(passages, Unread) and passages.source == source:
         return passages
     return [dataclasses.replace(passage, source=source) for passage in passages]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag import fixes
+from rag.data.passages import Corpus
 from rag.data.pieces import by_document
 from rag.documents.address import canonical, covers, is_address
 from rag.documents.collection import KnownDocument
@@ -18,7 +19,9 @@ from rag.errors import DataError, IndexMismatchError
 from rag.index.folder import is_index, known_generation, read_current, serves
 from rag.index.manifest import read_if_sound, read_manifest
 from rag.index.read import open_generation, read_documents, read_sources
+from rag.index.stored_corpus import StoreCorpus, unread
 from rag.progress import say
+from rag.types import Passage
 
 MAX_REASONS = 3
 MAX_LEFT_OUT = 1000
@@ -118,13 +121,20 @@ def documents_before(index_folder: str | Path) -> tuple[dict[str, KnownDocument]
     try:
         corpus = open_generation(generation, manifest).corpus
         rows = read_documents(generation)
-        passages = by_document(corpus, [row["sha256"][:HASH_CHARACTERS] for row in rows])
+        passages = passages_of_documents(corpus, rows)
     except IndexMismatchError as error:
         say(f"{error.what}; ingesting everything again")
         return {}, followed
     found = {row["sha256"]: KnownDocument(row, passages[row["sha256"][:HASH_CHARACTERS]]) for row in rows}
     # One whose passages are not all there is split again.
     return {sha256: one for sha256, one in found.items() if _is_whole(one)}, followed
+
+
+def passages_of_documents(corpus: Corpus, rows: Sequence[Mapping]) -> Mapping[str, Sequence[Passage]]:
+    """The passages of documents, by their names; those in a store are read if need be, where all of them are there."""
+    if isinstance(corpus, StoreCorpus) and sum(row["n_passages"] for row in rows) == len(corpus):
+        return unread(corpus, rows)
+    return by_document(corpus, [row["sha256"][:HASH_CHARACTERS] for row in rows])
 
 
 def _is_whole(document: KnownDocument) -> bool:

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from rag.data.passages import Corpus
+from rag.data.passages import Corpus, refuse_equal_ids
+from rag.data.pieces import PartlyRead
 from rag.data.stored import digest
-from rag.documents.collection import collections_of
-from rag.documents.records import HASH_CHARACTERS
+from rag.documents.scan import FoundFile
 from rag.errors import ConfigError, IndexMismatchError
 from rag.index.language import bm25_of
 from rag.index.manifest import FORMAT_VERSION, Manifest, manifest_json, manifest_of_json, source_is_there, source_sha256
-from rag.progress import progress
+from rag.index.stored_changes import difference, names_of
+from rag.progress import progress, say
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.spread import encode_blocks
 from rag.store.changing import MilvusStore
@@ -33,6 +34,8 @@ from rag.types import Passage
 
 GENERATION = "milvus-"
 PASSAGES_AT_ONCE = 1024
+OF_DOCUMENTS = "documents-"
+"""How the hash of a corpus begins that is one of its documents."""
 FACTORIES = {"FLAT": "Flat", "HNSW": "HNSW32", "IVF_FLAT": "IVF1024,Flat"}
 """The kinds of index that FAISS has, too, by the name that it gives them."""
 
@@ -127,15 +130,19 @@ def build_stored(
         raise ConfigError("a Milvus store keeps no windows of passages; use --set index.window_sentences=0")
     if questions:
         raise ConfigError("a Milvus store keeps no questions beside passages; use --set index.questions=0")
+    refuse_equal_ids(passage.id for passage in (corpus.fresh if isinstance(corpus, PartlyRead) else corpus))
     store = open_store(folder, creates=True)
     own = manifest_of_store(store) if store.serves else None
+    made_of["corpus_sha256"] = _hash_of(corpus, documents or ())
     wanted = _wanted(store, corpus, encoder, own, language, from_scratch=from_scratch, made_of=made_of)
     beside = {"sources": dict(sources or {}), "documents": documents is not None}
-    if own is not None and not from_scratch and _is_the_same(store, own, wanted, documents, beside):
+    if own is not None and not from_scratch and _is_the_same(store, own, wanted, corpus, documents, beside):
         return _came_from(store, own, wanted)
-    with store.changing(manifest_json(wanted), anew=from_scratch):
+    if not store.client.has_bm25:
+        say(f"{store.client.without_words}: this index is searched with --set retriever.kind=dense alone")
+    with store.changing(manifest_json(wanted), anew=from_scratch, goes_on=True):
         reuses = own is not None and own.encoder == wanted.encoder and not from_scratch
-        cut = _write_changed(store, corpus, encoder, _names(documents or ()), own if reuses else None)
+        cut = _write_changed(store, corpus, encoder, names_of(documents or ()), own if reuses else None)
         if documents is not None:
             store.write_documents(documents)
         manifest = dataclasses.replace(
@@ -162,7 +169,7 @@ def _wanted(
         format_version=FORMAT_VERSION,
         corpus_path=made_of.get("corpus_path", ""),
         corpus_file_sha256=made_of.get("corpus_file_sha256", ""),
-        corpus_sha256=digest(corpus),
+        corpus_sha256=made_of["corpus_sha256"],
         n_passages=len(corpus),
         passages_cut=0,
         encoder_model=made_of.get("encoder_model", ""),
@@ -173,11 +180,29 @@ def _wanted(
     )
 
 
+def _hash_of(corpus: Corpus, documents: Sequence[Mapping]) -> str:
+    """What tells a corpus from every other; one of documents by what they were made of: nothing of them is read."""
+    if not documents or sum(row["n_passages"] for row in documents) != len(corpus):
+        return digest(corpus)
+    parts = ("sha256", "n_passages", "n_characters", "title", "chunking", "ocr")
+    of_documents = [[FoundFile(**row["paths"][0]).shown_path, *(row[part] for part in parts)] for row in documents]
+    described = sorted(json.dumps(one, sort_keys=True) for one in of_documents)
+    return OF_DOCUMENTS + sha256_of("\n".join(described))[len(OF_DOCUMENTS) :]
+
+
 def _is_the_same(
-    store: MilvusStore, own: Manifest, wanted: Manifest, documents: Sequence[Mapping] | None, beside: Mapping
+    store: MilvusStore,
+    own: Manifest,
+    wanted: Manifest,
+    corpus: Corpus,
+    documents: Sequence[Mapping] | None,
+    beside: Mapping,
 ) -> bool:
     """Whether what serves is what is wanted, and whole."""
     if own.fingerprint != wanted.fingerprint or dict(store.beside) != beside:
+        return False
+    # Documents that were split again may have other passages, although they are described as before.
+    if wanted.corpus_sha256.startswith(OF_DOCUMENTS) and not (isinstance(corpus, PartlyRead) and not corpus.fresh):
         return False
     store.check()
     return documents is None or _digests(store.documents()) == _digests(documents)
@@ -187,15 +212,6 @@ def _digests(records: Sequence[Mapping]) -> set[str]:
     return {sha256_of(json.dumps(record, sort_keys=True)) for record in records}
 
 
-def _names(documents: Sequence[Mapping]) -> dict[str, list[str]]:
-    """The collections of each document, by its name in the ids of its passages."""
-    names: dict[str, list[str]] = {}
-    for name, rows in collections_of(list(documents)).items():
-        for row in rows:
-            names.setdefault(row["sha256"][:HASH_CHARACTERS], []).append(name)
-    return names
-
-
 def _write_changed(
     store: MilvusStore, corpus: Corpus, encoder: Encoder, names: Mapping[str, Sequence[str]], own: Manifest | None
 ) -> int:
@@ -203,17 +219,15 @@ def _write_changed(
 
     `own` is the manifest of what serves, where its vectors are used again.
     """
-    some_cut = own is None or own.passages_cut > 0
-    there = store.digests()
-    digests = {passage.id: digest_of(passage, names.get(passage.document, ())) for passage in corpus}
-    store.delete([pid for pid in there if pid not in digests])
-    kept = [passage.content for passage in corpus if there.get(passage.id) == digests[passage.id]]
-    left = [passage for passage in corpus if there.get(passage.id) != digests[passage.id]]
+    found = difference(store, corpus, encoder, names, own)
+    store.delete(found.gone)
+    written = store.written_of({p.id: digest_of(p, names.get(p.document, ())) for p in found.left})
+    left = [passage for passage in found.left if passage.id not in written]
     left.sort(key=lambda passage: -len(passage.content))  # texts of similar length are encoded together
-    cut = encoder.count_cut(kept) if kept and some_cut else 0
+    cut = found.cut + encoder.count_cut([passage.content for passage in found.left if passage.id in written])
     if not left:
         return cut
-    with progress("Encoding", len(corpus), "passages", already_done=len(kept)) as bar:
+    with progress("Encoding", len(corpus), "passages", already_done=len(corpus) - len(left)) as bar:
 
         def advance(n: int) -> None:
             bar.advance(n)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rag.data.passages import Corpus
-from rag.store.milvus import MilvusReader
+from rag.data.pieces import Unread
+from rag.documents.records import HASH_CHARACTERS
+from rag.documents.scan import FoundFile
 from rag.types import Passage
+
+if TYPE_CHECKING:
+    from rag.store.milvus import MilvusReader
 
 SINGLE_LOOKUPS = 500
 """So many passages are fetched one by one; whoever asks for more is given all at once."""
@@ -18,6 +24,7 @@ class StoreCorpus(Corpus):
     """Passages in the order of their ids, numbers by their value."""
 
     def __init__(self, store: MilvusReader):
+        self.generation = store.generation
         self._store, self._n = store, int(store.manifest["n_passages"])
         self._found: dict[str, Passage | None] = {}
         self._all: Corpus | None = None
@@ -43,6 +50,10 @@ class StoreCorpus(Corpus):
     def row_of(self, passage_id: str) -> int | None:
         return self._loaded().row_of(passage_id)
 
+    def with_ids(self, ids: Sequence[str]) -> list[Passage]:
+        found = self._store.passages(ids)
+        return [found[pid] for pid in ids]
+
     def sha256(self) -> str:
         return self._loaded().sha256()
 
@@ -63,6 +74,15 @@ class StoreCorpus(Corpus):
         if self._all is None:
             self._all = Corpus(sorted(self._store.scan(), key=_natural))
         return self._all
+
+
+def unread(corpus: StoreCorpus, documents: Sequence[Mapping]) -> dict[str, Unread]:
+    """The passages of documents, by their names, which nobody has read yet."""
+    found = {}
+    for row in documents:
+        name = row["sha256"][:HASH_CHARACTERS]
+        found[name] = Unread(corpus, name, row["n_passages"], FoundFile(**row["paths"][0]).shown_path)
+    return found
 
 
 def _natural(passage: Passage) -> list[str | int]:

@@ -27,14 +27,13 @@ import dataclasses
 import datetime
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rag.data.corpus import EMBEDDED, corpus_source, load_corpus
-from rag.data.passages import Corpus
+from rag.data.passages import Corpus, refuse_equal_ids
 from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
 from rag.errors import DataError
 from rag.files import clear, json_if_sound, json_line, make_own_folder, room_for, write_json, write_whole
@@ -144,8 +143,6 @@ def build_generation(
     """
     started = time.monotonic()
     target = Path(target)
-    lines, ids = lines_of(corpus)
-    _refuse_equal_ids(corpus, ids)
     if has_note(target):
         from rag.index.stored import build_stored
 
@@ -164,6 +161,8 @@ def build_generation(
             encoder_model=encoder_model,
             hardware=hardware,
         )
+    lines, ids = lines_of(corpus)
+    _refuse_equal_ids(corpus, ids)
     current = known_generation(target)
     own = read_if_sound(current)
     beside = questions_beside(corpus, target, current, own, asking)
@@ -221,11 +220,8 @@ def _hash_of(corpus: Corpus, lines: np.ndarray, own: Manifest | None) -> str:
 
 def _refuse_equal_ids(corpus: Corpus, ids: np.ndarray) -> None:
     ordered = np.sort(ids)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return
-    twice = next((pid for pid, n in Counter(corpus.ids()).items() if n > 1), None)
-    if twice is not None:
-        raise DataError(f"two passages have the id {twice!r}")
+    if (ordered[1:] == ordered[:-1]).any():
+        refuse_equal_ids(corpus.ids())
 
 
 def _serve_what_is_there(

@@ -2,7 +2,7 @@
 
 What a kill leaves, by the moment that it comes:
 - while a full build writes: a collection that nothing names, in which the same command goes on;
-- while an update writes: rows of a generation that nothing reads, which the next writer takes out;
+- while an update writes: rows of a generation that nothing reads, which the next writer uses or takes out;
 - before the property or the alias is written: the old generation serves; after it, the new one, whole.
 """
 
@@ -58,10 +58,11 @@ class MilvusStore(MilvusReader):
         self._change: Change | None = None
 
     @contextlib.contextmanager
-    def changing(self, manifest: Mapping[str, Any], *, anew: bool = False) -> Iterator[None]:
+    def changing(self, manifest: Mapping[str, Any], *, anew: bool = False, goes_on: bool = False) -> Iterator[None]:
+        """As in `Store`; where it `goes_on`, what a killed writer has written of an update stays for `written_of`."""
         with self.writing() as lease:
             self.refresh()
-            self._change = self._begin(manifest, lease, anew=anew)
+            self._change = self._begin(manifest, lease, anew=anew, goes_on=goes_on)
             try:
                 yield
             finally:
@@ -80,7 +81,7 @@ class MilvusStore(MilvusReader):
             with contextlib.suppress(IndexMismatchError):  # what went wrong before is what is to be said
                 lease.give_back()
 
-    def _begin(self, wanted: Mapping[str, Any], lease: Lease, *, anew: bool) -> Change:
+    def _begin(self, wanted: Mapping[str, Any], lease: Lease, *, anew: bool, goes_on: bool) -> Change:
         serving = self._opened
         if serving is None or anew or any(wanted[key] != serving.state.manifest[key] for key in ("encoder", "bm25")):
             return Change(self._prepared(wanted, anew=anew), 1, None, wanted, lease)
@@ -88,8 +89,9 @@ class MilvusStore(MilvusReader):
         if state.previous is not None and state.previous > state.serving:  # what was gone back from ends here
             state = dataclasses.replace(state, previous=None)
             write_state(self.client, serving.collection, state)
-        for table in self._tables(serving.collection):
-            table.load().clean(state.serving, state.previous)
+        passages, documents = self._tables(serving.collection)
+        passages.load().clean(state.serving, state.previous, but=state.last + 1 if goes_on else None)
+        documents.load().clean(state.serving, state.previous)
         self._opened = serving = Opened(serving.collection, state)
         return Change(serving.collection, state.last + 1, serving, wanted, lease)
 
@@ -126,6 +128,10 @@ class MilvusStore(MilvusReader):
         self._change.lease.keep()
         return self._change
 
+    def changes(self, generation: str) -> bool:
+        """Whether what is under way changes this generation."""
+        return self.change.serving is not None and self.generation == generation
+
     def keep(self) -> None:
         """Stay the only writer. Raises IndexBusyError where another has taken over."""
         self.change.lease.keep()
@@ -135,6 +141,21 @@ class MilvusStore(MilvusReader):
         change = self.change
         rows = self._passages(change.collection).scan(change.held, ["id", "digest"])
         return {row["id"]: row["digest"] for row in rows}
+
+    def written_of(self, wanted: Mapping[str, str]) -> set[str]:
+        """The ids that a killed writer of this update has written already, of passages with the hashes `wanted`.
+
+        What else it has written is taken out.
+        """
+        change = self.change
+        if change.serving is None:
+            return set()  # `digests` has them
+        table = self._passages(change.collection)
+        rows = {row["id"]: row["digest"] for row in table.scan(f"since == {change.number}", ["id", "digest"])}
+        there = {pid for pid, digest in rows.items() if wanted.get(pid) == digest}
+        table.drop([pid for pid in rows if pid not in there], change.number)
+        self._end(table, sorted(there))
+        return there
 
     def write(
         self, passages: Sequence[Passage], vectors: np.ndarray, collections: Mapping[str, Iterable[str]] | None = None

@@ -61,13 +61,7 @@ class Client:
 
     def has(self, collection: str) -> bool:
         """Whether there is a collection, or an alias, of this name."""
-        try:
-            self("describe_collection", collection)
-        except MilvusError as error:
-            if error.code == NO_COLLECTION:
-                return False
-            raise
-        return True
+        return self.fields_of(collection) is not None
 
     def named_by(self, alias: str) -> str | None:
         """The collection that an alias names; None where there is no such alias."""
@@ -92,6 +86,20 @@ class Client:
         """Whether the server counts words: Milvus does from 2.5 on."""
         return self.version >= (2, 5)
 
+    @property
+    def without_words(self) -> str:
+        """What is said of a server that counts none."""
+        return f"Milvus {'.'.join(map(str, self.version))} at {self.address} counts no words"
+
+    def fields_of(self, collection: str) -> list[str] | None:
+        """The fields of a collection; None where it is not there."""
+        try:
+            return [field["name"] for field in self("describe_collection", collection)["fields"]]
+        except MilvusError as error:
+            if error.code == NO_COLLECTION:
+                return None
+            raise
+
     @contextlib.contextmanager
     def _saying(self) -> Iterator[None]:
         from pymilvus.exceptions import MilvusException
@@ -103,7 +111,7 @@ class Client:
 
     def _sentence(self, error: Any) -> MilvusError | IndexBusyError:
         said = " ".join(str(error.message or error).split())[:200]
-        lowered = said.lower()
+        lowered = " ".join((said, *_below(error))).lower()
         variable = self.note.token_variable
         if self.note.is_embedded and "local milvus" in lowered:
             return IndexBusyError(
@@ -130,6 +138,18 @@ class Client:
                 code=error.code,
             )
         return MilvusError(f"Milvus at {self.address} refuses: {said}", code=error.code)
+
+
+def _below(error: BaseException) -> list[str]:
+    """What gRPC said: where a server refuses a token at once, the client itself says only that it cannot connect."""
+    found: list[str] = []
+    cause, seen = error.__cause__, {id(error)}
+    while cause is not None and id(cause) not in seen:  # pymilvus raises errors from themselves
+        seen.add(id(cause))
+        details = getattr(cause, "details", None)
+        found += [str(details())] if callable(details) else []
+        cause = cause.__cause__
+    return found
 
 
 @functools.lru_cache(16)

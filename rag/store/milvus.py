@@ -109,18 +109,26 @@ class MilvusReader:
                 f"{opened.collection} holds {n:,} passages, its manifest says {manifest['n_passages']:,}", fix
             )
 
+    def check_counts_words(self) -> None:
+        """Raises IndexMismatchError where there is no BM25: the server is too old, or was when the index was made."""
+        if not self.client.has_bm25:
+            raise IndexMismatchError(
+                f"{self.client.without_words}; use Milvus 2.5 or later, or --set retriever.kind=dense"
+            )
+        if not self._passages(self.opened.collection).has_words:
+            raise IndexMismatchError(
+                f"{self.opened.collection} was made by a Milvus that counts no words, and is searched with --set "
+                "retriever.kind=dense alone",
+                fixes.encode_again(self.folder),
+            )
+
     def dense(self, vectors: np.ndarray, k: int, where: Where = EVERYWHERE) -> list[Scored]:
         params = {"ef": max(LEAST_EF, 2 * k)} if self.index_kind == "HNSW" else {}
         shape = {"anns_field": "vector", "search_params": {"metric_type": "IP", "params": params}}
         return self._search(np.asarray(vectors, np.float32).tolist(), k, where, shape)
 
     def lexical(self, queries: Sequence[str], k: int, where: Where = EVERYWHERE) -> list[Scored]:
-        if not self.client.has_bm25:
-            version = ".".join(map(str, self.client.version))
-            raise IndexMismatchError(
-                f"Milvus {version} at {self.client.address} counts no words; use Milvus 2.5 or later, or --set "
-                "retriever.kind=dense"
-            )
+        self.check_counts_words()
         fields = [words_field(analyzer_of(self.manifest), query) for query in queries]
         asked = [field for field in fields if field]
         shape = {"anns_field": "counts", "search_params": {"metric_type": "BM25"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -24,11 +25,21 @@ K1, B = 1.5, 0.75
 
 
 class Table:
-    """A collection of Milvus. `fields` are those that are written; `words` is left out where nothing counts words."""
+    """A collection of Milvus with these fields; `words` is left out where nothing counts words."""
 
     def __init__(self, client: Client, name: str, fields: Sequence[str]):
-        self.client, self.name = client, name
-        self.fields = [field for field in fields if field != "words" or client.has_bm25]
+        self.client, self.name, self._all_fields = client, name, fields
+
+    @functools.cached_property
+    def fields(self) -> list[str]:
+        """The fields that are written."""
+        return [field for field in self._all_fields if field != "words" or self.has_words]
+
+    @functools.cached_property
+    def has_words(self) -> bool:
+        """Whether words are counted: in a collection that is there, by the server that made it."""
+        there = self.client.fields_of(self.name)
+        return self.client.has_bm25 if there is None else "words" in there
 
     def make(self, dimension: int, index: str) -> None:
         """Make the collection, with its indexes, where it is not there."""
@@ -116,9 +127,12 @@ class Table:
             some = literal(ids[i : i + ROWS_AT_ONCE])
             self.client("delete", self.name, filter=f"id in {some} and since == {generation}")
 
-    def clean(self, serving: int, previous: int | None) -> None:
-        """Undo what a killed writer left, and drop the rows that neither of two generations holds."""
-        self.client("delete", self.name, filter=f"since > {serving}")
+    def clean(self, serving: int, previous: int | None, *, but: int | None = None) -> None:
+        """Undo what a killed writer left, and drop the rows that neither of two generations holds.
+
+        Rows that came with the generation `but` stay.
+        """
+        self.client("delete", self.name, filter=f"since > {serving}" + (f" and since != {but}" if but else ""))
         for batch in self._batches(f"until > {serving} and until < {OPEN}", [KEY, *self.fields]):
             self.write({**row, "until": OPEN} for row in batch)
         oldest = serving if previous is None else min(serving, previous)

@@ -35,9 +35,14 @@ class HereCluster:
 
 def wait_for(path):
     """Wait until a file is there."""
+    wait_until(path.exists)
+
+
+def wait_until(holds):
+    """Wait until something holds."""
     end = time.monotonic() + LONGEST_SECONDS
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} never came"
+    while not holds():
+        assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
 
 
@@ -77,8 +82,8 @@ def doubling(gate, head):
 class GatedEncoder(Encoder):
     """As `Encoder`; it loads its weights when the gate is passed."""
 
-    def __init__(self, folder, *, gate, head):
-        super().__init__(folder, lazy=True)
+    def __init__(self, folder, *, gate, head, **options):
+        super().__init__(folder, lazy=True, **options)
         self.gate, self.head = gate, head
 
     def encode_passages(self, texts, **options):
@@ -86,6 +91,13 @@ class GatedEncoder(Encoder):
         made = super().encode_passages(texts, **options)
         note(self.gate, "\x1e".join(texts))
         return made
+
+
+def gated_encoder(gate, head, settings, model):
+    """As `rag.build.parts._encoder_of_a_worker`, but gated."""
+    from rag.build import parts
+
+    return GatedEncoder(model.folder, gate=gate, head=head, **parts._encoder_options(settings, model))
 
 
 class HashEncoder:

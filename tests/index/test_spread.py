@@ -5,12 +5,15 @@ import functools
 import numpy as np
 import pytest
 
-from rag.index import encode, stored, write
+from rag.build import indexes
+from rag.build.indexes import ingest_documents
+from rag.index import encode, stored, update, write
 from rag.index.read import open_index
 from rag.index.write import build_index
 from rag.retrieve.encoder import Encoder
 from rag.retrieve.spread import BlockWorker, SpreadEncoder
 from rag.store.note import StoreNote, write_note
+from tests.fakes.documents import SETTINGS
 from tests.fakes.spread import HereCluster
 
 N_BLOCKS = 4
@@ -55,6 +58,37 @@ def test_a_killed_build_goes_on_with_the_blocks_that_are_left(index, corpus_file
     build_index(corpus_file, index, spread_over(cluster, tiny_encoder_folder))
     assert len(cluster.done) == N_BLOCKS
     assert len(vectors_of(index)) == 7
+
+
+@pytest.mark.parametrize("least_passages", [1, 2000], ids=["as a segment", "as a whole"])
+def test_an_ingest_is_shared_at_first_and_after_a_change(
+    index, tiny_encoder_folder, tmp_path, monkeypatch, least_passages
+):
+    monkeypatch.setattr(update, "LEAST_PASSAGES", least_passages)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for n in range(16):
+        (notes / f"{n:02d}.txt").write_text(f"Rule {n} is about the harbour of Tern Island.", "utf-8")
+    plain, cluster = Encoder(tiny_encoder_folder), HereCluster()
+    making = {index: spread_over(cluster, tiny_encoder_folder), tmp_path / "local": plain}
+
+    def ingest(folder, paths):
+        monkeypatch.setattr(indexes, "make_encoder", lambda settings, lazy: making[folder])
+        ingest_documents(SETTINGS, paths, folder)
+
+    for folder in making:
+        ingest(folder, [notes])
+    assert cluster.done == list(reversed(range(8)))
+    cluster.done.clear()
+    for n in (3, 4, 9):
+        (notes / f"{n:02d}.txt").write_text(f"Rule {n} is another one by now.", "utf-8")
+    for folder in making:
+        ingest(folder, [])
+    assert cluster.done == [1, 0]  # three passages: two blocks
+    theirs, ours = vectors_of(tmp_path / "local"), vectors_of(index)
+    assert theirs.keys() == ours.keys()
+    assert len(ours) == 16
+    assert min(float(np.dot(theirs[pid], ours[pid])) for pid in theirs) >= 0.99999
 
 
 def test_one_block_alone_is_encoded_here(tiny_encoder_folder):

@@ -11,6 +11,7 @@ from rag.build.retrievers import Retrievers
 from rag.build.serving import serving_over
 from rag.config import load_settings
 from rag.data.corpus import load_corpus
+from rag.data.passages import Corpus
 from rag.errors import ConfigError, DataError, IndexMismatchError
 from rag.index.audit import audit
 from rag.index.delete import delete_index
@@ -25,6 +26,7 @@ from rag.retrieve.bm25 import BM25Retriever
 from rag.retrieve.dense import DenseRetriever
 from rag.serve.shelf import Shelf
 from rag.serve.sources import Sources
+from rag.store.changing import MilvusStore
 from rag.store.store import Where
 from tests.fakes.stores import Encoder, some_passages
 from tests.store.test_milvus import corpus_at
@@ -106,6 +108,91 @@ def test_a_file_that_moves_to_another_collection_is_not_encoded_again(made, enco
     assert encoder.embedded == ["Owl\nAn owl hunts."]
     found = Retrievers(load_settings(), index, Lazy.of(encoder)).get("bm25", ["sea"]).retrieve(["mill"], 5)[0]
     assert [hit.passage.source for hit in found] == ["sea/mill.md"]
+
+
+class Cutting(Encoder):
+    """As `Encoder`; it cuts what speaks of rye."""
+
+    def count_cut(self, texts):
+        return sum("rye" in text for text in texts)
+
+    def encode_passages(self, texts, label="", advance=lambda n: None):
+        return super().encode_passages(texts, label, advance)[0], self.count_cut(texts)
+
+
+def test_an_update_reads_what_changed_alone_and_ends_as_if_made_anew(tmp_path, settings, monkeypatch):
+    encoder = Cutting()
+    monkeypatch.setattr("rag.build.indexes.make_encoder", lambda settings, lazy: encoder)
+    docs, other, index = tmp_path / "docs", tmp_path / "other" / "docs", tmp_path / f"told-{tmp_path.name}"
+    for folder in (docs, other):
+        folder.mkdir(parents=True)
+    for n in range(8):
+        (docs / f"{n}.md").write_text(f"# Rule {n}\n\nRule {n} is about rye, and about the harbour.\n", "utf-8")
+    ingest_documents(settings, [docs], index)
+    read_all = [(MilvusStore, "digests"), (MilvusStore, "scan"), (Corpus, "__init__")]
+
+    def change_and_delete():
+        (docs / "1.md").write_text("# Rule 1\n\nRule 1 is about wheat by now, and about the harbour.\n", "utf-8")
+        (docs / "2.md").unlink()
+        (docs / "new.md").write_text("# New\n\nThe harbour has rye and a rule.\n", "utf-8")
+
+    def move():
+        (docs / "3.md").rename(docs / "three.md")
+
+    def add_a_folder_of_the_same_name():  # which gives the collection of the first another name
+        (other / "x.md").write_text("# X\n\nThe other harbour.\n", "utf-8")
+
+    for turn, change in enumerate((change_and_delete, move, add_a_folder_of_the_same_name)):
+        change()
+        encoder.embedded.clear()
+        folders = [other] if any(other.iterdir()) else []
+        with monkeypatch.context() as patch:
+            for owner, name in read_all:
+                patch.setattr(owner, name, lambda *of, **more: pytest.fail("all passages were read"))
+            ingest_documents(settings, folders, index)
+        assert len(encoder.embedded) == (2, 0, 1)[turn]
+        anew = tmp_path / f"anew-{turn}-{tmp_path.name}"
+        ingest_documents(settings, [docs, *folders], anew)
+        one, two = open_index(index), open_index(anew)
+        assert sorted(one.corpus, key=lambda p: p.id) == sorted(two.corpus, key=lambda p: p.id)
+        assert one.manifest.passages_cut == two.manifest.passages_cut
+        assert one.manifest.fingerprint == two.manifest.fingerprint
+        assert np.allclose(one.vectors().vectors(range(len(one.corpus))), two.vectors().vectors(range(len(two.corpus))))
+        for name in Retrievers(load_settings(), anew, Lazy.of(encoder)).collections():
+            found = [
+                [hit.passage.id for hit in retrievers.get("bm25", [name]).retrieve(["harbour"], 20)[0]]
+                for retrievers in (Retrievers(load_settings(), at, Lazy.of(encoder)) for at in (index, anew))
+            ]
+            assert sorted(found[0]) == sorted(found[1]) != []
+        assert examine_index(settings, index) == []
+
+
+def test_a_killed_update_goes_on_by_the_passages_that_it_has_written(made, encoder, settings, monkeypatch):
+    monkeypatch.setattr("rag.index.stored.PASSAGES_AT_ONCE", 2)
+    index, docs = made
+    for n in range(6):
+        (docs / "sea" / f"{n}.md").write_text(f"# Rule {n}\n\nRule {n} is about the harbour.\n", "utf-8")
+    real = MilvusStore.write
+    encoder.embedded.clear()
+
+    def write(self, passages, *more):
+        if len(encoder.embedded) > 4:
+            raise KeyboardInterrupt
+        real(self, passages, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusStore, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            ingest_documents(settings, [], index)
+    assert len(texts_of(index)) == 2
+    encoder.embedded.clear()
+    (docs / "sea" / "3.md").write_text("# Rule 3\n\nRule 3 is another one.\n", "utf-8")
+    assert ingest_documents(settings, [], index).n_passages == 8
+    assert 2 <= len(encoder.embedded) <= 3  # what was not written, and the one that is another by now
+    assert len(texts_of(index)) == 8
+    assert examine_index(settings, index) == []
+    roll_back(index)
+    assert len(texts_of(index)) == 2
 
 
 def test_the_last_document_can_go_and_others_come(made, encoder, settings):

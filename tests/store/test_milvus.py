@@ -28,7 +28,7 @@ from rag.store.lease import Lease
 from rag.store.note import NOTE, StoreNote, name_in_store, read_note, write_note
 from rag.store.words import words_field
 from rag.types import Passage
-from tests.fakes.stores import Encoder, fill, manifest_of, open_milvus, some_passages, vectors_of
+from tests.fakes.stores import SERVER, Encoder, fill, manifest_of, open_milvus, some_passages, vectors_of
 
 CHANGING = {"upsert", "delete", "alter_collection_properties", "create_alias", "alter_alias", "create_collection"}
 CHANGING |= {"drop_collection", "flush"}
@@ -38,9 +38,13 @@ class Killed(BaseException):
     """The process is gone: nothing that comes after reaches the store."""
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "lite.index"
+KINDS = ["lite", *(["server"] if os.environ.get(SERVER) else [])]
+
+
+@pytest.fixture(params=KINDS)
+def folder(request, tmp_path):
+    """The folder of an index in an embedded store, and in the server that RAG_TEST_MILVUS names."""
+    made = tmp_path / f"{request.param}.index"
     made.mkdir()
     return made
 
@@ -95,7 +99,8 @@ def test_killed_before_any_of_its_changes_the_old_state_serves_or_the_new(folder
         assert seen[-1] in (old, new)
         fill(open_milvus(folder), changed, anew=anew)
         assert texts_of(folder) == new
-        assert open_milvus(folder).lexical(["ferry"], 9)[0][0][0] == "ferry@2"
+        if open_milvus(folder).client.has_bm25:
+            assert open_milvus(folder).lexical(["ferry"], 9)[0][0][0] == "ferry@2"
     assert len(seen) >= 4
     assert seen[0] == old
     assert seen[-1] in (old, new)
@@ -119,15 +124,17 @@ fill(open_milvus(Path(sys.argv[1])), some_passages()[1:], anew=sys.argv[4] == "a
 """
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("method", "nth", "anew", "serves"),
     [("flush", 0, False, 6), ("alter_collection_properties", 1, False, 6), ("alter_alias", 0, True, 6)],
     ids=["rows are written", "the property is next", "the alias is next"],
 )
-def test_a_process_killed_by_signal_9_loses_nothing_that_served(tmp_path, method, nth, anew, serves):
-    folder = tmp_path / "a" / "lite.index"
+def test_a_process_killed_by_signal_9_loses_nothing_that_served(tmp_path, method, nth, anew, serves, kind):
+    folder = tmp_path / "a" / f"{kind}.index"
     folder.mkdir(parents=True)
-    write_note(folder, StoreNote(name="rag_killed"))
+    uri = os.environ[SERVER] if kind == "server" else ""
+    write_note(folder, StoreNote(f"rag_killed_{os.getpid()}_{tmp_path.name}", uri, timeout_seconds=300.0))
     begin = f"from tests.fakes.stores import *\nfrom pathlib import Path\nfill(open_milvus(Path({str(folder)!r})))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", begin], check=True, env=environment)
@@ -359,6 +366,22 @@ def test_what_the_server_refuses_is_a_sentence(folder, said, sentence):
     assert sentence in str(client._sentence(_Refused(said)))
 
 
+class _Unauthenticated(Exception):
+    def details(self):
+        return "auth check failure, please check username and password are correct"
+
+
+def test_a_token_that_is_refused_when_the_client_connects_is_told_as_one(folder):
+    client = open_milvus(folder).client
+    error = _Refused("Fail connecting to server on h:1, illegal connection params or server unavailable")
+    error.__cause__ = _Unauthenticated()
+    error.__cause__.__cause__ = error  # as pymilvus does
+    client.note = StoreNote(name="x", uri="http://h:1", token_variable="MY_TOKEN")
+    assert "refuses the token in MY_TOKEN; set it: export MY_TOKEN=" in str(client._sentence(error))
+    error.__cause__ = None
+    assert "does not answer" in str(client._sentence(error))
+
+
 def test_an_embedded_store_that_another_process_has_open_says_so(tmp_path):
     write_note(tmp_path, StoreNote(name="rag_x"))
     hold = (
@@ -375,10 +398,28 @@ def test_an_embedded_store_that_another_process_has_open_says_so(tmp_path):
         other.communicate(b"")
 
 
-def test_a_server_without_bm25_is_refused_for_lexical_search_alone(index, monkeypatch):
+@pytest.mark.parametrize("kind", ["hybrid", "bm25"])
+def test_a_server_without_bm25_is_told_at_the_start_for_lexical_search_alone(index, monkeypatch, kind):
     monkeypatch.setattr(Client, "version", (2, 3))
     with pytest.raises(IndexMismatchError, match=r"Milvus 2\.3 at .* counts no words; .*retriever.kind=dense"):
-        retrievers_over(index).get("bm25").retrieve(["ferry"], 3)
+        retrievers_over(index).get(kind)
+    assert retrievers_over(index).get("dense").retrieve(["ferry"], 3)[0]
+
+
+def test_an_index_made_by_a_server_without_bm25_grows_under_a_later_one_and_says_how_to_get_it(
+    tmp_path, monkeypatch, capsys
+):
+    corpus, folder = corpus_at(tmp_path / "c.txt", some_passages()), tmp_path / f"old-{tmp_path.name}"
+    use_store(shared(tmp_path), folder, making=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "version", (2, 3))
+        build_index(corpus, folder, Encoder())
+    assert "Milvus 2.3 at" in capsys.readouterr().err
+    corpus_at(corpus, some_passages()[1:])
+    build_index(corpus, folder, Encoder())
+    assert len(open_index(folder).corpus) == 5
+    with pytest.raises(IndexMismatchError, match=r"made by a Milvus that counts no words.*rebuild it: rag index"):
+        retrievers_over(folder).get("bm25")
 
 
 def test_an_embedded_store_searches_exactly(tmp_path):
