@@ -171,7 +171,7 @@ def test_an_unknown_key_is_told_the_known_ones(tmp_path):
             load_settings(**arguments)
         message = str(caught.value)
         assert "unknown setting 'reranker.deep'" in message
-        assert "(known here: enabled, model, depth, max_length_tokens, precision)" in message
+        assert "(known here: enabled, model, depth, max_length_tokens, precision, cosine_weight)" in message
 
 
 def test_an_unknown_section_is_told_the_known_ones():

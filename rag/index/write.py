@@ -35,7 +35,6 @@ import numpy as np
 from rag.data.corpus import EMBEDDED, corpus_source, load_corpus
 from rag.data.passages import Corpus, refuse_equal_ids
 from rag.data.stored import DIGEST, described, digest_of, lines_of, write_table
-from rag.errors import DataError
 from rag.files import clear, json_if_sound, json_line, make_own_folder, room_for, write_json, write_whole
 from rag.index.encode import SHARD_PASSAGES, KnownVectors, encode_in_shards, with_further_rows
 from rag.index.folder import (
