@@ -75,6 +75,8 @@ def train_retriever(
 
     from rag.train.sampler import WholeEpochSampler
 
+    if recipe.query_only and frozen is None:
+        raise ConfigError(f"the recipe {recipe.name!r} needs the vectors of an index, and there are none")
     target = Path(target)
     rows = training_rows(examples, corpus, recipe, mined)
     unasked = unasked_passages(examples, rows, corpus, recipe)
