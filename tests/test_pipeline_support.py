@@ -118,6 +118,7 @@ def test_whether_answers_are_checked_makes_no_other_run():
             rerank_threshold=None,
             index_folder=Path("my.index"),
             reranker_sha256=lambda: "r",
+            query_identity=dict,
             reader=None,
         )
         return run_identity(serving, "q.txt", generate=False)
