@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rag.train.retriever_losses import Guide, SeparationMixin
+from rag.train.retriever_losses import Guide, SeparationMixin, contrastive
 
 
 class CandidateTable:
@@ -92,11 +92,4 @@ class QueryLoss(SeparationMixin, nn.Module):
     def _contrastive(self, cosines: Tensor, rows: np.ndarray) -> Tensor:
         gold = torch.from_numpy(self.table.columns[rows, 0]).to(cosines.device)
         negatives = torch.from_numpy(self.table.negatives_mask(rows, cosines.shape[1])).to(cosines.device)
-        own = torch.zeros_like(negatives).scatter_(1, gold[:, None], True)
-        negatives &= ~own
-        hardest = cosines.detach().masked_fill(~negatives, -torch.inf).max(dim=1).values
-        leads = (cosines.detach()[own] - hardest)[negatives.any(dim=1)]
-        if len(leads):
-            self._separations.append(float(leads.mean()))
-        logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
-        return nn.functional.cross_entropy(logits, gold)
+        return contrastive(cosines, gold, negatives, self.temperature, self._separations)

@@ -27,6 +27,23 @@ from sentence_transformers.util import pairwise_cos_sim
 from torch import Tensor, nn
 
 
+def contrastive(
+    cosines: Tensor, gold: Tensor, negatives: Tensor, temperature: float, separations: list[float]
+) -> Tensor:
+    """Cross-entropy of each question's gold column `gold` (n,) among its `negatives` (n, m) bool, by (n, m) cosines.
+
+    The mean lead of the gold cosine over the hardest negative is added to `separations`.
+    """
+    own = torch.zeros_like(negatives).scatter_(1, gold[:, None], True)
+    negatives = negatives & ~own
+    hardest = cosines.detach().masked_fill(~negatives, -torch.inf).max(dim=1).values
+    leads = (cosines.detach()[own] - hardest)[negatives.any(dim=1)]
+    if len(leads):
+        separations.append(float(leads.mean()))
+    logits = (cosines / temperature).masked_fill(~(negatives | own), float("-inf"))
+    return nn.functional.cross_entropy(logits, gold)
+
+
 @dataclass(frozen=True)
 class Guide:
     """Unit vectors of a frozen encoder: of every training question (n, d), and of the passages (N, d) by corpus rows.
@@ -125,13 +142,7 @@ class MaskedContrastiveLoss(SeparationMixin, CachedLossMixin, nn.Module):
         cosines = by_question.flatten(1)
         labels_in_batch = torch.arange(n, device=cosines.device) * n_passages
         negatives = torch.from_numpy(self.table.negatives_mask(rows)).to(cosines.device)
-        own = nn.functional.one_hot(labels_in_batch, cosines.shape[1]).bool()
-        hardest = cosines.detach().masked_fill(~negatives, -torch.inf).max(dim=1).values
-        leads = (cosines.detach()[own] - hardest)[negatives.any(dim=1)]
-        if len(leads):
-            self._separations.append(float(leads.mean()))
-        logits = (cosines / self.temperature).masked_fill(~(negatives | own), float("-inf"))
-        return nn.functional.cross_entropy(logits, labels_in_batch)
+        return contrastive(cosines, labels_in_batch, negatives, self.temperature, self._separations)
 
 
 class DistilledLoss(MaskedContrastiveLoss):
