@@ -119,8 +119,9 @@ class Client:
                 "process: end the other, or use a server (store.uri)"
             )
         if any(word in lowered for word in _TOKEN):
+            does = "refuses" if os.environ.get(variable) else "asks for"
             return MilvusError(
-                f"Milvus at {self.address} refuses the token in {variable}",
+                f"Milvus at {self.address} {does} the token in {variable}",
                 fixes.store_token(variable),
                 to="set it",
                 code=error.code,
@@ -146,8 +147,7 @@ def _below(error: BaseException) -> list[str]:
     cause, seen = error.__cause__, {id(error)}
     while cause is not None and id(cause) not in seen:  # pymilvus raises errors from themselves
         seen.add(id(cause))
-        details = getattr(cause, "details", None)
-        found += [str(details())] if callable(details) else []
+        found += [str(told()) for name in ("code", "details") if callable(told := getattr(cause, name, None))]
         cause = cause.__cause__
     return found
 

@@ -359,7 +359,8 @@ class _Refused(Exception):
         ("unknown tokenizer type", "refuses: unknown tokenizer type"),
     ],
 )
-def test_what_the_server_refuses_is_a_sentence(folder, said, sentence):
+def test_what_the_server_refuses_is_a_sentence(folder, monkeypatch, said, sentence):
+    monkeypatch.setenv("MY_TOKEN", "root:wrong")
     open_milvus(folder)
     client = open_milvus(folder).client
     client.note = StoreNote(name="x", uri="http://h:1", token_variable="MY_TOKEN")
@@ -367,17 +368,24 @@ def test_what_the_server_refuses_is_a_sentence(folder, said, sentence):
 
 
 class _Unauthenticated(Exception):
+    """As gRPC says it without a token."""
+
+    def code(self):
+        return "StatusCode.UNAUTHENTICATED"
+
     def details(self):
-        return "auth check failure, please check username and password are correct"
+        return "missing in header"
 
 
-def test_a_token_that_is_refused_when_the_client_connects_is_told_as_one(folder):
+@pytest.mark.parametrize(("token", "does"), [("", "asks for"), ("root:wrong", "refuses")])
+def test_a_token_that_is_refused_when_the_client_connects_is_told_as_one(folder, monkeypatch, token, does):
+    monkeypatch.setenv("MY_TOKEN", token)
     client = open_milvus(folder).client
     error = _Refused("Fail connecting to server on h:1, illegal connection params or server unavailable")
     error.__cause__ = _Unauthenticated()
     error.__cause__.__cause__ = error  # as pymilvus does
     client.note = StoreNote(name="x", uri="http://h:1", token_variable="MY_TOKEN")
-    assert "refuses the token in MY_TOKEN; set it: export MY_TOKEN=" in str(client._sentence(error))
+    assert f"{does} the token in MY_TOKEN; set it: export MY_TOKEN=" in str(client._sentence(error))
     error.__cause__ = None
     assert "does not answer" in str(client._sentence(error))
 
