@@ -41,6 +41,11 @@ def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
     A lazy one shares its work with a cluster where the settings say so.
     """
     model = resolve(what_serves(settings.encoder.model), source=settings.models.source, needs=ENCODER_FILES)
+    if passages_of(model.folder) is not None:
+        raise ModelError(
+            f"{settings.encoder.model} embeds questions alone, beside the encoder that it was trained beside; name it "
+            "as encoder.query_model, and that one as encoder.model"
+        )
     shares = lazy and settings.compute.kind == "ray"
     query = query_model(settings)
     encoder = _spread_encoder(settings, model, query) if shares else encoder_of(settings, model, query, lazy=lazy)
@@ -51,9 +56,10 @@ def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
 
 def query_model(settings: Settings) -> str | None:
     """The model that embeds questions beside the encoder that serves; None where that one embeds both."""
-    if settings.encoder.query_model is not None:
-        return what_serves(settings.encoder.query_model)
-    return serves_for_questions(what_serves(settings.encoder.model))
+    serving, named = what_serves(settings.encoder.model), settings.encoder.query_model
+    if named is not None:
+        return None if named == settings.encoder.model else what_serves(named)
+    return serves_for_questions(serving)
 
 
 def encoder_of(settings: Settings, model: ResolvedModel, query: str | None = None, *, lazy: bool = False) -> Encoder:

@@ -66,7 +66,8 @@ class EncoderSettings(Section):
     query_model: str | None = Field(
         default=None,
         description="The model that embeds questions in the place of this one, as made by `rag train retriever "
-        "--recipe query`. Indexes stay valid. If not set: what was promoted for questions, else `model` itself.",
+        "--recipe query`. Indexes stay valid. If not set: what was promoted for questions, else `model` itself, which "
+        "can also be named here.",
         examples=["tuned/questions/model"],
     )
     max_length_tokens: PositiveInt = Field(

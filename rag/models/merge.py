@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import DamagedFileError, ModelError
-from rag.files import read_json, write_json
+from rag.files import read_json, weights_sha256, write_json
 from rag.models.adapters import WEIGHTS, Adapter
+from rag.models.query_encoder import NOTE, note_of, passages_of
 from rag.progress import say
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ def _write_files(adapter: Adapter, base: Path, target: Path) -> None:
     kept = {key: value for key, value in config.items() if key not in plan.config_dropped}
     for place, path in adapter.files().items():
         _copy(path, target / place)
+    if (passages := passages_of(target)) is not None:  # a question encoder goes with this copy of its base
+        write_json(target / NOTE, note_of({**passages, "weights_sha256": weights_sha256(base)}))
     write_json(target / "config.json", {**kept, **plan.config})
 
 

@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rag.errors import DamagedFileError, ModelError
+from rag.files import weights_sha256
 from rag.models.adapters import packaged_adapters, read_adapter
 from rag.models.merge import checkpoint_sha256, merge_adapter, merged_tensors
+from rag.models.query_encoder import NOTE, note_of, passages_of
 from tests.fakes.adapters import edit_card, write_adapter, write_base
 
 FACTORS = {"x.weight.b": torch.tensor([[1.0], [2.0]]).half(), "x.weight.a": torch.tensor([[10.0, 20.0]]).half()}
@@ -94,6 +96,14 @@ def test_another_copy_of_the_base_is_accepted_and_said_once(tmp_path, base, caps
     assert capsys.readouterr().err.count("another copy of") == 1
     assert "another copy of" in record["notice"]
     assert load_file(tmp_path / "merged" / "model.safetensors")["x.weight"].tolist() == [[12.0, 23.0], [24.0, 45.0]]
+
+
+def test_a_question_encoder_goes_with_the_copy_of_its_base_that_it_is_merged_with(tmp_path, base):
+    passages = {"weights_sha256": "another copy", "passage_prompt": "", "pooling": "mean_tokens"}
+    note = json.dumps(note_of(passages))
+    adapter = read_adapter(write_adapter(tmp_path / "tiny", base, FACTORS, files={NOTE: note}))
+    merge_adapter(adapter, base, tmp_path / "merged")
+    assert passages_of(tmp_path / "merged") == {**passages, "weights_sha256": weights_sha256(base)}
 
 
 def test_a_base_in_several_files_and_another_type_keeps_its_type(tmp_path, base):

@@ -101,6 +101,13 @@ def test_an_index_made_later_is_of_the_encoder_of_passages(data, model):
     assert make_index(beside(settings, model), corpus, folder / "other").fingerprint == plain.fingerprint
 
 
+def test_what_embeds_questions_alone_makes_no_index(data, model):
+    settings, _ = data
+    encoder = settings.encoder.model_copy(update={"model": str(model)})
+    with pytest.raises(ModelError, match=r"embeds questions alone.*name it as encoder.query_model"):
+        parts.make_encoder(settings.model_copy(update={"encoder": encoder}), lazy=True)
+
+
 def test_a_batch_by_another_question_encoder_is_another_run(data, model):
     settings, folder = data
     settings = settings.model_copy(update={"retriever": settings.retriever.model_copy(update={"kind": "dense"})})
@@ -145,8 +152,9 @@ def test_a_question_encoder_is_promoted_beside_its_encoder_and_goes_back(data, m
 
 def test_a_model_of_another_kind_width_or_base_embeds_no_questions(data, model, tmp_path):
     settings, _ = data
+    plain = make_tiny_encoder(tmp_path / "plain", seed=5)
     with pytest.raises(ModelError, match="was not trained to embed questions alone"):
-        parts.make_encoder(beside(settings, settings.encoder.model))
+        parts.make_encoder(beside(settings, plain))
     narrow = make_tiny_encoder(tmp_path / "narrow", width=16)
     with pytest.raises(ModelError, match=r"questions in 16 dimensions, and .* passages in 32"):
         parts.make_encoder(beside(settings, narrow))
