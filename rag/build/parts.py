@@ -56,10 +56,10 @@ def make_encoder(settings: Settings, *, lazy: bool = False) -> Encoder:
 
 def query_model(settings: Settings) -> str | None:
     """The model that embeds questions beside the encoder that serves; None where that one embeds both."""
-    serving, named = what_serves(settings.encoder.model), settings.encoder.query_model
-    if named is not None:
-        return None if named == settings.encoder.model else what_serves(named)
-    return serves_for_questions(serving)
+    named = settings.encoder.query_model
+    if named == settings.encoder.model:
+        return None
+    return serves_for_questions(what_serves(settings.encoder.model)) if named is None else what_serves(named)
 
 
 def encoder_of(settings: Settings, model: ResolvedModel, query: str | None = None, *, lazy: bool = False) -> Encoder:
