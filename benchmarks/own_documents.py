@@ -1,11 +1,14 @@
 """Ask thirty questions over 434 documents of Debian packages: is the right document found and cited, the answer right?
 
     benchmarks/documents/gather.sh FOLDER                     # fetches the documents; nothing is installed
-    python -m benchmarks.own_documents FOLDER INDEX [--set …]
+    python -m benchmarks.own_documents FOLDER INDEX [--dev] [--set …]
 
 Ingests the folder, in a process of its own to measure time and memory, then asks every question of
 `benchmarks/documents/questions.jsonl`, whose answers and documents were looked up by hand. Six more questions have no
 answer in the documents. Prints one line for each question, to be read, and the sums.
+
+Thirty are too few to choose by. With `--dev` the questions of `questions_dev.jsonl` are asked, which were written in
+other words than the text, by reading passages drawn at random: choose by these, report the thirty.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from rag.resume import read_jsonl
 from rag.types import CANNOTANSWER, Query
 
 QUESTIONS = Path(__file__).parent / "documents" / "questions.jsonl"
+DEV_QUESTIONS = QUESTIONS.with_name("questions_dev.jsonl")
 
 
 def run_ingest(folder: Path, index: Path, options: list[str]) -> dict:
@@ -56,12 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("index", type=Path)
+    parser.add_argument("--dev", action="store_true", help="the questions to choose by")
     parser.add_argument("--set", action="append", default=[], help="section.key=value")
     arguments = parser.parse_args()
     quiet_libraries()
     options = [part for setting in arguments.set for part in ("--set", setting)]
     print(json.dumps(run_ingest(arguments.folder, arguments.index, options)), flush=True)
-    rows = read_jsonl(QUESTIONS)
+    rows = read_jsonl(DEV_QUESTIONS if arguments.dev else QUESTIONS)
     pipeline = make_pipeline(serving_over(load_settings(None, arguments.set), arguments.index), interactive=False)
     sums = {"answerable": 0, "first after reranking": 0, "in the context": 0, "cited": 0, "right": 0, "refused": 0}
     refused_rightly = 0

@@ -35,8 +35,11 @@ def is_right(answer: str, references: Sequence[str], question: str = "") -> bool
 
 def _agrees(answer: str, reference: str, question: str) -> bool:
     given, wanted = _tokens(answer), _tokens(reference)
-    if not given or not wanted:
-        return given == wanted
+    if not wanted:  # "+", or "A", of which SQuAD's rule leaves nothing
+        signs, given_signs = _signs(reference), _signs(answer)
+        return signs <= given_signs if signs else not given_signs
+    if not given:
+        return False
     # "3 million people" shares most words with "5 million people": numbers decide first.
     numbers, wanted_numbers = _numbers(given), _numbers(wanted)
     if numbers and wanted_numbers and not numbers & wanted_numbers:
@@ -48,6 +51,10 @@ def _agrees(answer: str, reference: str, question: str) -> bool:
         return True
     only_repeats_the_question = set(given) <= set(_tokens(question))
     return set(given) <= set(wanted) and not only_repeats_the_question
+
+
+def _signs(text: str) -> set[str]:
+    return {word.strip("\"'`“”„.,") for word in text.casefold().split()} - {""}
 
 
 def _tokens(text: str) -> list[str]:

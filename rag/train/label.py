@@ -6,8 +6,11 @@ https://arxiv.org/abs/2010.08240).
 
 A candidate is taken to answer a question
 
-    with an answer      if it holds the answer's words, and the cross-encoder does not rule it out
+    with an answer      if it holds the answer's words, no other that does scores higher, and it is not ruled out
     otherwise           if no other candidate scores higher, and it scores `min_score` or more
+
+One passage is taken, since a short answer stands in many that do not answer. What else holds the answer's words may be
+right as well, so it is not taken for a negative either.
 
 Where a question has an answer, the cross-encoder is given both for this choice, since the answer tells which passage is
 meant. What is learnt from later, the soft labels, are its scores of the question alone. A question without a passage
@@ -195,7 +198,8 @@ def _write(
         by_rule[why] += 1
         own = dataclasses.replace(question, id=_qid(question))
         example = Example(own, positives)
-        origins = {one.id: one.origin for one in found}
+        doubtful = {one.id for one in _holding(question, found, corpus)} - set(positives)
+        origins = {one.id: one.origin for one in found if one.id not in doubtful}
         scores = {one.id: one.score for one in found}
         rows.append(json_line(_row(own, positives, scores, corpus)))
         mined.append(json_line(dataclasses.asdict(choose_negatives(example, origins, scores, corpus, mining))))
@@ -219,22 +223,26 @@ def negatives_beside(target: Path) -> Path:
 def positives_of(
     question: Question, found: Sequence[_Candidate], corpus: Corpus, min_score: float
 ) -> tuple[tuple[str, ...], str]:
-    """(ids of the candidates taken to answer, the rule that chose them); or none of them, and why."""
+    """(ids of the candidates taken to answer: one; the rule that chose them); or none of them, and why."""
     if not found:
         return (), "nothing found"
-    answers = references(question)
-    held = [
-        one
-        for one in found
-        if answers and one.with_answer >= RULED_OUT and holds_answer(corpus.by_id(one.id).content, answers)
-    ]
+    held = [one for one in _holding(question, found, corpus) if one.with_answer >= RULED_OUT]
     if held:
-        best = sorted(held, key=lambda one: (-one.with_answer, one.id))
-        return tuple(one.id for one in best), "by the words of their answer"
-    best_one = min(found, key=lambda one: (-one.with_answer, one.id))
+        return (_best(held).id,), "by the words of their answer"
+    best_one = _best(found)
     if best_one.with_answer < min_score:
         return (), "without a passage that scores enough"
     return (best_one.id,), "by the reranker's score"
+
+
+def _holding(question: Question, found: Sequence[_Candidate], corpus: Corpus) -> list[_Candidate]:
+    """The candidates that hold the answer's words; none where there is no answer."""
+    answers = references(question)
+    return [one for one in found if answers and holds_answer(corpus.by_id(one.id).content, answers)]
+
+
+def _best(found: Sequence[_Candidate]) -> _Candidate:
+    return min(found, key=lambda one: (-one.with_answer, one.id))
 
 
 def _qid(question: Question) -> str:

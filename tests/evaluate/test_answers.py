@@ -22,6 +22,9 @@ from rag.evaluate.answers import (
         ("8", "It peaked at number 8 in New Zealand.", "What was its rank?"),  # is held by it
         ("13", "a 13-episode order", "How many episodes were ordered?"),
         ("Apsley Cherry-Garrard", "Apsley George Benet Cherry-Garrard", "Who wrote it?"),
+        ("The key '+' does.", "+", "Which key raises it?"),  # signs alone
+        ("vitamin A.", "A", "Which vitamin?"),  # an article, for SQuAD's rule
+        ("", "", ""),
     ],
 )
 def test_answers_that_are_right(answer, reference, question):
@@ -42,6 +45,10 @@ def test_answers_that_are_right(answer, reference, question):
         ("Los Angeles", "Hawaii", "Where does he live?"),
         ("", "Hawaii", "Where does he live?"),
         ("the", "a whole sentence of many words", "What?"),  # articles are nothing
+        ("", "+", "Which key raises it?"),
+        ("-", "+", "Which key raises it?"),
+        ("the minus key", "+", "Which key raises it?"),
+        ("an", "A", "Which vitamin?"),
     ],
 )
 def test_answers_that_are_wrong(answer, reference, question):
