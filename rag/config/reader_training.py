@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rag.config.section import CountOrZero, Positive, PositiveInt
+from rag.config.section import CountOrZero, Positive, PositiveInt, PositiveOrZero
 from rag.config.training_base import ScheduledTraining
 
 
@@ -44,6 +44,12 @@ class ReaderTraining(ScheduledTraining):
         default=None,
         description="Share of rows whose passage does not hold the answer.",
         examples=[0.5],
+    )
+    keep_spans: PositiveOrZero | None = Field(
+        default=None,
+        description="How much the choice among a passage's words is kept as it was in the reader that training starts "
+        "from, beside learning when nothing answers. 0 keeps nothing.",
+        examples=[1.0],
     )
     seed: CountOrZero | None = Field(
         default=None,

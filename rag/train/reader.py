@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag.compute.hardware import default_device
 from rag.compute.quiet import quiet_transformers
 from rag.data.passages import Corpus
-from rag.errors import ModelError
+from rag.errors import ConfigError, ModelError
 from rag.files import read_json, weights_sha256
 from rag.train.by_length import prepare_model
 from rag.train.checkpoints import save_plain
@@ -43,12 +43,18 @@ def train_reader(
     `base` is a reader, or an encoder of another kind whose body becomes a reader's; its head is then new.
 
     A run that was killed goes on from its last checkpoint, and a finished one is left as it is. A target that was made
-    with another recipe, base or data is refused (RunMismatchError).
+    with another recipe, base or data is refused (RunMismatchError). So is `keep_spans` without a reader to start from
+    (ConfigError).
     """
     from transformers import TrainingArguments
 
     from rag.train.plain_trainer import PlainTrainer
 
+    if recipe.keep_spans and not is_reader(base):
+        raise ConfigError(
+            f"{base} marks no answers yet, so there is nothing to keep; set training.reader.keep_spans = 0, or start "
+            "from a reader: --base rag-qa/minilm-reader-openqa"
+        )
     target = Path(target)
     identity = _identity(base, rows, corpus, recipe, dev)
     check_same_training(target, identity)
@@ -59,7 +65,8 @@ def train_reader(
     longest = min(recipe.max_length_tokens, tokenizer.model_max_length, model.config.max_position_embeddings)
     prepare_model(model, model.base_model, recipe)
     dataset = training_dataset(rows, corpus, tokenizer, recipe, longest)
-    loss = SpanLoss()
+    kept = _load(base, recipe.seed)[0].eval().requires_grad_(False) if recipe.keep_spans else None
+    loss = SpanLoss(kept, recipe.keep_spans)
     # Nothing is refused from here on, so that a command that was refused leaves the folder to the right one.
     note_training(target, identity)
     figures = functools.partial(reader_figures, tokenizer=tokenizer, dev=dev, max_length_tokens=longest)

@@ -2,6 +2,10 @@
 
 Where the answer stands in several places, each of them is right: the loss takes the logarithm of the sum of their
 probabilities (marginal likelihood; Clark and Gardner 2018, https://arxiv.org/abs/1710.10723).
+
+Null rows of near-twins teach a reader when to refuse, and spoil how it cuts answers. Against that, `kept` holds on to
+the reader that training starts from: which word it would choose, null left aside, in every row (distillation, Hinton
+et al. 2015, https://arxiv.org/abs/1503.02531).
 """
 
 from __future__ import annotations
@@ -31,20 +35,50 @@ def span_loss(start_logits: Tensor, end_logits: Tensor, starts: Tensor, ends: Te
     return -(log_share(start_logits, starts) + log_share(end_logits, ends)).mean() / 2
 
 
+def words_divergence(logits: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
+    """The mean over rows of KL(kept ‖ now) of the choices among the words, all tokens but the first; a scalar, in nats.
+
+    Logits are (n, t); `mask` (n, t) is 0 on the padding.
+    """
+    padding = mask[:, 1:] == 0
+
+    def log_share(logits: Tensor) -> Tensor:
+        # Finite, so that nothing times 0 becomes NaN.
+        return logits[:, 1:].float().masked_fill(padding, -1e4).log_softmax(dim=-1)
+
+    before, now = log_share(kept), log_share(logits)
+    return (before.exp() * (before - now)).sum(dim=-1).mean()
+
+
 class SpanLoss:
     """Called with a question answering model and a batch of `SpanCollator`: the loss.
+
+    With `kept`, the model that training started from, and `keep_spans`, its weight, the mean divergence of start and
+    end from what that model chooses among the words is added.
 
     `separation` is for telemetry: how much further the answer lies above null in rows that have one than in null rows,
     in logits; the mean over training batches since it was last asked, None where there was nothing to compare.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Any = None, keep_spans: float = 0.0) -> None:
         self._found: list[float] = []
+        self._kept = kept
+        self._keep_spans = keep_spans
 
     def __call__(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        out = model(**{name: batch[name] for name in INPUTS})
+        inputs = {name: batch[name] for name in INPUTS}
+        mask = batch["attention_mask"]
+        out = model(**inputs)
         self._measure(out.start_logits, out.end_logits, batch)
-        return span_loss(out.start_logits, out.end_logits, batch["starts"], batch["ends"], batch["attention_mask"])
+        loss = span_loss(out.start_logits, out.end_logits, batch["starts"], batch["ends"], mask)
+        if self._keep_spans:
+            import torch
+
+            with torch.no_grad():
+                kept = self._kept(**inputs)
+            start = words_divergence(out.start_logits, kept.start_logits, mask)
+            loss = loss + self._keep_spans * (start + words_divergence(out.end_logits, kept.end_logits, mask)) / 2
+        return loss
 
     def separation(self) -> float | None:
         found, self._found = self._found, []

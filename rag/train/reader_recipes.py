@@ -15,10 +15,15 @@ from rag.train.run import Schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderRecipe(Schedule):
-    """Everything that shapes a training run; of all rows, `null_share` are null rows."""
+    """Everything that shapes a training run; of all rows, `null_share` are null rows.
+
+    `keep_spans` weighs how far the choice among the words may leave that of the reader it starts from; 0: as far as it
+    likes (`reader_loss`).
+    """
 
     name: str
     null_share: float = 0.5
+    keep_spans: float = 0.0
     epochs: float = 1.0
     batch_size: int = 16
     learning_rate: float = 5e-5

@@ -122,7 +122,14 @@ SETTINGS = {
     ("reranker", "distill"): RERANKER | {"loss": "listnet", "soft_share": 0.5},
     ("reranker", "abstain"): RERANKER | {"loss": "none_of_these", "unanswerable": True},
     ("reader", "span"): SCHEDULE
-    | {"null_share": 0.5, "epochs": 1.0, "batch_size": 16, "learning_rate": 5e-5, "warmup_share": 0.06},
+    | {
+        "null_share": 0.5,
+        "keep_spans": 0.0,
+        "epochs": 1.0,
+        "batch_size": 16,
+        "learning_rate": 5e-5,
+        "warmup_share": 0.06,
+    },
     ("generator", "lora"): SCHEDULE
     | {
         "rank": 16,

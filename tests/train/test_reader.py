@@ -15,7 +15,7 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from rag.data.labelled import Example
 from rag.data.passages import Corpus
 from rag.data.questions import Question
-from rag.errors import ModelError, RunMismatchError
+from rag.errors import ConfigError, ModelError, RunMismatchError
 from rag.read.reader import SpanReader
 from rag.resume import read_jsonl
 from rag.train.reader import is_reader, train_reader
@@ -100,6 +100,17 @@ def test_the_checkpoint_is_a_plain_question_answering_model(tmp_path, tiny_reran
     training = json.loads((tmp_path / "run" / "training.json").read_text("utf-8"))
     assert training["recipe"]["null_share"] == 0.5
     assert training["watched"] == ["q0"]
+
+
+def test_spans_are_kept_of_a_reader_alone(tmp_path, learnt, tiny_reranker_folder):
+    train(learnt / "model", tmp_path / "kept", epochs=1, learning_rate=1e-6, evaluations=1, keep_spans=1.0)
+    losses = [row["loss"] for row in read_jsonl(tmp_path / "kept" / LOG_FILE) if "loss" in row]
+    train(learnt / "model", tmp_path / "free", epochs=1, learning_rate=1e-6, evaluations=1)
+    free = [row["loss"] for row in read_jsonl(tmp_path / "free" / LOG_FILE) if "loss" in row]
+    # Nothing has moved yet, so that there is nothing to pay; in training mode, dropout is off.
+    assert losses[0] == pytest.approx(free[0], abs=1e-4)
+    with pytest.raises(ConfigError, match="there is nothing to keep"):
+        train(tiny_reranker_folder, tmp_path / "none", epochs=1, keep_spans=1.0)
 
 
 def test_another_reader_can_be_gone_on_from(tmp_path, learnt):

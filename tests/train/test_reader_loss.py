@@ -12,7 +12,7 @@ from rag.data.passages import Corpus
 from rag.data.questions import Question
 from rag.train.plain_trainer import LikeLengthSampler
 from rag.train.reader_dev import JudgedRow, Read, figures_of, judged_rows, scores_with_null
-from rag.train.reader_loss import SpanLoss, span_loss
+from rag.train.reader_loss import SpanLoss, span_loss, words_divergence
 from rag.types import CANNOTANSWER, Hit, Passage
 
 NAN = float("nan")
@@ -130,3 +130,27 @@ def test_every_row_comes_once_in_batches_of_like_length(n):
     if n == 331:
         batches = [[lengths[row] for row in order[k : k + 4]] for k in range(0, n, 4)]
         assert np.mean([max(own) - min(own) for own in batches]) < 5  # at random about 60
+
+
+def test_the_divergence_among_words_by_hand():
+    mask = BATCH["attention_mask"]
+    other = torch.tensor([[9.0, 1.0, 1.0, 2.0], [1.0, 3.0, 1.0, 5.0]]).log()
+    # Shares of words: 2/9 3/9 4/9 where 1/4 1/4 2/4 is kept, 1/3 2/3 where 3/4 1/4 is; null and padding are nothing.
+    first = 0.25 * math.log(0.25 / (2 / 9)) + 0.25 * math.log(0.25 / (3 / 9)) + 0.5 * math.log(0.5 / (4 / 9))
+    second = 0.75 * math.log(0.75 * 3) + 0.25 * math.log(0.25 * 3 / 2)
+    assert words_divergence(START, other, mask).item() == pytest.approx((first + second) / 2, abs=1e-5)
+    moved = START + torch.tensor([[5.0, 0, 0, 0], [-3.0, 0, 0, 7.0]])
+    assert words_divergence(START, moved, mask).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_is_kept_is_added_to_the_loss_by_its_weight():
+    def model(**inputs):
+        return SimpleNamespace(start_logits=START, end_logits=END)
+
+    def kept(**inputs):
+        return SimpleNamespace(start_logits=END, end_logits=END)
+
+    alone = SpanLoss()(model, BATCH).item()
+    apart = words_divergence(START, END, BATCH["attention_mask"]).item()
+    assert apart > 0.01
+    assert SpanLoss(kept, 3.0)(model, BATCH).item() == pytest.approx(alone + 3 * apart / 2, abs=1e-5)
