@@ -130,7 +130,7 @@ def refusal_figures(
 
 def gate_lines(record: Mapping) -> list[str]:
     """The verdict with its reasons and figures, as lines for a terminal."""
-    lines = ["\n  ".join([record["verdict"], *record["reasons"]])]
+    lines = [record["verdict"], *(f"  {reason}" for reason in record["reasons"])]
     lines += [f"  {_figures_line(name, figures)}" for name, figures in record["metrics"].items()]
     lines.append(f"  {record.get('floor_name', 'shuffling')} gives {record['shuffle_floor']:.4f}")
     if refusals := record.get("refusals"):

@@ -34,6 +34,7 @@ def test_a_copy_of_the_base_is_kept_out():
     record = verdict(BASE)
     assert record["verdict"] == KEEP_BASE
     assert "does not lie above zero" in record["reasons"][0]
+    assert gate_lines(record)[:2] == ["KEEP BASE", f"  {record['reasons'][0]}"]
 
 
 def test_an_inverted_scorer_is_kept_out():
