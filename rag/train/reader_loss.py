@@ -75,7 +75,7 @@ class SpanLoss:
             import torch
 
             with torch.no_grad():
-                kept = self._kept(**inputs)
+                kept = self._kept.to(mask.device)(**inputs)  # where this process trains
             start = words_divergence(out.start_logits, kept.start_logits, mask)
             loss = loss + self._keep_spans * (start + words_divergence(out.end_logits, kept.end_logits, mask)) / 2
         return loss

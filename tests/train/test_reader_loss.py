@@ -147,10 +147,11 @@ def test_what_is_kept_is_added_to_the_loss_by_its_weight():
     def model(**inputs):
         return SimpleNamespace(start_logits=START, end_logits=END)
 
-    def kept(**inputs):
-        return SimpleNamespace(start_logits=END, end_logits=END)
+    class Kept(torch.nn.Module):
+        def forward(self, **inputs):
+            return SimpleNamespace(start_logits=END, end_logits=END)
 
     alone = SpanLoss()(model, BATCH).item()
     apart = words_divergence(START, END, BATCH["attention_mask"]).item()
     assert apart > 0.01
-    assert SpanLoss(kept, 3.0)(model, BATCH).item() == pytest.approx(alone + 3 * apart / 2, abs=1e-5)
+    assert SpanLoss(Kept(), 3.0)(model, BATCH).item() == pytest.approx(alone + 3 * apart / 2, abs=1e-5)
