@@ -111,7 +111,12 @@ def test_a_list_of_answered_questions_is_labelled_by_its_answers(data, scorer):
     assert any(query == f"what of the {NOUNS[0]} the {NOUNS[1]}" for query, _ in scorer)
     first = json.loads((folder / "out" / "labelled.txt").read_text("utf-8").splitlines()[0])
     assert first["answer"] == {"text": f"the {NOUNS[1]}", "aliases": []}
-    assert PASSAGES[1].text in first["evidences"]
+    assert first["evidences"] == [PASSAGES[1].text]
+    # The next passage holds the answer's words, too: neither right nor a negative.
+    mined = load_mined(folder / "out" / "labelled.negatives.jsonl", open_index(folder / "index").corpus)
+    assert "labelled_faq0" in mined
+    for n in range(5):
+        assert PASSAGES[n + 2].id not in dict(mined[f"labelled_faq{n}"].negatives)
 
 
 def test_a_killed_run_scores_what_is_missing_and_another_threshold_scores_nothing(data, scorer, monkeypatch):
