@@ -105,7 +105,7 @@ def test_a_list_of_answered_questions_is_labelled_by_its_answers(data, scorer):
     rows.append({"qid": "none", "question": "what of the ships", "answer": CANNOTANSWER})
     (folder / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     serving = serving_over(settings, folder / "index")
-    made = label_questions(serving, folder / "faq.jsonl", folder / "out" / "labelled.txt")
+    made = label_questions(serving, folder / "faq.jsonl", folder / "out" / "labelled.txt", depth=24, per_question=24)
     assert made.left_out == {"unanswerable": 1}
     assert made.by_rule == {"by the words of their answer": 5}
     assert any(query == f"what of the {NOUNS[0]} the {NOUNS[1]}" for query, _ in scorer)
